@@ -1,0 +1,66 @@
+//! Whether the two files fit each other: every tier must say what holds for every meter that is charged.
+
+use std::collections::BTreeMap;
+
+use tollgate_core::{MeterIndex, TierIndex};
+
+use crate::{
+    Route,
+    plans::Draft,
+    report::{Flaw, Report},
+    text::quote,
+};
+
+/// Most limits that one request can have, of all the meters that its route charges together: they are all
+/// checked in one step while its subject waits.
+pub const REQUEST_LIMITS_MAX: usize = 16;
+
+/// Records what tiers do not say about the meters that routes charge, and which say too much.
+pub(crate) fn check(report: &Report<'_>, draft: &Draft, routes: &[Route]) {
+    let mut charged: BTreeMap<MeterIndex, &Route> = BTreeMap::new();
+    for (route, charge) in
+        routes.iter().flat_map(|route| route.charges.iter().map(move |charge| (route, charge)))
+    {
+        charged.entry(charge.meter).or_insert(route);
+    }
+    for tier in (0..draft.plans.tiers.len()).map(TierIndex) {
+        for (meter, route) in &charged {
+            // A tier that only inherits the gap is cured together with its parent.
+            let is_inherited = draft.parent(tier).is_some_and(|parent| lacks(draft, parent, *meter));
+            if lacks(draft, tier, *meter) && !is_inherited {
+                report_unnamed(report, draft, tier, (*meter, route));
+            }
+        }
+        if let Some((route, count)) = routes.iter().find_map(|route| too_many(draft, tier, route)) {
+            let message = format!("a request to route {} would have {count} limits", quote(&route.name));
+            let suggestion = format!("use at most {REQUEST_LIMITS_MAX} for all the meters of one route");
+            draft.wrong(report, tier, "limits", Flaw::new(message, suggestion));
+        }
+    }
+}
+
+fn lacks(draft: &Draft, tier: TierIndex, meter: MeterIndex) -> bool {
+    draft.plans.tiers.get(tier.0).is_some_and(|tier| !tier.allows(meter))
+}
+
+fn too_many<'r>(draft: &Draft, tier: TierIndex, route: &'r Route) -> Option<(&'r Route, usize)> {
+    let tier = draft.plans.tiers.get(tier.0)?;
+    let count = route.charges.iter().map(|charge| tier.limits_of(charge.meter).len()).sum();
+    (count > REQUEST_LIMITS_MAX).then_some((route, count))
+}
+
+fn report_unnamed(report: &Report<'_>, draft: &Draft, tier: TierIndex, (meter, route): (MeterIndex, &Route)) {
+    let Some(meter) = draft.plans.meters.get(meter.0) else { return };
+    let Some(named) = draft.plans.tiers.get(tier.0) else { return };
+    let message = format!(
+        "route {} charges {}, which tier {} does not name",
+        quote(&route.name),
+        quote(&meter.name),
+        quote(&named.name)
+    );
+    let suggestion = format!(
+        "add {} = \"unlimited\", or 0 to forbid it, or a limit; or set other_meters = \"unlimited\" for the tier",
+        meter.name
+    );
+    draft.wrong(report, tier, &format!("limits.{}", meter.name), Flaw::new(message, suggestion));
+}

@@ -1,0 +1,133 @@
+//! What has changed in the limits of one meter in one tier.
+
+use tollgate_core::{Limit, Max, Meter, MeterKind, OnStoreFailure, Over, Plans, Price, Scope, Tier, Window};
+
+use super::{Effect, Recorder};
+use crate::number::{Unit, show_bytes};
+
+/// The limits of a meter on one side of the comparison.
+#[derive(Clone, Copy)]
+pub(super) struct Side<'a> {
+    limits: &'a [Limit],
+    /// What it means that there is no limit.
+    absent: &'static str,
+}
+
+impl<'a> Side<'a> {
+    pub(super) fn of((plans, tier): (&'a Plans, &'a Tier), meter: &Meter) -> Self {
+        let Some(index) = plans.meter(&meter.name) else {
+            return Self { limits: &[], absent: "not counted" };
+        };
+        let limits = tier.limits_of(index);
+        let absent = match (tier.allows(index), limits.is_empty()) {
+            (false, _) => "not named",
+            (true, true) => "unlimited",
+            (true, false) => "none",
+        };
+        Self { limits, absent }
+    }
+
+    fn find(self, (window, scope): (Window, Scope)) -> Option<&'a Limit> {
+        self.limits.iter().find(|limit| (limit.window, limit.scope) == (window, scope))
+    }
+}
+
+/// Records the differences, limit by limit: the same limit has the same window and scope.
+pub(super) fn diff(meter: &Meter, old: Side<'_>, new: Side<'_>, recorder: &mut Recorder<'_>) {
+    if old.limits.is_empty() && new.limits.is_empty() {
+        let effect = Effect::of_more(&is_unlimited(old), &is_unlimited(new));
+        let names = (old.absent.to_owned(), new.absent.to_owned());
+        if old.absent != "not counted" && new.absent != "not counted" {
+            recorder.record(&meter.name, names, effect);
+        }
+    }
+    let key = |limit: &Limit| (limit.window, limit.scope);
+    for limit in old.limits {
+        diff_one(&name(meter, key(limit)), (meter, Some(limit), new.find(key(limit))), (old, new), recorder);
+    }
+    for limit in new.limits.iter().filter(|limit| old.find(key(limit)).is_none()) {
+        diff_one(&name(meter, key(limit)), (meter, None, Some(limit)), (old, new), recorder);
+    }
+}
+
+fn is_unlimited(side: Side<'_>) -> bool {
+    side.absent == "unlimited"
+}
+
+fn diff_one(
+    what: &str,
+    (meter, old, new): (&Meter, Option<&Limit>, Option<&Limit>),
+    sides: (Side<'_>, Side<'_>),
+    recorder: &mut Recorder<'_>,
+) {
+    let max = |limit: Option<&Limit>| limit.map_or(Max::Unlimited, |limit| limit.max);
+    let show = |limit: Option<&Limit>, side: Side<'_>| match limit {
+        Some(limit) => show_max(limit.max, meter),
+        None => side.absent.to_owned(),
+    };
+    // No route charges a meter that a tier does not name, so it is neither more nor less than a limit.
+    let is_unnamed = |limit: Option<&Limit>, side: Side<'_>| limit.is_none() && side.absent == "not named";
+    let effect = match is_unnamed(old, sides.0) || is_unnamed(new, sides.1) {
+        true => Effect::Neutral,
+        false => Effect::of_more(&max(old), &max(new)),
+    };
+    recorder.record(what, (show(old, sides.0), show(new, sides.1)), effect);
+    let (Some(old), Some(new)) = (old, new) else { return };
+    let Limit { window: _, max: _, scope: _, over, on_store_failure } = old;
+    let overs = (show_over(over), show_over(&new.over));
+    recorder.record(&format!("{what}: over"), overs, over_effect(over, &new.over));
+    let failures = (show_failure(*on_store_failure), show_failure(new.on_store_failure));
+    recorder.record(&format!("{what}: on_store_failure"), failures, Effect::Neutral);
+}
+
+/// `api_calls per day`, `jobs`, `mapping_profiles in total`, `llm_tokens per month of the organisation`.
+fn name(meter: &Meter, (window, scope): (Window, Scope)) -> String {
+    let window = match (meter.kind, window) {
+        (MeterKind::Level | MeterKind::Concurrent, _) => String::new(),
+        (MeterKind::Count, Window::Lifetime) => " in total".to_owned(),
+        (MeterKind::Count, window) => format!(" per {window}"),
+    };
+    let scope = match scope {
+        Scope::User => "",
+        Scope::Org => " of the organisation",
+    };
+    format!("{}{window}{scope}", meter.name)
+}
+
+fn show_max(max: Max, meter: &Meter) -> String {
+    match (max, Unit::of(&meter.unit)) {
+        (Max::Unlimited, _) => "unlimited".to_owned(),
+        (Max::AtMost(max), Unit::Bytes) => show_bytes(max),
+        (Max::AtMost(max), Unit::Count) => max.to_string(),
+    }
+}
+
+fn show_over(over: &Over) -> String {
+    match over {
+        Over::Refuse => "refuse".to_owned(),
+        Over::Charge(None) => "charge".to_owned(),
+        Over::Charge(Some(price)) => format!("charge {price}"),
+    }
+}
+
+/// Paying beyond a limit is better than being refused, and a lower price better than a higher one.
+fn over_effect(old: &Over, new: &Over) -> Effect {
+    match (old, new) {
+        (Over::Refuse, Over::Refuse) => Effect::Neutral,
+        (Over::Refuse, Over::Charge(_)) => Effect::Gains,
+        (Over::Charge(_), Over::Refuse) => Effect::Loses,
+        (Over::Charge(Some(old)), Over::Charge(Some(new))) if old.currency == new.currency => {
+            let cost = |price: &Price, other: &Price| i128::from(price.nanos) * i128::from(other.per);
+            Effect::of_more(&cost(new, old), &cost(old, new))
+        }
+        (Over::Charge(_), Over::Charge(_)) => Effect::Neutral,
+    }
+}
+
+fn show_failure(on_store_failure: OnStoreFailure) -> String {
+    match on_store_failure {
+        OnStoreFailure::Lease => "lease".to_owned(),
+        OnStoreFailure::Deny => "deny".to_owned(),
+        OnStoreFailure::Allow { seconds_max } => format!("allow {seconds_max}s"),
+    }
+}

@@ -1,0 +1,156 @@
+//! `charge = [ … ]` of a route: which meters, how much.
+
+use tollgate_core::{MeterIndex, MeterKind, SETTLEMENT_CHARGES_MAX};
+use toml::de::DeValue;
+
+use super::Reader;
+use crate::{
+    item::Item,
+    nearest::suggest,
+    number::{self, Unit},
+    report::Flaw,
+    section::Section,
+    text::quote,
+};
+
+const EXAMPLE: &str = "[{ meter = \"api_calls\" }]";
+
+/// At least one of what is measured must be left for work to begin.
+const HOLD_DEFAULT: i64 = 1;
+
+const MEASURES: [(&str, Measure); 4] = [
+    ("llm.total_tokens", Measure::LlmTotalTokens),
+    ("request.bytes", Measure::RequestBytes),
+    ("response.bytes", Measure::ResponseBytes),
+    ("upstream", Measure::Upstream),
+];
+
+/// What one request uses of one meter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteCharge {
+    /// Which meter.
+    pub meter: MeterIndex,
+    /// How much.
+    pub amount: Amount,
+}
+
+/// How much of a meter a request uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// Always so much; negative only for a level that gives back, never zero.
+    Constant(i64),
+    /// What turns out to have been used.
+    Measured {
+        /// Where the measure comes from.
+        source: Measure,
+        /// What is set aside while the request runs; 0 only for a level.
+        hold: i64,
+    },
+}
+
+/// Where a measured amount comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Measure {
+    /// `"llm.total_tokens"`: input and output tokens of the model's answer.
+    LlmTotalTokens,
+    /// `"request.bytes"`: bytes of the request's body.
+    RequestBytes,
+    /// `"response.bytes"`: bytes of the response's body.
+    ResponseBytes,
+    /// `"upstream"`: what the upstream says in `X-Usage-<meter>`.
+    Upstream,
+}
+
+/// The whole list, each meter at most once.
+pub(super) fn read_all(item: &Item<'_>, reader: Reader<'_>) -> Option<Vec<RouteCharge>> {
+    let mut charges: Vec<RouteCharge> = Vec::new();
+    for item in item.list(SETTLEMENT_CHARGES_MAX, EXAMPLE)? {
+        let charge = item.table("{ meter = \"api_calls\" }", |section| RouteCharge::read(section, reader));
+        let Some(charge) = charge.flatten() else { continue };
+        let is_known = reader.names.0.is_some();
+        if is_known && charges.iter().any(|other| other.meter == charge.meter) {
+            item.wrong(Flaw::new("the route charges this meter twice", "leave one"));
+        }
+        charges.push(charge);
+    }
+    Some(charges)
+}
+
+impl RouteCharge {
+    fn read(section: &mut Section<'_>, reader: Reader<'_>) -> Option<Self> {
+        let meter = section.need("meter", "meter = \"api_calls\"");
+        let meter = meter.and_then(|item| reader.names.meter(&item));
+        let kind = meter.map_or(MeterKind::Count, |(_, kind)| kind);
+        let kind = if reader.names.0.is_some() { kind } else { MeterKind::Level };
+        let amount = section.get("amount");
+        let hold = section.get("hold");
+        let amount = match amount {
+            None => Some(Amount::Constant(1)),
+            Some(item) => Amount::read(&item, kind),
+        };
+        let amount = match (amount, hold) {
+            (Some(Amount::Measured { source, hold: default }), Some(hold)) => {
+                let hold = read_hold(&hold, kind).unwrap_or(default);
+                Some(Amount::Measured { source, hold })
+            }
+            (Some(Amount::Constant(_)), Some(hold)) => {
+                let message = "a constant amount is known beforehand: all of it is held";
+                hold.wrong_key(Flaw::new(message, "remove hold"));
+                amount
+            }
+            (amount, _) => amount,
+        };
+        Some(Self { meter: meter?.0, amount: amount? })
+    }
+}
+
+impl Amount {
+    fn read(item: &Item<'_>, kind: MeterKind) -> Option<Self> {
+        match item.value() {
+            DeValue::String(name) => {
+                let measures = || MEASURES.iter().map(|(name, _)| *name);
+                let Some((_, source)) = MEASURES.iter().find(|(known, _)| known == name) else {
+                    let message = format!("{} is not measured", quote(name));
+                    item.wrong(Flaw::new(message, suggest(name, measures())));
+                    return None;
+                };
+                if kind == MeterKind::Concurrent {
+                    let message = "how many run at once is known beforehand, not measured";
+                    item.wrong(Flaw::new(message, "write a whole number, or remove amount to count 1"));
+                }
+                Some(Self::Measured { source: *source, hold: HOLD_DEFAULT })
+            }
+            DeValue::Integer(integer) => {
+                let digits = integer.as_str();
+                let amount = match digits.strip_prefix('-') {
+                    Some(digits) if kind == MeterKind::Level => {
+                        item.check(number::integer(digits, integer.radix())).map(|amount| -amount)
+                    }
+                    Some(_) => {
+                        let message = format!("{digits} is negative, and only a level can be given back");
+                        item.wrong(Flaw::new(message, "write 1 or more"));
+                        None
+                    }
+                    None => item.check(number::integer(digits, integer.radix())),
+                }?;
+                if amount == 0 {
+                    item.wrong(Flaw::new("0 charges nothing", "remove this charge, or write 1 or more"));
+                }
+                Some(Self::Constant(amount))
+            }
+            DeValue::Float(float) => item.check(Err(number::not_whole(float.as_str()))),
+            DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+                item.wrong_type("a whole number or what is measured", "1 or \"llm.total_tokens\"")
+            }
+        }
+    }
+}
+
+fn read_hold(item: &Item<'_>, kind: MeterKind) -> Option<i64> {
+    let hold = item.amount(Unit::Count)?;
+    if hold == 0 && kind != MeterKind::Level {
+        let message = "holding 0 would admit requests when nothing is left";
+        item.wrong(Flaw::new(message, "write what a request usually needs, 1 or more"));
+    }
+    Some(hold)
+}

@@ -1,0 +1,226 @@
+//! Limits of one meter in one tier: a number, a text, a table, or a list of those.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use tollgate_core::{Limit, Max, Meter, MeterKind, OnStoreFailure, Over, Price, Scope, Window};
+use toml::de::DeValue;
+
+use super::window;
+use crate::{
+    item::Item,
+    number::{self, Unit},
+    report::Flaw,
+    section::Section,
+    text::quote,
+};
+
+/// One for each kind of window; all of them are checked for every request.
+const LIMITS_MAX: usize = 8;
+
+/// Long enough for a store to restart, short enough that little goes unmetered.
+const ALLOW_DEFAULT: Duration = Duration::from_secs(10);
+/// Whole seconds, and not for longer than someone needs to notice.
+const ALLOW_BOUNDS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+
+/// Longest price that makes sense; longer texts are not repeated in messages.
+const PRICE_BYTES_MAX: usize = 64;
+
+/// The limits of `meter`; empty when it is unlimited.
+pub(super) fn read_all(item: &Item<'_>, meter: &Meter) -> Option<Vec<Limit>> {
+    let example = Form::of(meter).example();
+    let items = match item.value() {
+        DeValue::Array(_) => item.list(LIMITS_MAX, example)?,
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Table(_) => vec![item.clone()],
+    };
+    if items.is_empty() {
+        item.wrong(Flaw::new("there is no limit", format!("write {example}, \"unlimited\" or 0")));
+    }
+    let mut limits: Vec<Limit> = Vec::new();
+    for item in &items {
+        match read_one(item, meter) {
+            Some(Written::Unlimited) if items.len() > 1 => {
+                item.wrong(Flaw::new("\"unlimited\" contradicts the other limits", "remove it, or them"));
+            }
+            Some(Written::Limit(limit)) => {
+                let same = |other: &Limit| other.window == limit.window && other.scope == limit.scope;
+                if limits.iter().any(same) {
+                    let message = match Form::of(meter) {
+                        Form::Windowed(_) => format!("there are two limits per {}", limit.window),
+                        Form::Plain(_) => "there are two limits".to_owned(),
+                    };
+                    item.wrong(Flaw::new(message, "leave one, or give one of them another scope"));
+                }
+                limits.push(limit);
+            }
+            Some(Written::Unlimited) | None => {}
+        }
+    }
+    Some(limits)
+}
+
+enum Written {
+    Unlimited,
+    Limit(Limit),
+}
+
+/// How the limits of a meter are written.
+#[derive(Clone, Copy)]
+enum Form {
+    /// `"100/day"`: use adds up within a window.
+    Windowed(Unit),
+    /// `1` or `"1GiB"`: what exists or runs now.
+    Plain(Unit),
+}
+
+impl Form {
+    fn of(meter: &Meter) -> Self {
+        let unit = Unit::of(&meter.unit);
+        match meter.kind {
+            MeterKind::Count => Self::Windowed(unit),
+            MeterKind::Level | MeterKind::Concurrent => Self::Plain(unit),
+        }
+    }
+
+    fn example(self) -> &'static str {
+        match self {
+            Self::Windowed(Unit::Count) => "\"100/day\"",
+            Self::Windowed(Unit::Bytes) => "\"25MB/day\"",
+            Self::Plain(Unit::Count) => "10",
+            Self::Plain(Unit::Bytes) => "\"1GiB\"",
+        }
+    }
+}
+
+fn read_one(item: &Item<'_>, meter: &Meter) -> Option<Written> {
+    if item.value().is_table() {
+        return item.table("a table", |section| read_table(section, meter))?;
+    }
+    let written = read_extent(item, Form::of(meter))?;
+    Some(written.with(Scope::User, Over::Refuse, OnStoreFailure::Lease))
+}
+
+/// How much in which window; `None` is "unlimited" and no window.
+struct Extent(Option<(Window, Max)>);
+
+impl Extent {
+    fn with(self, scope: Scope, over: Over, on_store_failure: OnStoreFailure) -> Written {
+        match self.0 {
+            Some((window, max)) => Written::Limit(Limit { window, max, scope, over, on_store_failure }),
+            None => Written::Unlimited,
+        }
+    }
+}
+
+fn read_table(section: &mut Section<'_>, meter: &Meter) -> Option<Written> {
+    let form = Form::of(meter);
+    let extent = section.need("limit", &format!("limit = {}", form.example()));
+    let extent = extent.and_then(|item| read_extent(&item, form));
+    let is_charged = section.or("over", false, |item| item.one_of(&[("refuse", false), ("charge", true)]));
+    let price = section.maybe("price", |item| {
+        if !is_charged {
+            let message = "use beyond the limit is refused, so it has no price";
+            item.wrong_key(Flaw::new(message, "add over = \"charge\", or remove price"));
+        }
+        item.parsed("\"0.008 EUR per 10\"", parse_price)
+    });
+    if let (true, Some(Extent(None | Some((_, Max::Unlimited))))) = (is_charged, &extent) {
+        let message = "nothing is beyond \"unlimited\", so nothing would be charged";
+        section.wrong(Flaw::new(message, "write how much is included, or remove over"));
+    }
+    let scope =
+        section.or("scope", Scope::User, |item| item.one_of(&[("user", Scope::User), ("org", Scope::Org)]));
+    let on_store_failure = section.or("on_store_failure", OnStoreFailure::Lease, read_on_store_failure);
+    let over = if is_charged { Over::Charge(price) } else { Over::Refuse };
+    Some(extent?.with(scope, over, on_store_failure))
+}
+
+fn read_extent(item: &Item<'_>, form: Form) -> Option<Extent> {
+    match item.value() {
+        DeValue::String(text) => item.check(parse_extent(text, form)),
+        DeValue::Integer(integer) => {
+            let amount = item.check(number::integer(integer.as_str(), integer.radix()))?;
+            item.check(without_window(amount, integer.as_str(), form))
+        }
+        DeValue::Float(float) => item.check(Err(number::not_whole(float.as_str()))),
+        DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+            item.wrong_type("a limit", form.example())
+        }
+    }
+}
+
+fn parse_extent(text: &str, form: Form) -> Result<Extent, Flaw> {
+    let (Form::Windowed(unit) | Form::Plain(unit)) = form;
+    let Some((amount, window)) = text.split_once('/') else {
+        if text.trim() == "unlimited" {
+            return Ok(Extent(None));
+        }
+        if let Some((amount, window)) = text.split_once(" per ") {
+            let suggestion = format!("write {}", quote(&format!("{}/{}", amount.trim(), window.trim())));
+            return Err(Flaw::new(format!("{} is not a limit", quote(text)), suggestion));
+        }
+        return without_window(number::amount(text, unit).map_err(or_unlimited(text))?, text.trim(), form);
+    };
+    let amount = amount.trim();
+    let max = match amount {
+        "unlimited" => Max::Unlimited,
+        _ => Max::AtMost(number::amount(amount, unit)?),
+    };
+    match form {
+        Form::Windowed(_) => Ok(Extent(Some((window::parse(window)?, max)))),
+        Form::Plain(_) => {
+            let message = "this meter counts what there is now, so its limit has no window";
+            Err(Flaw::new(message, format!("write {}", quote(amount))))
+        }
+    }
+}
+
+/// Suggests "unlimited" where that is what was misspelt.
+fn or_unlimited(text: &str) -> impl Fn(Flaw) -> Flaw {
+    let is_meant = crate::nearest::nearest(text.trim(), ["unlimited"].into_iter()).is_some();
+    move |flaw| if is_meant { Flaw::new(flaw.message, "did you mean \"unlimited\"?") } else { flaw }
+}
+
+fn without_window(amount: i64, text: &str, form: Form) -> Result<Extent, Flaw> {
+    match form {
+        Form::Windowed(_) if amount != 0 => {
+            let suggestion = format!("write \"{text}/day\", or \"{text}/lifetime\" for a limit in total");
+            Err(Flaw::new(format!("{} has no window", quote(text)), suggestion))
+        }
+        Form::Windowed(_) | Form::Plain(_) => Ok(Extent(Some((Window::Lifetime, Max::AtMost(amount))))),
+    }
+}
+
+fn parse_price(text: &str) -> Result<Price, Flaw> {
+    if text.len() > PRICE_BYTES_MAX {
+        return Err(Flaw::new("this is not a price", "write it as in \"0.008 EUR per 10\""));
+    }
+    text.parse().map_err(|error: tollgate_core::PriceError| Flaw::with(error.to_string(), None))
+}
+
+fn read_on_store_failure(item: &Item<'_>) -> Option<OnStoreFailure> {
+    if item.value().is_table() {
+        let example = "allow = \"5s\"";
+        return item.table("a table", |section| {
+            let allow = section.need("allow", example)?;
+            let span = allow.duration(ALLOW_BOUNDS)?;
+            if span.subsec_nanos() != 0 {
+                allow.wrong(Flaw::new("only whole seconds are counted", "write it in seconds, as in \"5s\""));
+            }
+            Some(allow_for(span))
+        })?;
+    }
+    item.one_of(&[
+        ("lease", OnStoreFailure::Lease),
+        ("deny", OnStoreFailure::Deny),
+        ("allow", allow_for(ALLOW_DEFAULT)),
+    ])
+}
+
+fn allow_for(span: Duration) -> OnStoreFailure {
+    OnStoreFailure::Allow { seconds_max: u32::try_from(span.as_secs()).unwrap_or(u32::MAX) }
+}

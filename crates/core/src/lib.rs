@@ -1,0 +1,24 @@
+//! The pure room: tiers, limits, windows, amounts, settlements and event ids.
+//!
+//! Nothing here does I/O, reads a clock or awaits. `now` is always an argument, amounts are checked
+//! `i64`, and money is an exact decimal.
+
+mod calendar;
+mod event;
+mod limit;
+mod meter;
+mod price;
+mod tier;
+mod time;
+mod usage;
+mod window;
+
+pub use calendar::Calendar;
+pub use event::{Charge, Charges, Event, EventId, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement};
+pub use limit::{Limit, Max, OnStoreFailure, Over, Scope};
+pub use meter::{Meter, MeterKind};
+pub use price::{Currency, Price, PriceError};
+pub use tier::{MeterIndex, OtherMeters, Plans, Tier, TierIndex};
+pub use time::{Span, UnixMillis};
+pub use usage::Usage;
+pub use window::Window;

@@ -1,0 +1,67 @@
+//! Limits: how much of a meter in which window, for whom, and what happens beyond.
+
+use crate::{Price, Window};
+
+/// How much of a meter a subject may use in each window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// The span it counts over.
+    pub window: Window,
+    /// How much.
+    pub max: Max,
+    /// Who shares it.
+    pub scope: Scope,
+    /// What happens beyond.
+    pub over: Over,
+    /// What happens when the counter store is away.
+    pub on_store_failure: OnStoreFailure,
+}
+
+/// The size of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Max {
+    /// At most this many units, zero or more.
+    AtMost(i64),
+    /// No limit; still counted.
+    Unlimited,
+}
+
+/// Who shares a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Each user has the whole of it.
+    User,
+    /// All users of an organisation share it. A user without an organisation has it alone.
+    Org,
+}
+
+/// What happens to use beyond a limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// It is refused: a hard limit.
+    Refuse,
+    /// It is admitted and charged as overage, at this price if one is stated.
+    Charge(Option<Price>),
+}
+
+/// What happens when the store that counts a limit does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStoreFailure {
+    /// Spend what this instance holds, then refuse with `store_unavailable`.
+    Lease,
+    /// Admit for at most this many seconds, then as `Lease`.
+    Allow {
+        /// Bound of the unmetered time.
+        seconds_max: u32,
+    },
+    /// Refuse at once with `store_unavailable`.
+    Deny,
+}
+
+impl Limit {
+    /// Whether nothing may ever be used beyond it.
+    #[must_use]
+    pub fn is_hard(&self) -> bool {
+        matches!((&self.max, &self.over), (Max::AtMost(_), Over::Refuse))
+    }
+}

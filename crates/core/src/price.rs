@@ -1,0 +1,111 @@
+//! Prices as exact decimals.
+
+use std::{fmt, str::FromStr};
+
+/// Decimal places kept of a price.
+const SCALE_DIGITS: usize = 9;
+const NANOS: i64 = 1_000_000_000;
+
+/// An ISO 4217 alphabetic currency code, such as `EUR`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Currency([u8; 3]);
+
+/// A price such as `0.008 EUR per 10`: so many billionths of a currency unit for so many meter units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Price {
+    /// Price of `per` units in billionths of the currency's unit; not negative.
+    pub nanos: i64,
+    /// What currency.
+    pub currency: Currency,
+    /// How many meter units that buys; positive.
+    pub per: i64,
+}
+
+/// Why a text is not a price.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a price: {why}; write it as in \"0.008 EUR per 10\"")]
+pub struct PriceError {
+    text: String,
+    why: &'static str,
+}
+
+impl FromStr for Price {
+    type Err = PriceError;
+
+    fn from_str(text: &str) -> Result<Self, PriceError> {
+        let error = |why| PriceError { text: text.to_owned(), why };
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let (amount, currency, per) = match words[..] {
+            [amount, currency] => (amount, currency, "1"),
+            [amount, currency, "per", per] => (amount, currency, per),
+            _ => return Err(error("it needs an amount and a currency")),
+        };
+        let nanos = parse_nanos(amount)
+            .ok_or_else(|| error("the amount must be a plain decimal of at most 9 places, zero or more"))?;
+        let currency = match *currency.as_bytes() {
+            [a, b, c] if currency.bytes().all(|x| x.is_ascii_uppercase()) => Currency([a, b, c]),
+            _ => return Err(error("the currency must be three capital letters")),
+        };
+        let per = per.replace('_', "").parse::<i64>().ok().filter(|per| *per > 0);
+        let per = per.ok_or_else(|| error("\"per\" must be followed by a positive whole number"))?;
+        Ok(Self { nanos, currency, per })
+    }
+}
+
+fn parse_nanos(text: &str) -> Option<i64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > SCALE_DIGITS {
+        return None;
+    }
+    let fraction = format!("{fraction:0<SCALE_DIGITS$}").parse::<i64>().ok()?;
+    whole.parse::<i64>().ok()?.checked_mul(NANOS)?.checked_add(fraction)
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{}", char::from(*byte)))
+    }
+}
+
+impl fmt::Display for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fraction = format!("{:09}", self.nanos % NANOS);
+        let fraction = fraction.trim_end_matches('0');
+        write!(f, "{}", self.nanos / NANOS)?;
+        if !fraction.is_empty() {
+            write!(f, ".{fraction}")?;
+        }
+        write!(f, " {} per {}", self.currency, self.per)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_and_prints_exactly() {
+        for text in ["0.008 EUR per 10", "2 EUR per 1", "0.000000001 USD per 1000"] {
+            assert_eq!(text.parse::<Price>().unwrap().to_string(), text);
+        }
+        assert_eq!("5 EUR".parse::<Price>().unwrap().per, 1);
+    }
+
+    #[test]
+    fn refuses_what_is_not_exact() {
+        for text in [
+            "",
+            "EUR",
+            "1e3 EUR",
+            "-1 EUR",
+            "0.0000000001 EUR",
+            "1 eur",
+            "1 EUR per 0",
+            ".5 EUR",
+            "1 EUR for 2",
+        ] {
+            assert!(text.parse::<Price>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! From the limits of a route and tier to a hold, or to the refusal that says why not.
+
+use std::{future::poll_fn, time::Duration};
+
+use arrayvec::ArrayVec;
+use http::Method;
+use http_body::SizeHint;
+use jiff::Timestamp;
+use tollgate_config::Measure;
+use tollgate_core::{Max, SETTLEMENT_CHARGES_MAX, Scope, UnixMillis};
+use tollgate_ledger::{LoadError, LoadRequest, Loaded, OpenError, Subject as LedgerSubject, SyncFailed};
+use tollgate_quota::{
+    Admission as Decision, Hold, LoadTicket, Mark, Parties, Refusal as QuotaRefusal, Standings, SubjectKey,
+    Terms,
+};
+
+use crate::{
+    identity::{Caller, text},
+    live::{Live, Route},
+    ratelimit,
+    refusal::{Code, Quota, Refusal},
+    worker::Worker,
+};
+
+/// Longest time that a request waits to learn from the ledger what its subject used before.
+const LOAD_WAIT_MAX: Duration = Duration::from_secs(2);
+/// A window may turn, or a load be overtaken, while a request waits; more often than this is not chance.
+const LOAD_ATTEMPTS_MAX: u32 = 4;
+/// When to try again after something of the gateway's own was not there.
+const RETRY_SECONDS: u64 = 1;
+
+/// What is set aside, by position of the route's charges.
+pub(crate) type Needs = ArrayVec<i64, SETTLEMENT_CHARGES_MAX>;
+
+/// A request that was admitted.
+pub(crate) struct Granted {
+    pub(crate) hold: Hold,
+    pub(crate) standings: Standings,
+}
+
+/// A request that was not, and where its limits stand if they were asked.
+pub(crate) struct Refused {
+    pub(crate) refusal: Refusal,
+    pub(crate) standings: Option<Standings>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, standings: None }
+    }
+}
+
+/// What to hold for a request: what it says about itself, or what the route says.
+pub(crate) fn needs(route: &Route, method: &Method, size: &SizeHint) -> Needs {
+    let exact_bytes = size.exact().and_then(|bytes| i64::try_from(bytes).ok());
+    let charges = route.charges.iter().zip(&route.needs);
+    let need = charges.map(|(charge, flat)| match exact_bytes {
+        Some(bytes) if charge.is_measured_by(Measure::RequestBytes) => bytes,
+        _ if charge.is_measured_by(Measure::LlmTotalTokens) && !makes_tokens(method) => 0,
+        _ => *flat,
+    });
+    need.take(SETTLEMENT_CHARGES_MAX).collect()
+}
+
+/// Whether a request can have a model work. Every dialect asks for that with POST; anything else lists,
+/// polls or deletes, and an answer that is fetched again was paid for when it was made.
+pub(crate) fn makes_tokens(method: &Method) -> bool {
+    *method == Method::POST
+}
+
+/// Takes what the request needs from all its limits, or from none.
+pub(crate) async fn admit(
+    worker: &Worker,
+    live: &Live,
+    route: &Route,
+    caller: &Caller,
+    (needs, arrived): (&Needs, UnixMillis),
+) -> Result<Granted, Refused> {
+    let subject = |scope, id| {
+        worker.shared.counters.subject(SubjectKey { scope, id }).map_err(|error| {
+            tracing::warn!(%error, "request refused");
+            overloaded("more customers are active than the gateway has room for; try again soon")
+        })
+    };
+    let user = subject(Scope::User, text(&caller.user))?;
+    let org = caller.org.as_ref().map(|org| subject(Scope::Org, text(org))).transpose()?;
+    let parties = Parties { user: &user, org: org.as_ref() };
+    let grant = route.grant(caller.tier);
+    let warn_at = &live.tier(caller.tier).warn_at;
+    let terms = Terms { checks: &grant.checks, needs, warn_at, mode: live.mode };
+
+    for attempt in 0..LOAD_ATTEMPTS_MAX {
+        let now = if attempt == 0 { arrived } else { worker.now() };
+        match parties.admit(terms, now) {
+            Decision::Admitted { hold, standings, unenforced, warnings } => {
+                let metrics = &live.tiers[caller.tier.0].metrics;
+                if unenforced.is_some() {
+                    metrics.unenforced.increment(1);
+                }
+                for (check, percent) in warnings {
+                    metrics.warnings.increment(1);
+                    let limit = &grant.limits[usize::from(check)].policy;
+                    tracing::info!(user = text(&caller.user), limit = &**limit, percent, "quota warning");
+                }
+                return Ok(Granted { hold, standings });
+            }
+            Decision::Refused { refusal, standings } => {
+                let refusal = refused(live, route, caller, &refusal, now);
+                return Err(Refused { refusal, standings: Some(standings) });
+            }
+            // Rare: not part of every exchange's future.
+            Decision::NotLoaded => Box::pin(load(worker, parties, terms, route, caller)).await?,
+        }
+    }
+    Err(store_unavailable("what was used before is not known yet; try again soon").into())
+}
+
+/// Asks the ledger for what the counters do not know, or waits for others who asked.
+async fn load(
+    worker: &Worker,
+    parties: Parties<'_>,
+    terms: Terms<'_>,
+    route: &Route,
+    caller: &Caller,
+) -> Result<(), Refusal> {
+    let shared = &worker.shared;
+    for ticket in parties.begin_load(terms, worker.now()) {
+        let subject = match (&ticket.scope, &caller.org) {
+            (Scope::Org, Some(org)) => LedgerSubject::Org(text(org).to_owned()),
+            (Scope::Org | Scope::User, _) => LedgerSubject::User(text(&caller.user).to_owned()),
+        };
+        let sums = meters_and_spans(&ticket, route);
+        // After `begin_load`: all that is older is in the ledger's answer, all that is newer in the ticket.
+        let reached = shared.journal.tail();
+        let reply = Box::new(move |answer: Result<Loaded, LoadError>| match answer {
+            Ok(loaded) => ticket.complete(&loaded.sums, Mark(loaded.watermark.get())),
+            // Dropping the ticket tells those who wait.
+            Err(error) => tracing::debug!(%error, "counters not loaded"),
+        });
+        shared.ledger.load(LoadRequest { subject, sums, reached, reply });
+    }
+    let loaded = poll_fn(|cx| parties.poll_loaded(cx));
+    tokio::time::timeout(LOAD_WAIT_MAX, loaded)
+        .await
+        .map_err(|_| store_unavailable("what was used before is not known yet; try again soon"))
+}
+
+fn meters_and_spans(ticket: &LoadTicket, route: &Route) -> Vec<(String, tollgate_core::Span)> {
+    let name = |id| route.charges.iter().find(|charge| charge.id == id).map_or("", |charge| &charge.meter);
+    ticket.spans.iter().map(|asked| (name(asked.key.meter).to_owned(), asked.span)).collect()
+}
+
+fn refused(live: &Live, route: &Route, caller: &Caller, refusal: &QuotaRefusal, now: UnixMillis) -> Refusal {
+    let grant = route.grant(caller.tier);
+    let (check, limit) = (&grant.checks[refusal.check], &grant.limits[refusal.check]);
+    let charge = &route.charges[limit.charge];
+    let tier = live.tier(caller.tier);
+    let window = check.counter.window;
+    let max = match check.max {
+        Max::AtMost(max) => max,
+        Max::Unlimited => i64::MAX,
+    };
+    let used = refusal.standing.usage.total();
+    let seconds = ratelimit::seconds_left(&refusal.standing, now);
+    let (code, span, again) = if check.concurrent {
+        (Code::TooManyJobs, " at a time".to_owned(), "try again when one has ended".to_owned())
+    } else {
+        let code = if window.is_rate() { Code::RateLimited } else { Code::QuotaExceeded };
+        let again = seconds.map_or("nothing resets it".to_owned(), |s| format!("try again in {s} s"));
+        let span = seconds.map_or(String::new(), |_| format!(" per {window}"));
+        (code, span, again)
+    };
+    let upgrade = live.plans().upgrade_url.as_deref();
+    let more = upgrade.map(|url| format!(", or upgrade: {url}")).unwrap_or_default();
+    let message = format!(
+        "{used} of {max} {} are used that tier {} allows{span}, and this request does not fit in; {again}{more}",
+        charge.meter, tier.name,
+    );
+    let reset_at = seconds.and_then(|_| Timestamp::from_millisecond(refusal.standing.span.end.0).ok());
+    Refusal::quota(
+        code,
+        message,
+        Quota {
+            tier: tier.name.to_string(),
+            meter: charge.meter.to_string(),
+            window: window.to_string(),
+            used,
+            limit: max,
+            remaining: ratelimit::remaining(check, &refusal.standing),
+            reset_at: reset_at.map(|at| at.to_string()),
+            retry_after: seconds.or(check.concurrent.then_some(RETRY_SECONDS)),
+            upgrade_url: upgrade.map(str::to_owned),
+        },
+    )
+}
+
+/// The journal did not take the request: nothing may be forwarded that could not be written down.
+pub(crate) fn not_journalled(error: OpenError) -> Refusal {
+    match error {
+        OpenError::TooManyInFlight => {
+            overloaded("as many requests are in flight as the gateway has room for; try again soon")
+        }
+        OpenError::Full | OpenError::Failed => {
+            store_unavailable("usage cannot be recorded at the moment, so nothing is served; try again soon")
+        }
+    }
+}
+
+/// The answer was there, and could not be made durable.
+pub(crate) fn not_synced(_: &SyncFailed) -> Refusal {
+    store_unavailable("usage could not be recorded durably")
+}
+
+fn overloaded(message: &'static str) -> Refusal {
+    Refusal::new(Code::Overloaded, message).retry_after(RETRY_SECONDS)
+}
+
+fn store_unavailable(message: &'static str) -> Refusal {
+    Refusal::new(Code::StoreUnavailable, message).retry_after(RETRY_SECONDS)
+}

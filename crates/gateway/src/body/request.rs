@@ -1,0 +1,225 @@
+//! The request's body on its way to the upstream.
+
+use std::{
+    cell::Cell,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::BodyError;
+use crate::{
+    deadline::Deadline,
+    live::Snapshot,
+    names::{Class, Names},
+};
+
+/// What the upstream is sent.
+pub(crate) enum RequestBody {
+    Empty,
+    Stream(Box<Forwarded>),
+}
+
+/// A client's body, passed on frame by frame.
+pub(crate) struct Forwarded {
+    inner: Incoming,
+    live: Rc<Snapshot>,
+    progress: Rc<Progress>,
+    bytes_max: u64,
+}
+
+/// How far a request's body got, for those who do not own it.
+pub(crate) struct Progress {
+    /// Of the exchange as a whole: one deadline, moved by what passes in either direction.
+    pub(crate) deadline: Deadline,
+    idle_timeout: Duration,
+    response_timeout: Duration,
+    /// Whether the answer has begun.
+    answered: Cell<bool>,
+    /// Whether the upstream would take more than the client has sent.
+    starved: Cell<bool>,
+    bytes: Cell<u64>,
+    end: Cell<BodyEnd>,
+    sent: Cell<bool>,
+}
+
+/// Where a request's body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyEnd {
+    /// There is more to come.
+    Open,
+    /// It was passed on whole.
+    Complete,
+    /// It is larger than the tier allows.
+    TooLarge,
+    /// The client stopped sending it.
+    Broken,
+}
+
+impl Progress {
+    pub(crate) fn new(deadline: Deadline, idle_timeout: Duration, response_timeout: Duration) -> Self {
+        Self {
+            deadline,
+            idle_timeout,
+            response_timeout,
+            answered: Cell::new(false),
+            starved: Cell::new(false),
+            bytes: Cell::new(0),
+            end: Cell::new(BodyEnd::Open),
+            sent: Cell::new(false),
+        }
+    }
+
+    /// Bytes passed on so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    pub(crate) fn end(&self) -> BodyEnd {
+        self.end.get()
+    }
+
+    /// Whether it is the client who is waited for.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.end.get() == BodyEnd::Open && self.starved.get()
+    }
+
+    /// Whether an upstream may have seen all of the request, and so may do what it asks for.
+    pub(crate) fn is_sent_whole(&self) -> bool {
+        self.sent.get() && self.end.get() == BodyEnd::Complete
+    }
+
+    pub(crate) fn set_sent(&self, sent: bool) {
+        self.sent.set(sent);
+    }
+
+    /// The request is sent whole: from here on the upstream is waited for.
+    pub(crate) fn complete(&self) {
+        if self.end.get() == BodyEnd::Open {
+            self.end.set(BodyEnd::Complete);
+            if !self.answered.get() {
+                self.deadline.set(self.response_timeout);
+            }
+        }
+    }
+
+    /// The answer's head is there: from here on the exchange lasts as long as something passes.
+    pub(crate) fn answered(&self) {
+        self.answered.set(true);
+        self.moved();
+    }
+
+    /// Something passed, in either direction.
+    pub(crate) fn moved(&self) {
+        self.deadline.set(self.idle_timeout);
+    }
+}
+
+impl RequestBody {
+    pub(crate) fn new(
+        inner: Option<Incoming>,
+        live: &Rc<Snapshot>,
+        progress: &Rc<Progress>,
+        bytes_max: u64,
+    ) -> Self {
+        let Some(inner) = inner.filter(|inner| !inner.is_end_stream()) else {
+            progress.complete();
+            return Self::Empty;
+        };
+        progress.moved();
+        Self::Stream(Box::new(Forwarded {
+            inner,
+            live: Rc::clone(live),
+            progress: Rc::clone(progress),
+            bytes_max,
+        }))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Stream(forwarded) => forwarded.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Stream(forwarded) => forwarded.inner.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Stream(forwarded) => forwarded.inner.size_hint(),
+        }
+    }
+}
+
+impl Forwarded {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let progress = &*self.progress;
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        progress.starved.set(polled.is_pending());
+        let Some(frame) = ready!(polled) else {
+            progress.complete();
+            return Poll::Ready(None);
+        };
+        let frame = frame.inspect_err(|_| progress.end.set(BodyEnd::Broken))?;
+        // Frames without a byte keep nothing alive.
+        if frame.data_ref().is_none_or(|data| !data.is_empty()) {
+            progress.moved();
+        }
+        let frame = match frame.into_data() {
+            Ok(data) => {
+                let bytes = progress.bytes.get().saturating_add(data.len() as u64);
+                if bytes > self.bytes_max {
+                    progress.end.set(BodyEnd::TooLarge);
+                    return Poll::Ready(Some(Err("the body is larger than the tier allows".into())));
+                }
+                progress.bytes.set(bytes);
+                Frame::data(data)
+            }
+            Err(frame) => {
+                let trailers = frame.into_trailers().unwrap_or_default();
+                Frame::trailers(without_claims(trailers, &self.live.names))
+            }
+        };
+        if self.inner.is_end_stream() {
+            progress.complete();
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Drop for Forwarded {
+    fn drop(&mut self) {
+        // The upstream answered, or went away, without reading all of it.
+        self.progress.complete();
+    }
+}
+
+/// Trailers in which nobody claims to be anybody.
+fn without_claims(mut trailers: HeaderMap, names: &Names) -> HeaderMap {
+    let forbidden: Vec<_> =
+        trailers.keys().filter(|name| names.classify(name) != Class::Passes).cloned().collect();
+    for name in forbidden {
+        trailers.remove(name);
+    }
+    trailers
+}

@@ -1,0 +1,361 @@
+//! The way of a request: accept → identify → route → tier → hold → forward → measure → settle.
+
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Instant,
+};
+
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request};
+use http_body::Body as _;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use tollgate_config::Measure;
+use tollgate_core::{RequestKey, TierIndex, UnixMillis};
+use tollgate_quota::Standings;
+use tollgate_usage::{Scanner, framing};
+
+use crate::{
+    admission::{self, Granted},
+    admitted::{Admission, Admitted, End, Measures},
+    body::{self, BodyEnd, Progress, Proxied, ProxiedParts, RequestBody, ResponseBody},
+    connection::{Busy, Connection},
+    forwarding::{self, Sender},
+    identity::{self, Caller},
+    live::{Live, Route, Snapshot},
+    ratelimit,
+    refusal::{Code, Refusal},
+    target, upgrade,
+    upstream::{SendError, Sent, send},
+};
+
+/// When a request came, and what makes its ids its own.
+#[derive(Clone, Copy)]
+struct Arrival {
+    at: UnixMillis,
+    random: u128,
+}
+
+/// What an answer says about its request, as far as the request got.
+pub(crate) struct Context {
+    request_id: HeaderValue,
+    tier: Option<TierIndex>,
+    route: Option<Arc<Route>>,
+    standings: Option<Standings>,
+    /// Whether the connection can carry no further request.
+    close: bool,
+}
+
+/// Answers one request. Dropping the future, which hyper does when the client goes away, ends the
+/// exchange: what was admitted is settled, and the upstream's connection is closed.
+pub(crate) async fn exchange(
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let worker = &connection.worker;
+    let live = worker.live();
+    let is_h1 = request.version() < Version::HTTP_2;
+    let arrival = Arrival { at: worker.now(), random: worker.random() };
+    let key = RequestKey::new(arrival.at, arrival.random);
+    let mut context = Context {
+        request_id: worker.request_id(key),
+        tier: None,
+        route: None,
+        standings: None,
+        close: false,
+    };
+    let (parts, body) = request.into_parts();
+    // A client that waits to be asked for its body is not asked when it is refused.
+    let waits = parts.headers.contains_key(header::EXPECT);
+    let mut body = Some(body);
+    let served = serve(&connection, &live, arrival, parts, &mut body, &mut context).await;
+    if let Some(body) = body.filter(|_| served.is_err() && is_h1) {
+        context.close |= waits || !body::drain(body).await;
+    }
+    let mut response = match served {
+        Ok(response) => response,
+        Err(refusal) => {
+            let metrics =
+                context.tier.map_or(&worker.shared.metrics.no_tier, |tier| &live.tiers[tier.0].metrics);
+            metrics.refused(refusal.code);
+            if live.gateway().log.requests {
+                let (code, request_id) = (refusal.code.name(), identity::text(&context.request_id));
+                tracing::info!(code, request_id, peer = %connection.peer.ip(), "request refused");
+            }
+            refusal.into_response(identity::text(&context.request_id))
+        }
+    };
+    if let (Some(tier), Some(route), Some(standings)) = (context.tier, &context.route, &context.standings) {
+        let scratch = &mut worker.scratch.borrow_mut();
+        ratelimit::write(response.headers_mut(), route.grant(tier), standings, arrival.at, scratch);
+    }
+    if let Some(route) = &context.route {
+        route.metrics.answered(response.status().as_u16());
+    }
+    response.headers_mut().insert(forwarding::REQUEST_ID, context.request_id);
+    let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if is_h1 && !upgraded && (context.close || worker.is_draining()) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
+async fn serve(
+    connection: &Rc<Connection>,
+    live: &Rc<Snapshot>,
+    arrival: Arrival,
+    mut parts: request::Parts,
+    unread: &mut Option<Incoming>,
+    context: &mut Context,
+) -> Result<Response<ResponseBody>, Refusal> {
+    let worker = &connection.worker;
+    let busy = connection.activity.busy();
+    let size = unread.as_ref().map(|body| body.size_hint()).unwrap_or_default();
+
+    // Accept: one normal form of what is asked for.
+    check_headers(&parts.headers, live)?;
+    target::check_method(&parts.method)?;
+    let upgrade = upgrade::wanted(&parts.headers, parts.version, &mut parts.extensions);
+    let host = target::host(&parts.headers, &parts.uri, parts.version)?;
+    let path = target::normal_path(parts.uri.path())?;
+    let route = live.route(host, &path, &parts.method).cloned();
+
+    // Identify: who is calling; nothing of it is left for the client to say.
+    let caller = identity::identify(&mut parts.headers, connection.peer.ip(), live)?;
+    if let Some(id) = &caller.request_id {
+        context.request_id = id.clone();
+    }
+    context.tier = Some(caller.tier);
+
+    // Route: what matches nothing is not served.
+    let route = route.ok_or_else(|| no_route(&parts))?;
+    let target = forwarding::target(&route, &path, parts.uri.query())?;
+    drop(path);
+    context.route = Some(Arc::clone(&route));
+
+    // Tier: what may be sent at all.
+    let body_bytes_max = live.tier(caller.tier).max_body_bytes.unwrap_or(u64::MAX);
+    if size.lower() > body_bytes_max {
+        return Err(body_too_large(live, caller.tier, body_bytes_max));
+    }
+
+    // Hold: admitted by every limit, or refused by one.
+    let admitted = if route.is_metered() {
+        let needs = admission::needs(&route, &parts.method, &size);
+        let Granted { hold, standings } =
+            admission::admit(worker, live, &route, &caller, (&needs, arrival.at)).await.map_err(
+                |refused| {
+                    context.standings = refused.standings;
+                    refused.refusal
+                },
+            )?;
+        context.standings = Some(standings);
+        let admission = Admission {
+            shared: Arc::clone(&worker.shared),
+            live: Rc::clone(live),
+            route: Arc::clone(&route),
+            tier: caller.tier,
+            user: caller.user.clone(),
+            org: caller.org.clone(),
+            method: parts.method.clone(),
+            // The ids of its events say when it was admitted, to the millisecond.
+            key: RequestKey::new(hold.at(), arrival.random),
+            request_id: context.request_id.clone(),
+        };
+        Some(Admitted::open(admission, hold, &needs).map_err(admission::not_journalled)?)
+    } else {
+        None
+    };
+
+    // Forward: the request as the upstream is to see it.
+    let key = RequestKey::new(arrival.at, arrival.random);
+    let sender = Sender { connection, live, caller: &caller, key, request_id: &context.request_id };
+    forwarding::dress(&mut parts, &target, &sender);
+    let exchange = Exchange { connection, live, route: &route, caller: &caller, body_bytes_max };
+    exchange.forward(parts, target, unread.take(), upgrade, admitted, busy).await
+}
+
+/// What forwarding needs to know of the request.
+struct Exchange<'a> {
+    connection: &'a Rc<Connection>,
+    live: &'a Rc<Snapshot>,
+    route: &'a Arc<Route>,
+    caller: &'a Caller,
+    body_bytes_max: u64,
+}
+
+impl Exchange<'_> {
+    /// Sends the request on and hands back the answer; from its head on, the body measures and settles.
+    async fn forward(
+        &self,
+        parts: request::Parts,
+        target: Uri,
+        body: Option<Incoming>,
+        upgrade: Option<OnUpgrade>,
+        mut admitted: Option<Admitted>,
+        busy: Busy,
+    ) -> Result<Response<ResponseBody>, Refusal> {
+        let worker = &self.connection.worker;
+        let untimed = admitted.is_none().then(|| (Arc::clone(self.route), Instant::now()));
+        let upstream = &self.route.upstream;
+        let settings = &upstream.settings;
+        let deadline = worker.deadlines.add();
+        if let Some(total) = settings.total_timeout {
+            deadline.set_end(total);
+        }
+        let progress = Rc::new(Progress::new(deadline, settings.idle_timeout, settings.response_timeout));
+        let body = RequestBody::new(body, self.live, &progress, self.body_bytes_max);
+        let mut request = Request::new(body);
+        *request.method_mut() = parts.method;
+        *request.uri_mut() = target;
+        *request.headers_mut() = parts.headers;
+        if upgrade.is_some() {
+            upgrade::ask(request.headers_mut());
+        }
+        if self.route.measures(Measure::LlmTotalTokens) {
+            // A compressed answer would hide its usage.
+            request.headers_mut().remove(header::ACCEPT_ENCODING);
+        }
+        if let Some(admitted) = &mut admitted {
+            admitted.forward(&progress);
+        }
+
+        let sent = {
+            let mut sending = pin!(send(&worker.pools, upstream, request, &progress, worker.random_u64()));
+            poll_fn(|cx| match sending.as_mut().poll(cx) {
+                Poll::Ready(result) => Poll::Ready(result.map_err(Some)),
+                Poll::Pending if progress.deadline.poll_passed(cx) => Poll::Ready(Err(None)),
+                Poll::Pending => Poll::Pending,
+            })
+            .await
+        };
+        let Sent { response, lease } = match sent {
+            Ok(sent) => sent,
+            Err(error) => return Err(self.no_answer(error, &progress, admitted)),
+        };
+        let (mut head, inner) = response.into_parts();
+        if let Some(admitted) = &mut admitted {
+            admitted.take_reports(&head.headers);
+        }
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            let upgraded = upgrade::Switch { head, inner, lease, admitted, busy };
+            return upgrade::switch(self.connection, upgrade, upgraded, settings.idle_timeout);
+        }
+        let scanner = self.scanner(&head.headers);
+        forwarding::undress(&mut head.headers);
+
+        let status = head.status.as_u16();
+        if inner.is_end_stream() {
+            if let Some((route, started)) = untimed {
+                route.metrics.took(status, started.elapsed());
+            }
+            let measures = Measures { request_bytes: progress.bytes(), ..Measures::default() };
+            // An upstream that has not read the request cannot serve another on this connection.
+            if progress.end() == BodyEnd::Complete {
+                lease.finish();
+            }
+            if let Some(durable) = admitted.and_then(|a| a.settle(End::Answered { status }, &measures)) {
+                poll_fn(|cx| durable.poll(cx)).await.map_err(|error| admission::not_synced(&error))?;
+            }
+            return Ok(Response::from_parts(head, ResponseBody::empty()));
+        }
+        let parts = ProxiedParts { inner, status, progress, scanner, admitted, untimed, lease, busy };
+        Ok(Response::from_parts(head, ResponseBody::Proxied(Box::new(Proxied::new(parts)))))
+    }
+
+    fn scanner(&self, headers: &HeaderMap) -> Option<Scanner> {
+        if !self.route.measures(Measure::LlmTotalTokens) {
+            return None;
+        }
+        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        framing(text(header::CONTENT_TYPE), text(header::CONTENT_ENCODING)).map(Scanner::new)
+    }
+
+    /// Settles a request that got no answer, and says why; whose fault it is decides the status.
+    fn no_answer(
+        &self,
+        error: Option<SendError>,
+        progress: &Progress,
+        admitted: Option<Admitted>,
+    ) -> Refusal {
+        let refusal = match (progress.end(), error) {
+            (BodyEnd::TooLarge, _) => body_too_large(self.live, self.caller.tier, self.body_bytes_max),
+            (BodyEnd::Broken, _) => {
+                Refusal::new(Code::BadRequest, "the request's body ended before its end").closing()
+            }
+            (BodyEnd::Open, None) if progress.is_starved() => {
+                Refusal::new(Code::RequestTimeout, "the request's body stopped coming").closing()
+            }
+            // A body that the upstream does not take is the upstream's affair too.
+            (BodyEnd::Open | BodyEnd::Complete, None) => {
+                Refusal::new(Code::UpstreamTimeout, "the service did not answer in time; try again")
+            }
+            (BodyEnd::Open | BodyEnd::Complete, Some(error)) => self.upstream_failed(&error),
+        };
+        if let Some(admitted) = admitted {
+            let measures = Measures { request_bytes: progress.bytes(), ..Measures::default() };
+            let end = match progress.end() {
+                BodyEnd::Broken => End::ClientGone { status: None },
+                BodyEnd::Open | BodyEnd::Complete | BodyEnd::TooLarge => {
+                    End::NoAnswer { status: refusal.code.status().as_u16() }
+                }
+            };
+            // Nothing of a refusal waits for the disk: the event says that nothing was answered.
+            let _ = admitted.settle(end, &measures);
+        }
+        refusal
+    }
+
+    fn upstream_failed(&self, error: &SendError) -> Refusal {
+        let settings = &self.route.upstream.settings;
+        tracing::debug!(upstream = &*settings.name, %error, "no answer from the upstream");
+        match error {
+            SendError::NoneAvailable => {
+                Refusal::new(Code::UpstreamUnavailable, "the service is away; try again soon")
+                    .retry_after(settings.eject_for.as_secs().max(1))
+            }
+            SendError::Connect { error, .. } if error.is_timeout() => {
+                Refusal::new(Code::UpstreamTimeout, "the service could not be reached in time; try again")
+            }
+            SendError::Connect { error, .. } if error.is_overload() => Refusal::new(
+                Code::Overloaded,
+                "the service has as many connections as it may; try again soon",
+            )
+            .retry_after(1),
+            SendError::Connect { .. } => {
+                Refusal::new(Code::UpstreamError, "the service could not be reached; try again soon")
+            }
+            SendError::Failed { .. } => {
+                Refusal::new(Code::UpstreamError, "the service ended the connection without an answer")
+            }
+        }
+    }
+}
+
+fn check_headers(headers: &HeaderMap, live: &Live) -> Result<(), Refusal> {
+    let max = live.gateway().listen.headers_max;
+    if headers.len() > max {
+        let message = format!("the request has more than {max} header lines");
+        return Err(Refusal::new(Code::HeadersTooLarge, message).closing());
+    }
+    Ok(())
+}
+
+fn no_route(parts: &request::Parts) -> Refusal {
+    let method = parts.method.as_str();
+    let method = if method.len() <= 16 { method } else { "this method" };
+    Refusal::new(Code::NoRoute, format!("no route matches {method} on this path"))
+}
+
+fn body_too_large(live: &Live, tier: TierIndex, bytes_max: u64) -> Refusal {
+    let name = &live.tier(tier).name;
+    let upgrade = match &live.plans().upgrade_url {
+        Some(url) => format!("; other tiers allow more: {url}"),
+        None => String::new(),
+    };
+    let message = format!("the body is larger than the {bytes_max} bytes that tier {name} allows{upgrade}");
+    Refusal::new(Code::BodyTooLarge, message).closing()
+}

@@ -1,0 +1,174 @@
+//! Requests and answers as the other side is to see them.
+
+use bytes::{BufMut as _, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request::Parts, uri::PathAndQuery};
+
+use tollgate_core::RequestKey;
+use uuid::Uuid;
+
+use crate::{
+    connection::Connection,
+    identity::{Caller, text},
+    live::{Live, Route},
+    names::{Claim, TIMESTAMP, USAGE_PREFIX},
+    refusal::{Code, Refusal},
+    signature::{Signed, timestamp},
+};
+
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The target on the upstream: the normal path under the route's rewrite, and the query as it came.
+pub(crate) fn target(route: &Route, path: &str, query: Option<&str>) -> Result<Uri, Refusal> {
+    let (rewrite, rest) = route.rewrite(path);
+    let question = if query.is_some() { "?" } else { "" };
+    let parts = [rewrite, rest, question, query.unwrap_or_default()];
+    let mut target = BytesMut::with_capacity(parts.iter().map(|part| part.len()).sum());
+    for part in parts {
+        target.put_slice(part.as_bytes());
+    }
+    let target = PathAndQuery::from_maybe_shared(target.freeze());
+    target
+        .map(Uri::from)
+        .map_err(|_| Refusal::new(Code::BadRequest, "the request's target is not valid").closing())
+}
+
+/// Who sends a request on, for whom.
+pub(crate) struct Sender<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) live: &'a Live,
+    pub(crate) caller: &'a Caller,
+    pub(crate) key: RequestKey,
+    pub(crate) request_id: &'a HeaderValue,
+}
+
+/// Says to the upstream who is calling and how the request came. The client's own words on both are
+/// gone already.
+pub(crate) fn dress(parts: &mut Parts, target: &Uri, sender: &Sender<'_>) {
+    let Sender { connection, live, caller, key, request_id } = *sender;
+    let worker = &connection.worker;
+    let headers = &mut parts.headers;
+    join_cookies(headers);
+    let host = headers.get(header::HOST).cloned().or_else(|| {
+        parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
+    });
+    if !headers.get(TRACEPARENT).is_some_and(is_traceparent) {
+        headers.insert(TRACEPARENT, traceparent(connection, key));
+    }
+    let via = &caller.via;
+    let chained = |before: &Option<HeaderValue>, own: &HeaderValue| match before {
+        None => own.clone(),
+        Some(before) => {
+            let joined = [before.as_bytes(), b", ", own.as_bytes()].concat();
+            HeaderValue::from_bytes(&joined).unwrap_or_else(|_| own.clone())
+        }
+    };
+    headers.insert(FORWARDED_FOR, chained(&via.forwarded_for, &connection.forwarded_for));
+    headers.insert(header::FORWARDED, chained(&via.forwarded, &connection.forwarded));
+    let proto = HeaderValue::from_static(if connection.tls { "https" } else { "http" });
+    headers.insert(FORWARDED_PROTO, via.forwarded_proto.clone().unwrap_or(proto));
+    if let Some(host) = via.forwarded_host.clone().or(host) {
+        headers.insert(FORWARDED_HOST, host);
+    }
+    headers.insert(REQUEST_ID, request_id.clone());
+
+    let names = &live.names;
+    let tier = &live.tiers[caller.tier.0].header;
+    headers.insert(names.of(Claim::User).clone(), caller.user.clone());
+    headers.insert(names.of(Claim::Tier).clone(), tier.clone());
+    for (claim, value) in
+        [(Claim::Org, &caller.org), (Claim::Email, &caller.email), (Claim::Role, &caller.role)]
+    {
+        if let Some(value) = value {
+            headers.insert(names.of(claim).clone(), value.clone());
+        }
+    }
+    if let (Some(signer), Some(name)) = (&live.signer, names.signature()) {
+        let timestamp = timestamp(worker.now());
+        let optional = |value: &Option<HeaderValue>| value.clone().unwrap_or(HeaderValue::from_static(""));
+        let (org, email, role) = (optional(&caller.org), optional(&caller.email), optional(&caller.role));
+        let signature = signer.sign(&Signed {
+            timestamp,
+            method: parts.method.as_str(),
+            target: target.path_and_query().map_or("/", |target| target.as_str()),
+            request_id: text(request_id),
+            claims: [text(&caller.user), text(&org), text(&email), text(&role), text(tier)],
+        });
+        headers.insert(TIMESTAMP, HeaderValue::from(timestamp));
+        headers.insert(name.clone(), signature);
+    }
+}
+
+/// Takes from an answer what concerned the upstream's connection or the gateway only.
+pub(crate) fn undress(headers: &mut HeaderMap) {
+    let mut removed: Vec<HeaderName> = Vec::new();
+    for (name, value) in headers.iter() {
+        if *name == header::CONNECTION {
+            let nominated = value.as_bytes().split(|byte| *byte == b',');
+            let nominated = nominated.filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok());
+            removed.extend(nominated.filter(|name| *name != header::CONTENT_LENGTH));
+            removed.push(header::CONNECTION);
+        } else if *name == header::TRANSFER_ENCODING
+            || *name == header::UPGRADE
+            || name.as_str() == "keep-alive"
+            || name.as_str() == "proxy-connection"
+            || name.as_str().starts_with(USAGE_PREFIX)
+        {
+            removed.push(name.clone());
+        }
+    }
+    if removed.contains(&header::TRANSFER_ENCODING) {
+        // The body was read by its chunks (RFC 9112, section 6.3): a length beside them would cut it.
+        removed.push(header::CONTENT_LENGTH);
+    }
+    for name in removed {
+        headers.remove(name);
+    }
+}
+
+/// HTTP/2 may split cookies over several lines; elsewhere they are one (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    if lines.by_ref().nth(1).is_none() {
+        return;
+    }
+    let lines: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+/// `version-traceid-parentid-flags` of W3C Trace Context.
+fn is_traceparent(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    let hex = |range: std::ops::Range<usize>| {
+        let part = &bytes[range];
+        part.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte))
+            && part.iter().any(|byte| *byte != b'0')
+    };
+    bytes.len() == 55
+        && bytes.starts_with(b"00-")
+        && bytes[35] == b'-'
+        && bytes[52] == b'-'
+        && hex(3..35)
+        && hex(36..52)
+        && bytes[53..].iter().all(u8::is_ascii_hexdigit)
+}
+
+/// A trace that begins here (W3C Trace Context): named like the request, so that the ledger leads to it.
+fn traceparent(connection: &Connection, key: RequestKey) -> HeaderValue {
+    let worker = &connection.worker;
+    let mut text = Uuid::encode_buffer();
+    // Nobody upstream of us knows the trace: our own span is its root.
+    let span = u128::from(worker.random_u64() | 1);
+    worker.scratch.borrow_mut().value(|buffer| {
+        buffer.put_slice(b"00-");
+        buffer.put_slice(Uuid::from_u128(key.to_bits()).simple().encode_lower(&mut text).as_bytes());
+        buffer.put_u8(b'-');
+        buffer.put_slice(&Uuid::from_u128(span).simple().encode_lower(&mut text).as_bytes()[16..]);
+        buffer.put_slice(b"-00");
+    })
+}

@@ -1,0 +1,200 @@
+//! Who is calling: identity headers, believed from trusted peers only.
+
+use std::net::IpAddr;
+
+use arrayvec::ArrayVec;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use tollgate_config::Anonymous;
+use tollgate_core::TierIndex;
+
+use crate::{
+    live::Live,
+    names::{CLAIMS, Claim, Class, Names},
+};
+
+/// Longest identity value, in bytes. An e-mail address has at most 254.
+const VALUE_BYTES_MAX: usize = 256;
+/// Most headers to remove from one request; `listen.headers_max` bounds them already.
+const REMOVED_INLINE: usize = 16;
+
+/// Who is calling, as far as a trusted peer says.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    /// The user's id, valid ASCII.
+    pub(crate) user: HeaderValue,
+    pub(crate) org: Option<HeaderValue>,
+    pub(crate) email: Option<HeaderValue>,
+    pub(crate) role: Option<HeaderValue>,
+    pub(crate) tier: TierIndex,
+    /// A request id from a trusted peer.
+    pub(crate) request_id: Option<HeaderValue>,
+    /// What a trusted peer says about the way the request came.
+    pub(crate) via: Via,
+}
+
+/// Forwarding headers of a trusted peer, to be added to.
+#[derive(Debug, Default)]
+pub(crate) struct Via {
+    pub(crate) forwarded: Option<HeaderValue>,
+    pub(crate) forwarded_for: Option<HeaderValue>,
+    pub(crate) forwarded_proto: Option<HeaderValue>,
+    pub(crate) forwarded_host: Option<HeaderValue>,
+}
+
+/// Why nobody can be charged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum IdentityError {
+    #[error("the request does not say who is calling: {0} is missing")]
+    Missing(HeaderName),
+    #[error("{0} must be there exactly once")]
+    Repeated(HeaderName),
+    #[error("{0} is empty, too long, or has a character that an identity may not have")]
+    Invalid(HeaderName),
+    #[error("a header that is spelt almost like an identity header came from a trusted peer: {0}")]
+    Misspelt(HeaderName),
+    #[error("Connection names {0}, which is not the client's to remove")]
+    Nominated(HeaderName),
+    #[error("there is no tier of the name that {0} gives")]
+    UnknownTier(HeaderName),
+}
+
+/// Learns who is calling and leaves in `headers` only what may pass to an upstream: no identity, in any
+/// spelling, but a trusted peer's valid one, nothing hop-by-hop, nothing named by `Connection`, nothing
+/// that is the gateway's to say.
+pub(crate) fn identify(headers: &mut HeaderMap, peer: IpAddr, live: &Live) -> Result<Caller, IdentityError> {
+    let names = &live.names;
+    let trusted = live.is_trusted(peer);
+    let mut removed: Removed = ArrayVec::new();
+    let mut overflow: Vec<HeaderName> = Vec::new();
+    let mut claims: [Option<HeaderValue>; 5] = Default::default();
+    let mut request_id = None;
+    let mut via = Via::default();
+
+    for (name, value) in headers.iter() {
+        match names.classify(name) {
+            Class::Passes => continue,
+            Class::Identity(claim) if trusted => {
+                let slot = &mut claims[claim as usize];
+                if slot.is_some() {
+                    return Err(IdentityError::Repeated(name.clone()));
+                }
+                if !is_valid(value) {
+                    return Err(IdentityError::Invalid(name.clone()));
+                }
+                *slot = Some(value.clone());
+                // Not removed: it is replaced when the request is dressed for the upstream.
+                continue;
+            }
+            Class::Misspelt if trusted => return Err(IdentityError::Misspelt(name.clone())),
+            Class::Reserved if trusted => keep_reserved(name, value, &mut request_id, &mut via),
+            Class::HopByHop if *name == header::CONNECTION => {
+                nominate(value, names, trusted, &mut overflow)?;
+            }
+            Class::Identity(_) | Class::Misspelt | Class::Reserved | Class::HopByHop => {}
+        }
+        if removed.last() != Some(name) && removed.try_push(name.clone()).is_err() {
+            overflow.push(name.clone());
+        }
+    }
+    for name in removed.iter().chain(&overflow) {
+        headers.remove(name);
+    }
+
+    let [user, org, claimed, email, role] = claims;
+    let (user, tier) = match (user, live.gateway().identity.anonymous) {
+        (Some(user), _) => (user, tier_of(claimed, live)?),
+        (None, Anonymous::Tier(tier)) => {
+            tier_of(claimed, live)?;
+            // Without a user, all else that is said is said of nobody.
+            CLAIMS.iter().for_each(|claim| drop(headers.remove(names.of(*claim))));
+            let user = anonymous(peer);
+            return Ok(Caller { user, org: None, email: None, role: None, tier, request_id, via });
+        }
+        (None, Anonymous::Reject) => return Err(IdentityError::Missing(names.of(Claim::User).clone())),
+    };
+    Ok(Caller { user, org, email, role, tier, request_id, via })
+}
+
+type Removed = ArrayVec<HeaderName, REMOVED_INLINE>;
+
+/// Names that `Connection` nominates are removed with it (RFC 9110, section 7.6.1).
+fn nominate(
+    value: &HeaderValue,
+    names: &Names,
+    trusted: bool,
+    removed: &mut Vec<HeaderName>,
+) -> Result<(), IdentityError> {
+    for option in value.as_bytes().split(|byte| *byte == b',') {
+        let Ok(name) = HeaderName::from_bytes(option.trim_ascii()) else { continue };
+        match names.classify(&name) {
+            Class::Identity(_) | Class::Misspelt if trusted => return Err(IdentityError::Nominated(name)),
+            // What frames the message is not optional, whoever says so.
+            _ if name == header::HOST || name == header::CONTENT_LENGTH => {}
+            _ => removed.push(name),
+        }
+    }
+    Ok(())
+}
+
+fn keep_reserved(
+    name: &HeaderName,
+    value: &HeaderValue,
+    request_id: &mut Option<HeaderValue>,
+    via: &mut Via,
+) {
+    let slot = match name.as_str() {
+        "x-request-id" if is_valid(value) => request_id,
+        // Lists: several lines are one, in their order (RFC 9110, section 5.3).
+        "forwarded" => return append(&mut via.forwarded, value),
+        "x-forwarded-for" => return append(&mut via.forwarded_for, value),
+        "x-forwarded-proto" => &mut via.forwarded_proto,
+        "x-forwarded-host" => &mut via.forwarded_host,
+        _ => return,
+    };
+    // Of several lines the last is the nearest peer's own.
+    *slot = Some(value.clone());
+}
+
+fn append(list: &mut Option<HeaderValue>, value: &HeaderValue) {
+    let joined = list
+        .as_ref()
+        .and_then(|list| HeaderValue::from_bytes(&[list.as_bytes(), b", ", value.as_bytes()].concat()).ok());
+    *list = Some(joined.unwrap_or_else(|| value.clone()));
+}
+
+fn tier_of(claim: Option<HeaderValue>, live: &Live) -> Result<TierIndex, IdentityError> {
+    let Some(claim) = claim else { return Ok(live.plans().default_tier) };
+    let named = claim.to_str().ok().and_then(|name| live.plans().tier(name));
+    named.ok_or_else(|| IdentityError::UnknownTier(live.names.of(Claim::Tier).clone()))
+}
+
+/// Who does not say who they are is known by the address they come from; IPv6 by its /64, as one
+/// customer has at least so many addresses.
+fn anonymous(peer: IpAddr) -> HeaderValue {
+    let text = match peer {
+        IpAddr::V4(ip) => format!("anonymous@{ip}"),
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            format!("anonymous@{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+    };
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("anonymous"))
+}
+
+/// Printable ASCII without what separates values or means something to shells, pages or logs.
+fn is_valid(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    let invalid = |byte: u8| {
+        !byte.is_ascii_graphic()
+            || matches!(
+                byte,
+                b',' | b';' | b'"' | b'\'' | b'\\' | b'<' | b'>' | b'`' | b'(' | b')' | b'{' | b'}'
+            )
+    };
+    (1..=VALUE_BYTES_MAX).contains(&bytes.len()) && !bytes.iter().any(|byte| invalid(*byte))
+}
+
+/// The text of a value that [`is_valid`].
+pub(crate) fn text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or_default()
+}

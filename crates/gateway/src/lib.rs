@@ -1,0 +1,38 @@
+//! The gateway: the only room that knows HTTP.
+//!
+//! `exchange` shows the whole way of a request; everything else is a leaf of it, or starts and stops
+//! what it needs (`serve`).
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
+
+mod admin;
+mod admission;
+mod admitted;
+mod audit;
+mod body;
+mod check;
+pub mod cli;
+mod connection;
+mod conversation;
+mod deadline;
+mod demo;
+mod durable;
+mod exchange;
+mod forwarding;
+mod identity;
+mod listener;
+mod live;
+mod logging;
+mod meters;
+mod names;
+mod ratelimit;
+mod refusal;
+mod reload;
+mod serve;
+mod shared;
+mod signature;
+mod target;
+mod telemetry;
+mod upgrade;
+mod upstream;
+mod worker;

@@ -1,0 +1,304 @@
+//! One configuration, compiled for the request path.
+//!
+//! A request takes one [`Live`] at its start and keeps it to its end, so a reload never shows half of a
+//! file to anyone (promise 6).
+
+use std::{net::IpAddr, ops::Deref, sync::Arc};
+
+use http::{HeaderName, HeaderValue, Method};
+use tollgate_config::{Amount, ChargeOn, Config, Enforcement, Gateway, Measure};
+use tollgate_core::{Max, MeterKind, Plans, Scope, Tier, TierIndex};
+use tollgate_quota::{CHECKS_MAX, Check, CounterKey, MeterId, Mode};
+
+use crate::{
+    meters::MeterIds,
+    names::{Names, USAGE_PREFIX},
+    ratelimit::FIELD_INTEGER_MAX,
+    signature::Signer,
+    telemetry::{RouteMetrics, TierMetrics},
+    upstream::{Upstream, UpstreamError},
+};
+
+/// One configuration, compiled.
+pub(crate) struct Live {
+    config: Config,
+    pub(crate) names: Names,
+    pub(crate) routes: Vec<Arc<Route>>,
+    pub(crate) upstreams: Vec<Arc<Upstream>>,
+    /// By [`TierIndex`].
+    pub(crate) tiers: Vec<LiveTier>,
+    pub(crate) signer: Option<Signer>,
+    pub(crate) mode: Mode,
+}
+
+/// A configuration as one worker holds it: requests count references on their own thread, not on a
+/// cache line that all threads fight for.
+pub(crate) struct Snapshot(pub(crate) Arc<Live>);
+
+impl Deref for Snapshot {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        &self.0
+    }
+}
+
+/// What a tier's name and refusals need.
+pub(crate) struct LiveTier {
+    pub(crate) header: HeaderValue,
+    pub(crate) metrics: TierMetrics,
+}
+
+/// A route, and what it charges on each tier.
+pub(crate) struct Route {
+    pub(crate) name: Box<str>,
+    host: Option<Box<str>>,
+    path: Box<str>,
+    methods: Option<Vec<Method>>,
+    rewrite: Option<Box<str>>,
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) charges: Vec<RouteCharge>,
+    pub(crate) charge_on: ChargeOn,
+    /// What is held of each charge's meter, in the order of `charges`, where the request itself does not
+    /// say more.
+    pub(crate) needs: Vec<i64>,
+    /// By [`TierIndex`].
+    grants: Vec<Grant>,
+    pub(crate) metrics: RouteMetrics,
+}
+
+/// One meter that a route charges.
+pub(crate) struct RouteCharge {
+    pub(crate) id: MeterId,
+    pub(crate) meter: Box<str>,
+    pub(crate) kind: MeterKind,
+    pub(crate) amount: Amount,
+    /// What the upstream reports its use in.
+    pub(crate) usage_header: Option<HeaderName>,
+}
+
+/// The limits of one tier on one route.
+pub(crate) struct Grant {
+    pub(crate) checks: Vec<Check>,
+    /// In the order of `checks`.
+    pub(crate) limits: Vec<GrantLimit>,
+    /// `RateLimit-Policy`, the same on every answer.
+    pub(crate) policy: Option<HeaderValue>,
+}
+
+/// What answers say about a limit.
+pub(crate) struct GrantLimit {
+    /// As in `RateLimit-Policy`: `api_calls-minute`; with `-org` for what an organisation shares.
+    pub(crate) policy: Box<str>,
+    /// Position in [`Route::charges`].
+    pub(crate) charge: usize,
+}
+
+/// A configuration that is valid and yet cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CompileError {
+    #[error(
+        "route {route} on tier {tier}: {count} limits would be checked for each request, more than {CHECKS_MAX}; \
+         charge fewer meters or drop windows"
+    )]
+    TooManyLimits { route: Box<str>, tier: Box<str>, count: usize },
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    #[error("identity.signature: {0}")]
+    Signature(#[from] crate::signature::KeyError),
+}
+
+impl Live {
+    /// Compiles `config`. Upstreams that `previous` has as well keep their state and connections.
+    pub(crate) fn compile(
+        config: Config,
+        previous: Option<&Self>,
+        ids: &MeterIds,
+    ) -> Result<Self, CompileError> {
+        let Config { gateway, plans } = &config;
+        let known = previous.map(|live| &*live.upstreams).unwrap_or_default();
+        let upstreams = gateway
+            .upstreams
+            .iter()
+            .map(|upstream| Ok(Arc::new(Upstream::new(upstream, known)?)))
+            .collect::<Result<Vec<_>, UpstreamError>>()?;
+        let mut routes = gateway
+            .routes
+            .iter()
+            .map(|route| Ok(Arc::new(Route::compile(route, plans, &upstreams, ids)?)))
+            .collect::<Result<Vec<_>, CompileError>>()?;
+        // Most specific first: the longest path, then what names a host or methods.
+        routes.sort_by_key(|route| {
+            std::cmp::Reverse((route.path.len(), route.host.is_some(), route.methods.is_some()))
+        });
+        let tiers = plans.tiers.iter().map(LiveTier::new).collect();
+        let signer = gateway.identity.signature.as_ref().map(Signer::new).transpose()?;
+        let mode = match gateway.enforcement {
+            Enforcement::Enforce => Mode::Enforce,
+            Enforcement::Observe => Mode::Observe,
+        };
+        let names = Names::new(&gateway.identity);
+        Ok(Self { names, routes, upstreams, tiers, signer, mode, config })
+    }
+
+    pub(crate) fn gateway(&self) -> &Gateway {
+        &self.config.gateway
+    }
+
+    pub(crate) fn plans(&self) -> &Plans {
+        &self.config.plans
+    }
+
+    pub(crate) fn tier(&self, index: TierIndex) -> &Tier {
+        &self.config.plans.tiers[index.0]
+    }
+
+    pub(crate) fn is_trusted(&self, peer: IpAddr) -> bool {
+        self.config.gateway.identity.trusted_peers.iter().any(|net| net.contains(&peer))
+    }
+
+    /// The route of a request, by its normal path.
+    pub(crate) fn route(&self, host: &str, path: &str, method: &Method) -> Option<&Arc<Route>> {
+        self.routes.iter().find(|route| route.matches(host, path, method))
+    }
+}
+
+impl LiveTier {
+    fn new(tier: &Tier) -> Self {
+        // Tier names are checked to be header-safe when they are read.
+        let header = HeaderValue::from_str(&tier.name).unwrap_or(HeaderValue::from_static(""));
+        Self { header, metrics: TierMetrics::new(&tier.name) }
+    }
+}
+
+impl Route {
+    fn compile(
+        route: &tollgate_config::Route,
+        plans: &Plans,
+        upstreams: &[Arc<Upstream>],
+        ids: &MeterIds,
+    ) -> Result<Self, CompileError> {
+        let charges: Vec<RouteCharge> = route
+            .charges
+            .iter()
+            .map(|charge| {
+                let meter = &plans.meters[charge.meter.0];
+                RouteCharge {
+                    id: ids.of(&meter.name),
+                    meter: meter.name.clone(),
+                    kind: meter.kind,
+                    amount: charge.amount,
+                    usage_header: HeaderName::try_from(format!("{USAGE_PREFIX}{}", meter.name)).ok(),
+                }
+            })
+            .collect();
+        let needs = charges.iter().map(|charge| charge.flat_need()).collect();
+        let grants = plans
+            .tiers
+            .iter()
+            .map(|tier| Grant::compile(tier, route, &charges))
+            .collect::<Result<Vec<_>, CompileError>>()?;
+        Ok(Self {
+            name: route.name.clone(),
+            host: route.host.clone(),
+            path: route.path.clone(),
+            methods: route.methods.clone(),
+            rewrite: route.rewrite.clone(),
+            upstream: Arc::clone(&upstreams[route.upstream.0]),
+            charges,
+            charge_on: route.charge_on,
+            needs,
+            grants,
+            metrics: RouteMetrics::new(&route.name),
+        })
+    }
+
+    pub(crate) fn grant(&self, tier: TierIndex) -> &Grant {
+        &self.grants[tier.0]
+    }
+
+    pub(crate) fn is_metered(&self) -> bool {
+        !self.charges.is_empty()
+    }
+
+    /// Whether some charge is measured by `source`.
+    pub(crate) fn measures(&self, source: Measure) -> bool {
+        self.charges.iter().any(|charge| charge.is_measured_by(source))
+    }
+
+    fn matches(&self, host: &str, path: &str, method: &Method) -> bool {
+        let below = path.strip_prefix(&*self.path);
+        let path_matches = match below {
+            Some(below) => self.path.ends_with('/') || below.is_empty() || below.starts_with('/'),
+            None => false,
+        };
+        path_matches
+            && self.host.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(host))
+            && self.methods.as_ref().is_none_or(|methods| methods.contains(method))
+    }
+
+    /// What the upstream sees of `path`, which this route matches.
+    pub(crate) fn rewrite<'a>(&self, path: &'a str) -> (&str, &'a str) {
+        match &self.rewrite {
+            Some(rewrite) => (rewrite, path.get(self.path.len()..).unwrap_or_default()),
+            None => ("", path),
+        }
+    }
+}
+
+impl RouteCharge {
+    /// Whether `source` says how much is charged.
+    pub(crate) fn is_measured_by(&self, wanted: Measure) -> bool {
+        matches!(self.amount, Amount::Measured { source, .. } if source == wanted)
+    }
+
+    /// What is held where the request says nothing about itself.
+    fn flat_need(&self) -> i64 {
+        match self.amount {
+            Amount::Constant(amount) => amount,
+            Amount::Measured { hold, .. } => hold,
+        }
+    }
+}
+
+impl Grant {
+    fn compile(
+        tier: &Tier,
+        route: &tollgate_config::Route,
+        charges: &[RouteCharge],
+    ) -> Result<Self, CompileError> {
+        let mut checks = Vec::new();
+        let mut limits = Vec::new();
+        let mut policies: Vec<String> = Vec::new();
+        for (index, (charge, configured)) in charges.iter().zip(&route.charges).enumerate() {
+            for limit in tier.limits_of(configured.meter) {
+                let Max::AtMost(max) = limit.max else { continue };
+                checks.push(Check {
+                    counter: CounterKey { meter: charge.id, window: limit.window },
+                    scope: limit.scope,
+                    max: limit.max,
+                    hard: limit.is_hard(),
+                    concurrent: charge.kind == MeterKind::Concurrent,
+                    need: index,
+                });
+                // A user's and an organisation's limit may be on the same meter and window.
+                let shared = if limit.scope == Scope::Org { "-org" } else { "" };
+                let policy = match charge.kind {
+                    MeterKind::Count => format!("{}-{}{shared}", charge.meter, limit.window),
+                    MeterKind::Level | MeterKind::Concurrent => format!("{}{shared}", charge.meter),
+                };
+                let window = limit.window.nominal_seconds().map(|w| format!(";w={w}")).unwrap_or_default();
+                let quota = max.min(FIELD_INTEGER_MAX);
+                policies.push(format!("\"{policy}\";q={quota}{window}"));
+                limits.push(GrantLimit { policy: policy.into(), charge: index });
+            }
+        }
+        if checks.len() > CHECKS_MAX {
+            let (route, tier, count) = (route.name.clone(), tier.name.clone(), checks.len());
+            return Err(CompileError::TooManyLimits { route, tier, count });
+        }
+        let policy =
+            (!policies.is_empty()).then(|| HeaderValue::from_str(&policies.join(", ")).ok()).flatten();
+        Ok(Self { checks, limits, policy })
+    }
+}

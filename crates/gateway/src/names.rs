@@ -1,0 +1,195 @@
+//! Header names that clients must not speak in.
+
+use http::{HeaderName, header};
+use tollgate_config::Identity;
+
+/// What a header means to the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Nothing: it passes.
+    Passes,
+    /// It concerns this connection only (RFC 9110, section 7.6.1).
+    HopByHop,
+    /// It says who is calling.
+    Identity(Claim),
+    /// It is a spelling of a header that says who is calling.
+    Misspelt,
+    /// It is the gateway's to say: forwarding, signatures, usage, overridden methods.
+    Reserved,
+}
+
+/// What a trusted peer says about the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    User,
+    Org,
+    Tier,
+    Email,
+    Role,
+}
+
+/// Claims in the order in which they are signed.
+pub(crate) const CLAIMS: [Claim; 5] = [Claim::User, Claim::Org, Claim::Email, Claim::Role, Claim::Tier];
+
+/// The configured names, ready to compare with.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    claims: [(HeaderName, String); 5],
+    signature: Option<HeaderName>,
+    /// Bit N: some claim's name has N bytes.
+    lengths: u128,
+}
+
+/// When the headers are signed, the time of the signature.
+pub(crate) const TIMESTAMP: HeaderName = HeaderName::from_static("x-tollgate-timestamp");
+/// Says what an upstream used of a meter.
+pub(crate) const USAGE_PREFIX: &str = "x-usage-";
+
+/// Folded names that tell upstreams something other than what was asked for.
+const RESERVED: [&str; 9] = [
+    "forwarded",
+    "x-real-ip",
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-request-id",
+];
+/// Bit N: some reserved name has N bytes.
+const RESERVED_LENGTHS: u128 = {
+    let (mut bits, mut at) = (0, 0);
+    while at < RESERVED.len() {
+        bits |= 1 << RESERVED[at].len();
+        at += 1;
+    }
+    bits
+};
+const RESERVED_PREFIXES: [&str; 3] = ["x-forwarded-", USAGE_PREFIX, "x-tollgate-"];
+
+impl Names {
+    pub(crate) fn new(identity: &Identity) -> Self {
+        let claims = CLAIMS.map(|claim| {
+            let name = match claim {
+                Claim::User => &identity.user,
+                Claim::Org => &identity.org,
+                Claim::Tier => &identity.tier,
+                Claim::Email => &identity.email,
+                Claim::Role => &identity.role,
+            };
+            (name.clone(), fold(name.as_str()))
+        });
+        let lengths = claims.iter().fold(0, |bits, (_, folded)| bits | length_bit(folded));
+        let signature = identity.signature.as_ref().map(|signature| signature.header.clone());
+        Self { claims, signature, lengths }
+    }
+
+    /// The header that carries `claim`.
+    pub(crate) fn of(&self, claim: Claim) -> &HeaderName {
+        let position = CLAIMS.iter().position(|c| *c == claim).unwrap_or(0);
+        &self.claims[position].0
+    }
+
+    /// The header that carries the signature, if there is one.
+    pub(crate) fn signature(&self) -> Option<&HeaderName> {
+        self.signature.as_ref()
+    }
+
+    pub(crate) fn classify(&self, name: &HeaderName) -> Class {
+        let text = name.as_str();
+        if self.lengths & length_bit(text) != 0 {
+            for ((exact, folded), claim) in self.claims.iter().zip(CLAIMS) {
+                if exact == name {
+                    return Class::Identity(claim);
+                }
+                if folds_to(text, folded) {
+                    return Class::Misspelt;
+                }
+            }
+        }
+        match text.as_bytes().first() {
+            Some(b'c') if *name == header::CONNECTION => Class::HopByHop,
+            // Not `Trailer`: what it announces is passed on, and over HTTP/1 only what is announced.
+            Some(b't') if *name == header::TE || *name == header::TRANSFER_ENCODING => Class::HopByHop,
+            Some(b'u') if *name == header::UPGRADE => Class::HopByHop,
+            Some(b'k') if text == "keep-alive" => Class::HopByHop,
+            Some(b'p') if text == "proxy-connection" || text == "proxy-authorization" => Class::HopByHop,
+            Some(b'e') if *name == header::EXPECT => Class::HopByHop,
+            Some(b'f' | b'x') if self.is_reserved(text) => Class::Reserved,
+            _ if self.signature.as_ref().is_some_and(|signature| folds_to(text, signature.as_str())) => {
+                Class::Reserved
+            }
+            _ => Class::Passes,
+        }
+    }
+
+    fn is_reserved(&self, text: &str) -> bool {
+        (RESERVED_LENGTHS & length_bit(text) != 0 && RESERVED.iter().any(|name| folds_to(text, name)))
+            || RESERVED_PREFIXES
+                .iter()
+                .any(|prefix| text.get(..prefix.len()).is_some_and(|head| folds_to(head, prefix)))
+    }
+}
+
+/// Every non-alphanumeric character becomes `-`: how some servers make environment variables of names.
+fn fold(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
+}
+
+/// Whether `name`, in lower case already, folds to `folded`.
+fn folds_to(name: &str, folded: &str) -> bool {
+    name.len() == folded.len()
+        && name
+            .bytes()
+            .zip(folded.bytes())
+            .all(|(have, want)| have == want || (want == b'-' && !have.is_ascii_alphanumeric()))
+}
+
+fn length_bit(text: &str) -> u128 {
+    1u128.checked_shl(u32::try_from(text.len()).unwrap_or(u32::MAX)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Names {
+        Names::new(&Identity {
+            trusted_peers: Vec::new(),
+            user: HeaderName::from_static("x-user-id"),
+            org: HeaderName::from_static("x-org-id"),
+            tier: HeaderName::from_static("x-user-tier"),
+            email: HeaderName::from_static("x-user-email"),
+            role: HeaderName::from_static("x-user-role"),
+            anonymous: tollgate_config::Anonymous::Reject,
+            signature: None,
+        })
+    }
+
+    #[test]
+    fn every_spelling_is_known() {
+        let names = names();
+        let class = |text: &str| names.classify(&HeaderName::from_bytes(text.as_bytes()).unwrap());
+        assert_eq!(class("X-User-Id"), Class::Identity(Claim::User));
+        for misspelt in ["x_user_id", "X.User.Id", "x-user_id", "x!user*id"] {
+            assert_eq!(class(misspelt), Class::Misspelt, "{misspelt}");
+        }
+        for reserved in [
+            "X-Forwarded-Uri",
+            "x_forwarded_for",
+            "Forwarded",
+            "X-HTTP-Method-Override",
+            "X-Usage-calls",
+            "x.request.id",
+        ] {
+            assert_eq!(class(reserved), Class::Reserved, "{reserved}");
+        }
+        for hop in ["Connection", "Keep-Alive", "TE", "Transfer-Encoding", "Upgrade", "Proxy-Connection"] {
+            assert_eq!(class(hop), Class::HopByHop, "{hop}");
+        }
+        for passes in ["x-user-idx", "xuserid", "accept", "content-type", "x-api-key", "user-id"] {
+            assert_eq!(class(passes), Class::Passes, "{passes}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What answers say about limits: `X-RateLimit-*`, and `RateLimit-Policy` / `RateLimit` of
+//! draft-ietf-httpapi-ratelimit-headers.
+
+use bytes::{BufMut as _, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tollgate_core::{Max, UnixMillis};
+use tollgate_quota::{Check, Standing};
+
+use crate::live::Grant;
+
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const UNLIMITED: HeaderValue = HeaderValue::from_static("unlimited");
+
+/// Largest Integer of a structured field (RFC 9651, section 3.3.1); a parser rejects the whole field
+/// for a larger one.
+pub(crate) const FIELD_INTEGER_MAX: i64 = 999_999_999_999_999;
+
+/// Room taken from the allocator at a time for header texts.
+const SCRATCH_BYTES: usize = 4096;
+
+/// Makes header values out of one growing buffer instead of one allocation each.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    buffer: BytesMut,
+}
+
+impl Scratch {
+    /// The value that `write` writes; visible ASCII only.
+    pub(crate) fn value(&mut self, write: impl FnOnce(&mut BytesMut)) -> HeaderValue {
+        if self.buffer.capacity() < SCRATCH_BYTES / 8 {
+            self.buffer.reserve(SCRATCH_BYTES);
+        }
+        write(&mut self.buffer);
+        HeaderValue::from_maybe_shared(self.buffer.split().freeze()).unwrap_or(HeaderValue::from_static(""))
+    }
+
+    fn integer(&mut self, value: i64) -> HeaderValue {
+        self.value(|buffer| put_integer(buffer, value))
+    }
+}
+
+/// Tells where the limits of `grant` stand.
+pub(crate) fn write(
+    headers: &mut HeaderMap,
+    grant: &Grant,
+    standings: &[Standing],
+    now: UnixMillis,
+    scratch: &mut Scratch,
+) {
+    let Some(closest) = closest(&grant.checks, standings) else {
+        headers.insert(LIMIT, UNLIMITED);
+        headers.insert(REMAINING, UNLIMITED);
+        headers.insert(RESET, UNLIMITED);
+        return;
+    };
+    let (check, standing) = (&grant.checks[closest], &standings[closest]);
+    if let Max::AtMost(max) = check.max {
+        headers.insert(LIMIT, scratch.integer(max));
+    }
+    headers.insert(REMAINING, scratch.integer(remaining(check, standing)));
+    let reset = match standing.span.end {
+        UnixMillis::MAX => UNLIMITED,
+        end => scratch.integer(end.ceil_seconds()),
+    };
+    headers.insert(RESET, reset);
+    if let Some(policy) = &grant.policy {
+        headers.insert(POLICY, policy.clone());
+    }
+    headers.insert(RATELIMIT, scratch.value(|buffer| put_limits(buffer, grant, standings, now)));
+}
+
+fn put_limits(buffer: &mut BytesMut, grant: &Grant, standings: &[Standing], now: UnixMillis) {
+    for (index, (limit, (check, standing))) in
+        grant.limits.iter().zip(grant.checks.iter().zip(standings)).enumerate()
+    {
+        if index > 0 {
+            buffer.put_slice(b", ");
+        }
+        buffer.put_u8(b'"');
+        buffer.put_slice(limit.policy.as_bytes());
+        buffer.put_slice(b"\";r=");
+        put_integer(buffer, remaining(check, standing).min(FIELD_INTEGER_MAX));
+        if let Some(seconds) = seconds_left(standing, now) {
+            buffer.put_slice(b";t=");
+            put_integer(buffer, i64::try_from(seconds).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// Seconds until the limit starts again, at least 1; `None` for one that never does.
+pub(crate) fn seconds_left(standing: &Standing, now: UnixMillis) -> Option<u64> {
+    let left_ms = match standing.span.end {
+        UnixMillis::MAX => return None,
+        end => end.since(now),
+    };
+    Some(u64::try_from(left_ms).unwrap_or(0).div_ceil(1000).max(1))
+}
+
+/// The limit of which the smallest part is left.
+fn closest(checks: &[Check], standings: &[Standing]) -> Option<usize> {
+    let part = |index: usize| {
+        let (check, standing) = (&checks[index], &standings[index]);
+        let Max::AtMost(max) = check.max else { return (1, 1) };
+        (i128::from(remaining(check, standing)), i128::from(max.max(1)))
+    };
+    let mut best: Option<(usize, (i128, i128))> = None;
+    for index in 0..checks.len().min(standings.len()) {
+        let (left, max) = part(index);
+        if best.is_none_or(|(_, (best_left, best_max))| left * best_max < best_left * max) {
+            best = Some((index, (left, max)));
+        }
+    }
+    best.map(|(index, _)| index)
+}
+
+pub(crate) fn remaining(check: &Check, standing: &Standing) -> i64 {
+    standing.usage.remaining(check.max).unwrap_or(i64::MAX)
+}
+
+fn put_integer(buffer: &mut BytesMut, value: i64) {
+    buffer.put_slice(itoa::Buffer::new().format(value).as_bytes());
+}

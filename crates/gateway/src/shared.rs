@@ -1,0 +1,87 @@
+//! What all threads share.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+};
+
+use arc_swap::ArcSwap;
+use tollgate_config::Durability;
+use tollgate_core::Settlement;
+use tollgate_ledger::{Journal, Ledger};
+use tollgate_quota::Counters;
+
+use crate::{live::Live, meters::MeterIds, telemetry::ProcessMetrics};
+
+/// The process-wide state.
+pub(crate) struct Shared {
+    live: ArcSwap<Live>,
+    live_version: AtomicU64,
+    pub(crate) meters: MeterIds,
+    pub(crate) counters: Counters,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) ledger: Ledger,
+    pub(crate) metrics: ProcessMetrics,
+    /// Client connections open, all workers together.
+    pub(crate) connections: AtomicUsize,
+    /// Whether new work should be sent here.
+    pub(crate) ready: AtomicBool,
+    /// Why the files on disk are not what is in force.
+    pub(crate) reload_error: ArcSwap<Option<String>>,
+    /// Whether an answer's last byte waits for the disk; decided at start, like the journal's own.
+    pub(crate) sync_before_answer: bool,
+    /// Told of every settlement, on the thread that settles; must not block.
+    pub(crate) on_settled: Option<SettlementObserver>,
+}
+
+/// Is told of settlements.
+pub(crate) type SettlementObserver = Box<dyn Fn(&Settlement<'_>) + Send + Sync>;
+
+/// What [`Shared`] is made of.
+pub(crate) struct Parts {
+    pub(crate) live: Live,
+    pub(crate) meters: MeterIds,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) ledger: Ledger,
+    pub(crate) on_settled: Option<SettlementObserver>,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let Parts { live, meters, journal, ledger, on_settled } = parts;
+        let counters = Counters::new(live.gateway().counters.subjects_max);
+        let metrics = ProcessMetrics::new();
+        metrics.config_valid.set(1.0);
+        let sync_before_answer = live.gateway().durability == Durability::Power;
+        Arc::new(Self {
+            live: ArcSwap::from_pointee(live),
+            live_version: AtomicU64::new(0),
+            meters,
+            counters,
+            journal,
+            ledger,
+            metrics,
+            connections: AtomicUsize::new(0),
+            ready: AtomicBool::new(false),
+            reload_error: ArcSwap::from_pointee(None),
+            sync_before_answer,
+            on_settled,
+        })
+    }
+
+    /// The configuration in force.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// Changes whenever [`Shared::live`] does.
+    pub(crate) fn live_version(&self) -> u64 {
+        self.live_version.load(Ordering::Acquire)
+    }
+
+    /// Puts a configuration in force: requests that begin from now on see all of it.
+    pub(crate) fn set_live(&self, live: Live) {
+        self.live.store(Arc::new(live));
+        self.live_version.fetch_add(1, Ordering::Release);
+    }
+}

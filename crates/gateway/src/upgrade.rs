@@ -1,0 +1,202 @@
+//! WebSocket: a request that turns into a tunnel. It is admitted and charged like any request; what went
+//! through, and for how long, is in its event.
+
+use std::{
+    cell::Cell,
+    future::{Future as _, poll_fn},
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Extensions, HeaderMap, HeaderValue, Response, Version, header, response};
+use hyper::{
+    body::Incoming,
+    upgrade::{OnUpgrade, Upgraded},
+};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+
+use crate::{
+    admitted::{Admitted, End, Measures},
+    body::ResponseBody,
+    connection::{Busy, Connection},
+    deadline::Deadline,
+    refusal::{Code, Refusal},
+    upstream::Lease,
+};
+
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+
+/// An upstream's `101`, and what the request holds.
+pub(crate) struct Switch {
+    pub(crate) head: response::Parts,
+    pub(crate) inner: Incoming,
+    pub(crate) lease: Lease,
+    pub(crate) admitted: Option<Admitted>,
+    pub(crate) busy: Busy,
+}
+
+/// What a client who asks for a WebSocket will turn its connection into. Any other upgrade is not asked
+/// for: the request is an ordinary one.
+pub(crate) fn wanted(
+    headers: &HeaderMap,
+    version: Version,
+    extensions: &mut Extensions,
+) -> Option<OnUpgrade> {
+    if version != Version::HTTP_11 {
+        return None;
+    }
+    let mut protocols = headers.get_all(header::UPGRADE).iter();
+    let protocol = protocols.next()?;
+    let websocket =
+        protocol.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()) && protocols.next().is_none();
+    let named = headers.get_all(header::CONNECTION).iter().any(|value| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+    });
+    if websocket && named { extensions.remove::<OnUpgrade>() } else { None }
+}
+
+/// Asks the upstream for what the client asked for.
+pub(crate) fn ask(headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, WEBSOCKET);
+}
+
+/// Answers `101` and carries both directions from then on.
+pub(crate) fn switch(
+    connection: &Rc<Connection>,
+    client: Option<OnUpgrade>,
+    switch: Switch,
+    idle_timeout: Duration,
+) -> Result<Response<ResponseBody>, Refusal> {
+    let Switch { head, inner, lease, admitted, busy } = switch;
+    let Some(client) = client else {
+        if let Some(admitted) = admitted {
+            let _ = admitted.settle(End::NoAnswer { status: 502 }, &Measures::default());
+        }
+        return Err(Refusal::new(
+            Code::UpstreamError,
+            "the service changed the protocol without being asked",
+        ));
+    };
+    let mut answer = Response::new(ResponseBody::empty());
+    *answer.status_mut() = head.status;
+    *answer.headers_mut() = head.headers.clone();
+    crate::forwarding::undress(answer.headers_mut());
+    ask(answer.headers_mut());
+
+    let upstream = hyper::upgrade::on(Response::from_parts(head, inner));
+    let tunnel = tunnel(Rc::clone(connection), client, upstream, admitted, idle_timeout);
+    connection.worker.spawn(connection, async move {
+        let (_lease, _busy) = (lease, busy);
+        tunnel.await;
+    });
+    Ok(answer)
+}
+
+async fn tunnel(
+    connection: Rc<Connection>,
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    admitted: Option<Admitted>,
+    idle_timeout: Duration,
+) {
+    let deadline = Rc::new(connection.worker.deadlines.add());
+    deadline.set(idle_timeout);
+    let (Ok(client), Ok(upstream)) = futures_util::future::join(client, upstream).await else { return };
+    let mut tunnel = Tunnel { admitted, sent: Rc::default(), received: Rc::default() };
+    let mut client = Counted::new(client, &tunnel.sent, &deadline, idle_timeout);
+    let mut upstream = Counted::new(upstream, &tunnel.received, &deadline, idle_timeout);
+    {
+        let mut copying = pin!(copy_bidirectional(&mut client, &mut upstream));
+        poll_fn(|cx| {
+            let copied = copying.as_mut().poll(cx);
+            if copied.is_ready() || deadline.poll_passed(cx) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+    tunnel.end();
+}
+
+/// Settles when the tunnel ends, however it ends.
+struct Tunnel {
+    admitted: Option<Admitted>,
+    /// Bytes from the client and from the upstream.
+    sent: Rc<Cell<u64>>,
+    received: Rc<Cell<u64>>,
+}
+
+impl Tunnel {
+    fn end(&mut self) {
+        let Some(mut admitted) = self.admitted.take() else { return };
+        let (sent, received) = (self.sent.get(), self.received.get());
+        admitted.set_metadata(format!(
+            r#"{{"websocket":true,"request_bytes":{sent},"response_bytes":{received}}}"#
+        ));
+        let measures = Measures { request_bytes: sent, response_bytes: received, tokens: None };
+        // Nobody waits for an answer's last byte any more.
+        let _ = admitted.settle(End::Answered { status: 101 }, &measures);
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// One side of a tunnel, counting what comes from it.
+struct Counted {
+    inner: TokioIo<Upgraded>,
+    read: Rc<Cell<u64>>,
+    deadline: Rc<Deadline>,
+    idle_timeout: Duration,
+}
+
+impl Counted {
+    fn new(inner: Upgraded, read: &Rc<Cell<u64>>, deadline: &Rc<Deadline>, idle_timeout: Duration) -> Self {
+        Self {
+            inner: TokioIo::new(inner),
+            read: Rc::clone(read),
+            deadline: Rc::clone(deadline),
+            idle_timeout,
+        }
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.inner).poll_read(cx, buf);
+        let count = buf.filled().len() - before;
+        if count > 0 {
+            self.read.set(self.read.get().saturating_add(count as u64));
+            self.deadline.set(self.idle_timeout);
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

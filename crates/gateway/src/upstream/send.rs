@@ -1,0 +1,196 @@
+//! Sending one request to an upstream, with at most one repetition.
+
+use std::{future::poll_fn, rc::Rc, sync::Arc};
+
+use http::{HeaderValue, Method, Request, Response, Uri, Version, header, uri::PathAndQuery};
+use hyper::body::Incoming;
+use tollgate_config::Protocol;
+
+use super::{
+    Endpoint, Lease, Upstream,
+    connect::{ConnectError, Fresh, connect},
+    endpoint::display,
+    pool::{Pool, Pools, SendH1, SendH2},
+};
+use crate::body::{Progress, RequestBody};
+
+/// An answer's head, and the connection its body comes over.
+pub(crate) struct Sent {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) lease: Lease,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    #[error("every URL of the upstream is left out for now")]
+    NoneAvailable,
+    #[error("{url}: {error}")]
+    Connect { url: String, error: ConnectError },
+    #[error("{url}: {error}")]
+    Failed { url: String, error: hyper::Error },
+}
+
+/// How one try ended without an answer.
+struct Failure {
+    error: SendError,
+    /// The request, where nothing of it was sent.
+    unsent: Option<Request<RequestBody>>,
+    on_pooled: bool,
+}
+
+/// Sends `request`, whose URI is the target on the upstream.
+///
+/// It is sent a second time, once, where that cannot do work twice: if nothing of it was sent, or if an
+/// idempotent request without a body found its pooled connection closed. Cancelling drops the
+/// connection, so that the upstream notices.
+pub(crate) async fn send(
+    pools: &Pools,
+    upstream: &Arc<Upstream>,
+    request: Request<RequestBody>,
+    progress: &Progress,
+    random: u64,
+) -> Result<Sent, SendError> {
+    let first = upstream.pick(random, None).ok_or(SendError::NoneAvailable)?;
+    let copy = repeatable_copy(&request);
+    let failure = match attempt(&pools.of(upstream, first), request, progress, true).await {
+        Ok(sent) => return Ok(sent),
+        Err(failure) => failure,
+    };
+    let Failure { error, unsent, on_pooled } = *failure;
+    let (again, second) = match (unsent, copy, &error) {
+        // The URL does not accept connections: another may.
+        (Some(unsent), _, SendError::Connect { .. }) => (unsent, upstream.pick(random, Some(first.id))),
+        (Some(unsent), _, _) => (unsent, Some(first)),
+        (None, Some(copy), _) if on_pooled => (copy, Some(first)),
+        (None, _, _) => return Err(error),
+    };
+    let Some(second) = second else { return Err(error) };
+    upstream.retries.increment(1);
+    Box::pin(attempt(&pools.of(upstream, second), again, progress, false))
+        .await
+        .map_err(|failure| failure.error)
+}
+
+/// A copy of what may be repeated even if the upstream has seen it.
+fn repeatable_copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let idempotent =
+        matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
+    if !idempotent || !matches!(request.body(), RequestBody::Empty) {
+        return None;
+    }
+    if request.headers().contains_key(header::UPGRADE) {
+        return None;
+    }
+    let mut copy = Request::new(RequestBody::Empty);
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    Some(copy)
+}
+
+async fn attempt(
+    pool: &Rc<Pool>,
+    request: Request<RequestBody>,
+    progress: &Progress,
+    pooled: bool,
+) -> Result<Sent, Box<Failure>> {
+    if let Some(sender) = pool.shared() {
+        return send_h2(pool, sender, request, progress).await;
+    }
+    if pooled {
+        while let Some(mut sender) = pool.take_idle() {
+            // The connection may still be ending its last exchange, or have died since.
+            if poll_fn(|cx| sender.poll_ready(cx)).await.is_ok() {
+                return send_h1(pool, sender, request, progress, true).await;
+            }
+        }
+    }
+    // Where one connection can serve all, one connects and the others wait for it.
+    let connecting = match pool.endpoint.protocol {
+        Protocol::Http1 => None,
+        Protocol::Auto if pool.negotiated_h1.get() => None,
+        Protocol::Http2 | Protocol::Auto => Some(pool.connecting.lock().await),
+    };
+    if let Some(sender) = pool.shared() {
+        drop(connecting);
+        return send_h2(pool, sender, request, progress).await;
+    }
+    // Rare, and large: not part of every exchange's future.
+    let fresh = Box::pin(connect(pool)).await;
+    match &fresh {
+        Ok(Fresh::H1(_)) => pool.negotiated_h1.set(true),
+        Ok(Fresh::H2(sender)) => *pool.h2.borrow_mut() = Some(sender.clone()),
+        Err(_) => {}
+    }
+    // What is waited for is the connection, not somebody else's answer.
+    drop(connecting);
+    match fresh {
+        Ok(Fresh::H1(sender)) => send_h1(pool, sender, request, progress, false).await,
+        Ok(Fresh::H2(sender)) => send_h2(pool, sender, request, progress).await,
+        Err(error) => {
+            let error = SendError::Connect { url: display(&pool.endpoint.url), error };
+            Err(Box::new(Failure { error, unsent: Some(request), on_pooled: false }))
+        }
+    }
+}
+
+async fn send_h1(
+    pool: &Rc<Pool>,
+    mut sender: SendH1,
+    mut request: Request<RequestBody>,
+    progress: &Progress,
+    on_pooled: bool,
+) -> Result<Sent, Box<Failure>> {
+    *request.version_mut() = Version::HTTP_11;
+    request.headers_mut().insert(header::HOST, pool.endpoint.authority.clone());
+    let in_flight = pool.endpoint.begin();
+    progress.set_sent(true);
+    match sender.try_send_request(request).await {
+        Ok(response) => Ok(Sent { response, lease: Lease::new(Rc::clone(pool), Some(sender), in_flight) }),
+        Err(mut failed) => {
+            let unsent = failed.take_message();
+            progress.set_sent(unsent.is_none());
+            let error = SendError::Failed { url: display(&pool.endpoint.url), error: failed.into_error() };
+            Err(Box::new(Failure { error, unsent, on_pooled }))
+        }
+    }
+}
+
+async fn send_h2(
+    pool: &Rc<Pool>,
+    mut sender: SendH2,
+    mut request: Request<RequestBody>,
+    progress: &Progress,
+) -> Result<Sent, Box<Failure>> {
+    let target = request.uri().path_and_query().cloned();
+    *request.uri_mut() = absolute(&pool.endpoint, target);
+    *request.version_mut() = Version::HTTP_2;
+    request.headers_mut().remove(header::HOST);
+    // Trailers are passed on; gRPC services refuse calls that do not say so.
+    request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
+    let in_flight = pool.endpoint.begin();
+    progress.set_sent(true);
+    match sender.try_send_request(request).await {
+        Ok(response) => Ok(Sent { response, lease: Lease::new(Rc::clone(pool), None, in_flight) }),
+        Err(mut failed) => {
+            let unsent = failed.take_message();
+            progress.set_sent(unsent.is_none());
+            let error = SendError::Failed { url: display(&pool.endpoint.url), error: failed.into_error() };
+            // A connection that went away must not be found again.
+            pool.h2.borrow_mut().take_if(|shared| shared.is_closed());
+            Err(Box::new(Failure { error, unsent, on_pooled: true }))
+        }
+    }
+}
+
+fn absolute(endpoint: &Endpoint, target: Option<PathAndQuery>) -> Uri {
+    let scheme = if endpoint.url.tls { "https" } else { "http" };
+    let target = target.unwrap_or(PathAndQuery::from_static("/"));
+    Uri::builder()
+        .scheme(scheme)
+        .authority(&*endpoint.url.authority)
+        .path_and_query(target)
+        .build()
+        .unwrap_or_default()
+}

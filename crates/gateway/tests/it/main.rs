@@ -1,0 +1,30 @@
+//! The gateway as its users meet it: the binary, driven over the wire.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod audit;
+mod books;
+mod check;
+mod crash;
+mod demo;
+mod disconnects;
+mod disk;
+mod drain;
+mod economics;
+mod exhaustion;
+mod framing;
+mod headers;
+mod identity;
+mod load;
+mod numbers;
+mod protocols;
+mod quotas;
+mod refusals;
+mod reload;
+mod routing;
+mod scene;
+mod signature;
+mod support;
+mod trace;
+mod upstreams;
+mod websocket;

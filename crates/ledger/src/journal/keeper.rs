@@ -1,0 +1,145 @@
+//! The keeper: a thread that does the journal's file work ahead of the requests.
+//!
+//! It allocates spare segments, unmaps those left behind, and deletes those the ledger has. It sleeps
+//! until there is something to do; only after a failure it tries again by itself.
+
+use std::{
+    fs, io,
+    sync::{Condvar, Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::{
+    Position, Shared, lock,
+    segment::{self, HEADER_BYTES, Header, Segment},
+    writer::{Chores, OnDisk, records_in},
+};
+
+/// From a failure to the next attempt.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What the keeper is told.
+#[derive(Debug, Default)]
+pub(crate) struct Orders {
+    inner: Mutex<Inner>,
+    given: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    shipped: Position,
+    look: bool,
+    stop: bool,
+}
+
+impl Orders {
+    /// A spare was used up.
+    pub(crate) fn look(&self) {
+        lock(&self.inner).look = true;
+        self.given.notify_one();
+    }
+
+    /// The ledger has all before `position`.
+    pub(crate) fn shipped(&self, position: Position) {
+        let mut inner = lock(&self.inner);
+        inner.shipped = inner.shipped.max(position);
+        inner.look = true;
+        drop(inner);
+        self.given.notify_one();
+    }
+
+    pub(crate) fn stop(&self) {
+        lock(&self.inner).stop = true;
+        self.given.notify_one();
+    }
+
+    /// Waits for something to do, at most `RETRY` when the last attempt failed; none when told to stop.
+    fn wait(&self, failed: bool) -> Option<Position> {
+        let inner = lock(&self.inner);
+        let idle = |inner: &mut Inner| !inner.look && !inner.stop;
+        let mut inner = if failed {
+            self.given.wait_timeout_while(inner, RETRY, idle).unwrap_or_else(PoisonError::into_inner).0
+        } else {
+            self.given.wait_while(inner, idle).unwrap_or_else(PoisonError::into_inner)
+        };
+        inner.look = false;
+        (!inner.stop).then_some(inner.shipped)
+    }
+}
+
+/// The keeper thread.
+pub(crate) fn run(shared: &Shared) {
+    let mut failing = false;
+    while let Some(shipped) = shared.orders.wait(failing) {
+        let tidied = tidy(shared, shipped);
+        let done = make_spares(shared).and(tidied);
+        match &done {
+            Err(error) if !failing => tracing::warn!(
+                dir = %shared.dir.display(),
+                %error,
+                "the journal cannot make or delete segments: requests are refused once it is full"
+            ),
+            Ok(()) if failing => {
+                tracing::info!(dir = %shared.dir.display(), "the journal makes segments again");
+            }
+            Ok(()) | Err(_) => {}
+        }
+        failing = done.is_err();
+    }
+}
+
+/// Unmaps and deletes what is not needed any longer.
+fn tidy(shared: &Shared, shipped: Position) -> io::Result<()> {
+    if shared.syncer.has_failed() {
+        return Ok(());
+    }
+    let Chores { retired, shipped } = lock(&shared.writer).take_chores(shipped);
+    drop(retired);
+    if shipped.is_empty() {
+        return Ok(());
+    }
+    // Without this, a loss of power could bring back the slot of a request whose settlement is deleted.
+    if let Some(table) = &shared.table
+        && let Err(error) = shared.store.sync(table)
+    {
+        shared.fail(&error);
+        return give_back(shared, &shipped, Ok(()));
+    }
+    for (index, segment) in shipped.iter().enumerate() {
+        let removed = fs::remove_file(segment::path(&shared.dir, segment.base));
+        if removed.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
+            return give_back(shared, &shipped[index..], removed);
+        }
+    }
+    Ok(())
+}
+
+fn give_back(shared: &Shared, segments: &[OnDisk], result: io::Result<()>) -> io::Result<()> {
+    let mut writer = lock(&shared.writer);
+    segments.iter().for_each(|segment| writer.put_back(*segment));
+    result
+}
+
+/// Makes the spares that are missing, within the bound.
+fn make_spares(shared: &Shared) -> io::Result<()> {
+    loop {
+        let usage = lock(&shared.writer).usage();
+        let full = usage.bytes_on_disk.saturating_add(shared.segment_bytes) > shared.bytes_max;
+        if full || usage.spares >= shared.spares_wanted {
+            return Ok(());
+        }
+        let spare = make(shared, usage.next_base)?;
+        lock(&shared.writer).add_spare(spare);
+    }
+}
+
+fn make(shared: &Shared, base: u64) -> io::Result<Segment> {
+    let header = Header { journal: shared.id, base, bytes: shared.segment_bytes };
+    segment::create(&shared.dir, header, &*shared.store)
+}
+
+/// How many spares hold the longest settlement of every request that may be in flight; at least one.
+pub(crate) fn spares_wanted(segment_bytes: u64, requests_in_flight_max: u32) -> usize {
+    let per_segment = records_in(segment_bytes.saturating_sub(HEADER_BYTES)).max(1);
+    usize::try_from(u64::from(requests_in_flight_max).div_ceil(per_segment)).unwrap_or(usize::MAX).max(1)
+}

@@ -1,0 +1,99 @@
+//! The tables: their migrations, and the ways of opening the file.
+
+use std::{path::Path, time::Duration};
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::LedgerError;
+use crate::Durability;
+
+/// In their order; `PRAGMA user_version` counts those that are done.
+const MIGRATIONS: [&str; 1] = [include_str!("../../../../migrations/sqlite/0001_ledger.sql")];
+
+/// Longest wait for somebody else who writes to the file, as a person with a shell may.
+const BUSY: Duration = Duration::from_millis(500);
+/// The write-ahead log is cut to this after a checkpoint.
+const WAL_BYTES_KEPT: i64 = 64 << 20;
+/// Pages kept in memory, in KiB: a batch and the sums it adds to, so that none is written twice.
+const CACHE_KIB: i64 = 32 << 10;
+/// Pages in the write-ahead log that make a commit checkpoint them, 32 MiB: some batches, because sums
+/// are written in each of them but copied to the file once.
+const CHECKPOINT_PAGES: i64 = 8 << 10;
+/// Statements kept prepared: more than there are.
+const STATEMENTS: usize = 32;
+
+/// Opens the ledger to write, makes it when there is none, and brings its tables up to date.
+pub(super) fn open(path: &Path, durability: Durability) -> Result<Connection, LedgerError> {
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // A commit that a loss of power takes back would be lost once its segment is deleted.
+    let synchronous = match durability {
+        Durability::Process => "NORMAL",
+        Durability::Power => "FULL",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// Opens the ledger to read.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    let found = version(&connection)?;
+    if found == MIGRATIONS.len() { Ok(connection) } else { Err(unknown(found)) }
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found = version(&transaction)?;
+    if found > MIGRATIONS.len() {
+        return Err(unknown(found));
+    }
+    for migration in &MIGRATIONS[found..] {
+        transaction.execute_batch(migration)?;
+    }
+    if found < MIGRATIONS.len() {
+        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+        transaction.pragma_update(None, "user_version", known)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+fn version(connection: &Connection) -> Result<usize, LedgerError> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(usize::try_from(version).unwrap_or(usize::MAX))
+}
+
+fn unknown(found: usize) -> LedgerError {
+    LedgerError::Schema { found, known: MIGRATIONS.len() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_opening_changes_nothing_and_a_newer_schema_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.sqlite3");
+        assert!(open_to_read(&path).is_err());
+        drop(open(&path, Durability::Process).unwrap());
+        drop(open(&path, Durability::Power).unwrap());
+        let connection = open_to_read(&path).unwrap();
+        assert_eq!(version(&connection).unwrap(), MIGRATIONS.len());
+        drop(connection);
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        for opened in [open(&path, Durability::Process), open_to_read(&path)] {
+            let message = opened.unwrap_err().to_string();
+            assert!(message.contains("99"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The durable room: the journal on disk, the SQLite ledger it ships to, and the audit of both.
+//!
+//! A request opens in the journal before it is forwarded and settles there before its answer ends.
+//! One thread ships the journal's settlements to the ledger; `audit` proves that the two agree.
+
+mod audit;
+mod codec;
+mod journal;
+mod ledger;
+
+pub use audit::{AuditError, AuditReport, Difference, InFlight, Sum, audit};
+pub use codec::{
+    METADATA_BYTES_MAX, METER_BYTES_MAX, METHOD_BYTES_MAX, NAME_BYTES_MAX, REQUEST_ID_BYTES_MAX,
+    RESOURCE_BYTES_MAX, SUBJECT_BYTES_MAX,
+};
+pub use journal::{
+    Durability, Journal, JournalOpenError, JournalOptions, JournalStatus, OpenError, OpenRequest, Position,
+    Recovered, SyncFailed, Unanswered,
+};
+pub use ledger::{
+    EventFilter, Ledger, LedgerError, LedgerEvent, LedgerOptions, LedgerReader, LoadError, LoadReply,
+    LoadRequest, Loaded, Status, Subject, Unshipped,
+};

@@ -1,0 +1,11 @@
+//! The durable room from outside: journal, ledger and audit together.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod audit;
+mod common;
+mod crash;
+mod loads;
+mod model;
+mod shipping;
+mod sums;

@@ -1,0 +1,199 @@
+//! From the journal to the ledger.
+
+use std::sync::Arc;
+
+use tollgate_core::{Settlement, Span, UnixMillis};
+use tollgate_ledger::{Journal, JournalOptions, LedgerError, OpenError, Position, Subject, audit};
+
+use crate::common::{Data, FOREVER, NOON, open, settle, settlement, wait_until};
+
+#[test]
+fn all_columns_arrive() {
+    let data = Data::new();
+    let (journal, _) = data.journal();
+    let settled = Settlement {
+        org_id: None,
+        status: 207,
+        resource: Some("mem/42"),
+        metadata: Some(r#"{"bytes":3}"#),
+        ..settlement(1, &[("calls", 1), ("memory", -5)])
+    };
+    settle(&journal, &settled);
+    data.ship(&journal);
+    let events = data.events();
+    let [calls, memory] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((calls.meter.as_str(), calls.amount, memory.amount), ("calls", 1, -5));
+    assert_eq!(memory.id.as_u128(), settled.key.event(1).to_bits());
+    assert_eq!((calls.at, calls.duration_ms, calls.status), (UnixMillis(NOON), 12, 207));
+    assert_eq!((calls.user_id.as_str(), calls.org_id.as_deref()), ("ada", None));
+    assert_eq!((calls.tier.as_str(), calls.route.as_str()), ("professional", "/api/v1/llm/"));
+    assert_eq!((calls.method.as_str(), calls.request_id.as_str()), ("POST", settled.request_id));
+    assert_eq!(calls.resource.as_deref(), Some("mem/42"));
+    assert_eq!(calls.metadata.as_deref(), Some(r#"{"bytes":3}"#));
+}
+
+#[test]
+fn a_batch_shipped_again_changes_nothing() {
+    let data = Data::new();
+    let (journal, _) = data.journal();
+    for number in 0..50 {
+        settle(&journal, &settlement(number, &[("calls", 1), ("tokens", 10)]));
+    }
+    data.ship(&journal);
+    let before = (data.events(), data.reader().sum(&ada(), "tokens", Span::ALWAYS).unwrap());
+    data.sql("UPDATE journal_watermark SET position = 0");
+    data.ship(&journal);
+    assert_eq!((data.events(), data.reader().sum(&ada(), "tokens", Span::ALWAYS).unwrap()), before);
+    assert_eq!(before.1, 500);
+    assert!(audit(data.path()).unwrap().is_clean());
+}
+
+fn ada() -> Subject {
+    Subject::User("ada".to_owned())
+}
+
+#[test]
+fn amounts_at_the_bound_neither_wrap_nor_stop_shipping() {
+    let data = Data::new();
+    let (journal, _) = data.journal();
+    for (number, amount) in [(1, i64::MAX), (2, i64::MAX), (3, 5)] {
+        settle(&journal, &settlement(number, &[("tokens", amount)]));
+        data.ship(&journal);
+    }
+    let hour = Span { start: UnixMillis(NOON), end: UnixMillis(NOON + 1) };
+    for span in [Span::ALWAYS, hour] {
+        assert_eq!(data.reader().sum(&ada(), "tokens", span).unwrap(), i64::MAX);
+    }
+    assert!(audit(data.path()).unwrap().is_clean());
+}
+
+#[test]
+fn shipping_frees_a_full_journal() {
+    let data = Data::new();
+    let options = JournalOptions { bytes_max: 128 * 1024, ..data.options() };
+    let (journal, _) = Journal::open(options).unwrap();
+    wait_until(|| journal.status().segments == 2);
+    let mut settled = 0;
+    loop {
+        let settlement = settlement(settled, &[("calls", 1)]);
+        match journal.open_request(&settlement) {
+            Ok(request) => request.settle(&settlement),
+            Err(error) => break assert_eq!(error, OpenError::Full),
+        };
+        settled += 1;
+    }
+    let status = journal.status();
+    assert!(status.full && status.bytes_on_disk <= 128 * 1024, "{status:?}");
+    let ledger = data.ledger(&journal);
+    for number in settled..2000 {
+        settle(&journal, &settlement(number, &[("calls", 1)]));
+        assert!(journal.status().bytes_on_disk <= 128 * 1024);
+    }
+    ledger.shutdown(FOREVER).unwrap();
+    assert_eq!(data.events().len(), 2000);
+}
+
+#[test]
+fn a_journal_that_was_full_when_its_process_died_opens_again() {
+    let data = Data::new();
+    let options = |data: &Data| JournalOptions { bytes_max: 128 * 1024, ..data.options() };
+    let (journal, _) = Journal::open(options(&data)).unwrap();
+    wait_until(|| journal.status().segments == 2);
+    let mut requests = Vec::new();
+    while let Ok(request) = journal.open_request(&settlement(requests.len() as u64, &[("calls", 1)])) {
+        requests.push(request);
+    }
+    let after = data.as_after_a_crash();
+    let (journal, recovered) = Journal::open(options(&after)).unwrap();
+    assert_eq!(recovered.unanswered, requests.len() as u64);
+    after.ship(&journal);
+    assert_eq!(after.events().len(), requests.len());
+    settle(&journal, &settlement(1000, &[("calls", 1)]));
+}
+
+#[test]
+fn as_many_requests_as_there_are_slots() {
+    let data = Data::new();
+    let (journal, _) = data.journal();
+    let mut requests: Vec<_> =
+        (0..64).map(|number| open(&journal, &settlement(number, &[("calls", 1)]))).collect();
+    let one_more = || journal.open_request(&settlement(64, &[("calls", 1)]));
+    wait_until(|| matches!(one_more(), Err(OpenError::TooManyInFlight)));
+    assert_eq!(journal.status().in_flight, 64);
+    requests.pop().unwrap().cancel();
+    one_more().unwrap().cancel();
+    drop(requests);
+    assert_eq!(journal.status().in_flight, 0);
+}
+
+#[test]
+fn a_ledger_ahead_of_its_journal_is_refused() {
+    let data = Data::new();
+    let (journal, _) = data.journal();
+    data.ship(&journal);
+    data.sql("UPDATE journal_watermark SET position = 1000000000000");
+    let options = tollgate_ledger::LedgerOptions { path: data.ledger_path() };
+    let refused = tollgate_ledger::Ledger::start(Arc::clone(&journal), options).unwrap_err();
+    assert!(matches!(refused, LedgerError::AheadOfJournal { .. }), "{refused}");
+}
+
+#[test]
+fn a_lost_journal_begins_anew_beside_its_ledger() {
+    let data = Data::new();
+    let (journal, _) = data.journal();
+    for number in 0..10 {
+        settle(&journal, &settlement(number, &[("calls", 1)]));
+    }
+    data.ship(&journal);
+    drop(journal);
+    std::fs::remove_file(data.first_segment()).unwrap();
+    while let Some(path) = std::fs::read_dir(data.journal_dir())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.to_str().unwrap().contains("segment-"))
+    {
+        std::fs::remove_file(path).unwrap();
+    }
+    let (journal, _) = data.journal();
+    settle(&journal, &settlement(100, &[("calls", 1)]));
+    data.ship(&journal);
+    assert_eq!(data.events().len(), 11);
+    assert_eq!(data.reader().watermark(journal.id()).unwrap(), Some(journal.tail()));
+}
+
+#[test]
+fn failing_shipping_shows_and_ends() {
+    let data = Data::new();
+    let (journal, _) = data.journal();
+    let ledger = data.ledger(&journal);
+    let blocker = rusqlite::Connection::open(data.ledger_path()).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    settle(&journal, &settlement(1, &[("calls", 1)]));
+    wait_until(|| ledger.status().failing_since.is_some());
+    let status = ledger.status();
+    assert_eq!(status.oldest_unshipped, Some(UnixMillis(NOON)));
+    assert!(status.pending_bytes > 0 && status.last_error.is_some(), "{status:?}");
+    let unavailable = crate::common::load(&ledger, "ada", &[("calls", Span::ALWAYS)], journal.tail());
+    assert_eq!(unavailable, Err(tollgate_ledger::LoadError::Unavailable));
+    blocker.execute_batch("COMMIT").unwrap();
+    wait_until(|| ledger.status().failing_since.is_none());
+    assert_eq!(ledger.shipped(), journal.tail());
+    assert_eq!(ledger.status().last_error, None);
+}
+
+#[test]
+fn a_shutdown_in_vain_says_what_stays() {
+    let data = Data::new();
+    let (journal, _) = data.journal();
+    let ledger = data.ledger(&journal);
+    let blocker = rusqlite::Connection::open(data.ledger_path()).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    settle(&journal, &settlement(1, &[("calls", 1)]));
+    let unshipped = ledger.shutdown(std::time::Duration::ZERO).unwrap_err();
+    assert!(unshipped.pending_bytes > 0);
+    drop(ledger);
+    drop(blocker);
+    data.ship(&journal);
+    assert_eq!(data.events().len(), 1);
+    assert!(journal.tail() > Position::default());
+}

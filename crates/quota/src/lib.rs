@@ -1,0 +1,26 @@
+//! Quota decisions: in-process counters, all-or-nothing admission, holds.
+//!
+//! A [`Counters`] keeps, for each subject that was seen lately, what is settled and held of each meter
+//! in each window that some limit counts. It is a cache of the ledger: whatever is not here is loaded
+//! from there ([`LoadTicket`]), so a restart, an eviction, a new limit or a clock that steps back change
+//! nothing about what a subject has used.
+//!
+//! One request goes `admit` → [`Hold`] → [`Hold::settle`]. `admit` looks at every limit of the request
+//! under the locks of its subjects and takes from all of them or from none (promises 1, 2 and 5). The
+//! locks are held for a few dozen loads and stores, never across I/O or an await.
+
+mod admission;
+mod counter;
+mod counters;
+mod hold;
+mod load;
+mod subject;
+
+pub use admission::{
+    Admission, CHECKS_MAX, Check, Mode, Parties, Refusal, Standing, Standings, Terms, Warnings,
+};
+pub use counter::{CounterKey, Mark, MeterId};
+pub use counters::{CounterReading, Counters, SubjectKey, TooManySubjects};
+pub use hold::Hold;
+pub use load::{LoadFailed, LoadSpan, LoadTicket};
+pub use subject::Subject;

@@ -1,0 +1,62 @@
+//! How the documents of a response body lie one after the other.
+
+/// The framings that a [`Scanner`](crate::Scanner) reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// The body is one JSON document.
+    Json,
+    /// The body is a stream of server-sent events, each with a JSON document as its data.
+    Sse,
+}
+
+/// The framing of a response with these `Content-Type` and `Content-Encoding` headers.
+///
+/// `None` when the body cannot be scanned: another media type, none at all, or a compressed body.
+#[must_use]
+pub fn framing(content_type: Option<&str>, content_encoding: Option<&str>) -> Option<Framing> {
+    if !content_encoding.unwrap_or_default().split(',').map(str::trim).all(is_plain) {
+        return None;
+    }
+    let media_type = content_type?.split(';').next()?.trim();
+    if media_type.eq_ignore_ascii_case("text/event-stream") {
+        Some(Framing::Sse)
+    } else if media_type.eq_ignore_ascii_case("application/json") || has_json_suffix(media_type) {
+        Some(Framing::Json)
+    } else {
+        None
+    }
+}
+
+fn is_plain(coding: &str) -> bool {
+    coding.is_empty() || coding.eq_ignore_ascii_case("identity")
+}
+
+fn has_json_suffix(media_type: &str) -> bool {
+    media_type.rsplit_once('+').is_some_and(|(_, suffix)| suffix.eq_ignore_ascii_case("json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_types_are_matched_without_their_parameters_and_case() {
+        for json in ["application/json", "Application/JSON; charset=utf-8", "application/problem+json"] {
+            assert_eq!(framing(Some(json), None), Some(Framing::Json), "{json}");
+        }
+        assert_eq!(framing(Some("text/event-stream;charset=UTF-8"), Some("identity")), Some(Framing::Sse));
+    }
+
+    #[test]
+    fn what_cannot_be_read_has_no_framing() {
+        for other in
+            ["application/octet-stream", "text/plain", "application/x-ndjson", "json", "", "audio/mpeg"]
+        {
+            assert_eq!(framing(Some(other), None), None, "{other}");
+        }
+        assert_eq!(framing(None, None), None);
+        for coding in ["gzip", "br", "identity, zstd", "x-unknown"] {
+            assert_eq!(framing(Some("application/json"), Some(coding)), None, "{coding}");
+        }
+    }
+}

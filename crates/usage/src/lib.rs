@@ -1,0 +1,26 @@
+//! What a language model's answer says about its own use of tokens: bytes in, usage out, without I/O.
+//!
+//! A [`Scanner`] reads a copy of the response while it passes. It finds usage by structure and path (`usage` at
+//! the top of a document, `response.usage`, `message.usage`), never by searching text, so an answer that talks
+//! about `"usage"` changes nothing.
+//!
+//! Contract
+//! - Any chunking of the same bytes gives the same usage.
+//! - Memory is [`SCANNER_BYTES_MAX`] at most, whatever is sent; the body is never kept.
+//! - Absent is not zero: a field that is missing, or that is no non-negative integer within `i64`, is `None`.
+//! - No input makes it panic; what it cannot read it skips.
+
+mod dialect;
+mod document;
+mod find;
+mod framing;
+mod paths;
+mod readings;
+mod scalar;
+mod scanner;
+mod sse;
+mod tokens;
+
+pub use framing::{Framing, framing};
+pub use scanner::{SCANNER_BYTES_MAX, Scanner};
+pub use tokens::TokenUsage;
