@@ -81,7 +81,8 @@ pub type Warnings = ArrayVec<(u8, u8), CHECKS_MAX>;
 /// Why a request was refused; it took nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Position in [`Terms::checks`] of the limit that refuses; of several, the one that resets last.
+    /// Position in [`Terms::checks`] of the limit that refuses; of several, the one that resets last, and
+    /// of those that reset together the longest.
     pub check: usize,
     /// Where it stands.
     pub standing: Standing,
@@ -148,7 +149,7 @@ impl Parties<'_> {
             if check.hard && !counter.usage.fits(need, check.max) {
                 let refused =
                     Refusal { check: index, standing: Standing { usage: counter.usage, span: counter.span } };
-                if refusal.is_none_or(|r| r.standing.span.end < counter.span.end) {
+                if refusal.is_none_or(|r| keeps_out_longer(counter.span, r.standing.span)) {
                     refusal = Some(refused);
                 }
             }
@@ -208,6 +209,11 @@ struct Found {
     in_org: bool,
     position: usize,
     need: i64,
+}
+
+/// Whether a limit that is full in `span` says more than one that is full in `other`.
+fn keeps_out_longer(span: Span, other: Span) -> bool {
+    (other.end, span.start) < (span.end, other.start)
 }
 
 /// Keeps one subject's instants in order, unless the clock was really set back.
