@@ -3,9 +3,15 @@
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use tollgate_core::{Max, Scope, Span, UnixMillis, Usage};
+use tollgate_core::{Max, OnStoreFailure, Scope, Span, UnixMillis, Usage};
 
-use crate::{CounterKey, Hold, Subject, counter::Readiness, hold::Taken, subject::Book};
+use crate::{
+    Asked, CounterKey, Hold, Subject, Tracked,
+    ask::track,
+    counter::{Counter, Readiness},
+    hold::Taken,
+    subject::Book,
+};
 
 /// Most limits that one request can be checked against, user's and organisation's together.
 pub const CHECKS_MAX: usize = 16;
@@ -29,6 +35,8 @@ pub struct Check {
     pub concurrent: bool,
     /// Position in [`Terms::needs`] of what the request needs of the meter.
     pub need: usize,
+    /// What happens when a shared store does not answer.
+    pub on_store_failure: OnStoreFailure,
 }
 
 /// What a request asks for.
@@ -42,6 +50,8 @@ pub struct Terms<'a> {
     pub warn_at: &'a [u8],
     /// Whether limits refuse.
     pub mode: Mode,
+    /// All counters of the meters that the request is charged for; matters for a shared store only.
+    pub tracked: &'a [Tracked],
 }
 
 /// Whether limits refuse.
@@ -113,40 +123,83 @@ pub enum Admission {
     },
     /// Some counter is not known yet: load it and ask again. Nothing is held.
     NotLoaded,
+    /// The leases do not have what is needed: ask the store ([`Parties::begin_ask`]), wait for its answer
+    /// ([`Parties::poll_asked`]), and decide again. Nothing is held.
+    NotLeased,
+    /// The store does not answer, and the limit's policy is to refuse then. Nothing is held.
+    Unavailable {
+        /// Position in [`Terms::checks`] of the limit.
+        check: usize,
+    },
 }
 
 impl Parties<'_> {
-    /// Decides on a request at `now`.
+    /// Decides on a request at `now`, before anything was asked of a shared store.
     ///
     /// Takes what it needs from every limit or from none. The instant it is charged at, and that its
     /// windows are those of, is [`Hold::at`]: `now`, or the subject's latest instant if threads read
     /// the clock in another order than they came here.
     pub fn admit(&self, terms: Terms<'_>, now: UnixMillis) -> Admission {
+        self.admit_asked(terms, now, Asked::default())
+    }
+
+    /// As [`Parties::admit`], when the store has answered what was `asked`.
+    pub fn admit_asked(&self, terms: Terms<'_>, now: UnixMillis, asked: Asked) -> Admission {
         // Always the user's lock first: users and organisations are disjoint, so no cycle can form.
         let mut user = self.user.lock();
         let mut org = self.org.map(|org| org.lock());
         let horizon = org.as_ref().map_or(user.horizon, |org| org.horizon.max(user.horizon));
-        let at = settle_clock(now, horizon);
+        let mut at = settle_clock(now, horizon);
+        for (subject, book, scope) in [
+            (Some(self.user), Some(&mut *user), Scope::User),
+            (self.org, org.as_deref_mut(), Scope::Org),
+        ] {
+            if let (Some(member), Some(book)) = (subject.and_then(|s| s.member.as_ref()), book) {
+                track(book, terms.tracked, scope);
+                // Nothing that an epoch's leases admit is charged before it began.
+                let since = member.since();
+                at = if since == UnixMillis::MAX { at } else { at.max(since) };
+            }
+        }
 
         let mut found: ArrayVec<Found, CHECKS_MAX> = ArrayVec::new();
         let mut standings = Standings::new();
         let mut refusal: Option<Refusal> = None;
+        let (mut unleased, mut unavailable) = (false, None);
         for (index, check) in terms.checks.iter().take(CHECKS_MAX).enumerate() {
             let in_org = check.scope == Scope::Org && org.is_some();
-            let (book, calendar) = match (&mut org, self.org) {
-                (Some(book), Some(subject)) if in_org => (&mut **book, &subject.calendar),
-                _ => (&mut *user, &self.user.calendar),
+            let (book, subject, asked) = match (&mut org, self.org) {
+                (Some(book), Some(subject)) if in_org => (&mut **book, subject, asked.org),
+                _ => (&mut *user, self.user, asked.user),
             };
-            let position = book.position_or_new(check.counter, check.concurrent);
+            let leased = subject.member.is_some();
+            let position = book.position_or_new(check.counter, check.concurrent, leased);
+            let failed = asked > 0 && book.calls.failed >= asked;
             let counter = &mut book.counters[position];
-            if counter.turn_to(at, calendar) != Readiness::Ready {
-                return Admission::NotLoaded;
-            }
             let need = terms.needs.get(check.need).copied().unwrap_or(0);
+            let fits = match counter.turn_to(at, &subject.calendar) {
+                Readiness::Ready => counter.usage.fits(need, check.max),
+                Readiness::Loading | Readiness::Unknown => return Admission::NotLoaded,
+                Readiness::Leased => {
+                    let enforced = check.hard && terms.mode == Mode::Enforce;
+                    match leased_fits(counter, subject, check, (need, enforced), (asked, failed)) {
+                        Leased::Fits => true,
+                        Leased::Full => false,
+                        Leased::Ask => {
+                            unleased = true;
+                            true
+                        }
+                        Leased::Unavailable => {
+                            unavailable = Some(index);
+                            true
+                        }
+                    }
+                }
+            };
             // Two limits may count on one counter (a user without organisation): what the earlier one
             // takes is not there for the later, yet is taken once.
             let first = !found.iter().any(|f| f.in_org == in_org && f.position == position);
-            if check.hard && !counter.usage.fits(need, check.max) {
+            if check.hard && !fits {
                 let refused =
                     Refusal { check: index, standing: Standing { usage: counter.usage, span: counter.span } };
                 if refusal.is_none_or(|r| keeps_out_longer(counter.span, r.standing.span)) {
@@ -162,6 +215,12 @@ impl Parties<'_> {
         {
             return Admission::Refused { refusal, standings };
         }
+        if let Some(check) = unavailable {
+            return Admission::Unavailable { check };
+        }
+        if unleased {
+            return Admission::NotLeased;
+        }
 
         let mut taken: ArrayVec<Taken, CHECKS_MAX> = ArrayVec::new();
         for found in &found {
@@ -171,6 +230,9 @@ impl Parties<'_> {
             };
             let counter = &mut book.counters[found.position];
             counter.usage.held = counter.usage.held.saturating_add(found.need);
+            if let Some(lease) = counter.lease_mut() {
+                lease.taken = lease.taken.saturating_add(found.need);
+            }
             taken.push(Taken {
                 in_org: found.in_org,
                 position: found.position,
@@ -201,6 +263,51 @@ impl Parties<'_> {
         }
         let hold = Hold::new(Arc::clone(self.user), self.org.cloned(), at, taken);
         Admission::Admitted { hold, standings, unenforced: refusal, warnings }
+    }
+}
+
+/// What a lease says about a limit.
+enum Leased {
+    Fits,
+    /// The store was asked, and nothing is left anywhere.
+    Full,
+    /// The store has to be asked.
+    Ask,
+    /// The store was asked, and does not answer.
+    Unavailable,
+}
+
+fn leased_fits(
+    counter: &Counter,
+    subject: &Subject,
+    check: &Check,
+    (need, enforced): (i64, bool),
+    (asked, failed): (u64, bool),
+) -> Leased {
+    let (Some(lease), Some(member)) = (counter.lease(), &subject.member) else { return Leased::Fits };
+    let max = match check.max {
+        Max::AtMost(max) if enforced => max,
+        // Nothing is refused: what the store says only shows.
+        Max::AtMost(_) | Max::Unlimited if failed || lease.is_valid(member.generation()) => {
+            return Leased::Fits;
+        }
+        Max::AtMost(_) | Max::Unlimited => return Leased::Ask,
+    };
+    if need > 0 && check.on_store_failure == OnStoreFailure::Deny && member.gate.is_down() {
+        return Leased::Unavailable;
+    }
+    if lease.fits(member.generation(), need, max, counter.usage.held) {
+        return Leased::Fits;
+    }
+    if lease.is_denied(asked, need, max) {
+        return Leased::Full;
+    }
+    match check.on_store_failure {
+        _ if !failed => Leased::Ask,
+        OnStoreFailure::Allow { seconds_max } if member.gate.down_seconds() <= seconds_max.into() => {
+            Leased::Fits
+        }
+        OnStoreFailure::Allow { .. } | OnStoreFailure::Lease | OnStoreFailure::Deny => Leased::Unavailable,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use tollgate_core::{Calendar, Span, UnixMillis, Usage, Window};
 
+use crate::lease::Lease;
+
 /// A meter, numbered once per process so that its counters outlive configuration reloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MeterId(pub u16);
@@ -25,6 +27,8 @@ const LOADING_TAIL_MAX: usize = 65_536;
 #[derive(Debug)]
 pub(crate) struct Counter {
     pub(crate) key: CounterKey,
+    /// Whether it counts what runs now.
+    pub(crate) concurrent: bool,
     pub(crate) span: Span,
     pub(crate) usage: Usage,
     /// Changes with every span, so that a hold taken in another span is not released in this one.
@@ -44,6 +48,9 @@ pub(crate) enum State {
     Loading { tail: Vec<(Mark, i64)> },
     /// The span's usage is not known and nobody is asking.
     Unknown,
+    /// Counted in a store that other instances share. `usage.settled` is what the store last said counts
+    /// against the limit, and what was spent here since.
+    Leased(Box<Lease>),
 }
 
 /// What became of a counter that was asked for its state at an instant.
@@ -52,6 +59,7 @@ pub(crate) enum Readiness {
     Ready,
     Loading,
     Unknown,
+    Leased,
 }
 
 impl Counter {
@@ -59,6 +67,7 @@ impl Counter {
         let span = Span { start: UnixMillis::MIN, end: UnixMillis::MIN };
         Self {
             key,
+            concurrent: false,
             span,
             usage: Usage::default(),
             generation: 0,
@@ -70,7 +79,28 @@ impl Counter {
 
     /// A counter of what runs now: nothing in the ledger bears on it.
     pub(crate) fn concurrent(key: CounterKey) -> Self {
-        Self { span: Span::ALWAYS, state: State::Ready, ..Self::unknown(key) }
+        Self { concurrent: true, span: Span::ALWAYS, state: State::Ready, ..Self::unknown(key) }
+    }
+
+    /// A counter of which the store sets parts aside for this instance.
+    pub(crate) fn leased(key: CounterKey, concurrent: bool) -> Self {
+        let state = State::Leased(Box::default());
+        let base = if concurrent { Self::concurrent(key) } else { Self::unknown(key) };
+        Self { state, ..base }
+    }
+
+    pub(crate) fn lease(&self) -> Option<&Lease> {
+        match &self.state {
+            State::Leased(lease) => Some(lease),
+            State::Ready | State::Loading { .. } | State::Unknown => None,
+        }
+    }
+
+    pub(crate) fn lease_mut(&mut self) -> Option<&mut Lease> {
+        match &mut self.state {
+            State::Leased(lease) => Some(lease),
+            State::Ready | State::Loading { .. } | State::Unknown => None,
+        }
     }
 
     /// Moves the counter to the window that `at` lies in. A window that begins after everything the
@@ -82,19 +112,30 @@ impl Counter {
             self.warned_percent = 0;
             let was_known = matches!(self.state, State::Ready);
             self.usage = Usage::default();
-            self.state =
-                if was_known && self.span.start > self.horizon { State::Ready } else { State::Unknown };
+            self.state = match &self.state {
+                // What is left of a window that has ended ends with it.
+                State::Leased(_) => State::Leased(Box::default()),
+                _ if was_known && self.span.start > self.horizon => State::Ready,
+                _ => State::Unknown,
+            };
         }
         match &self.state {
             State::Ready => Readiness::Ready,
             State::Loading { .. } => Readiness::Loading,
             State::Unknown => Readiness::Unknown,
+            State::Leased(_) => Readiness::Leased,
         }
     }
 
     /// Adds `amount`, charged at `at` and journalled at `mark`, if it belongs to the present span or a
-    /// later one.
-    pub(crate) fn charge(&mut self, at: UnixMillis, mark: Mark, amount: i64, calendar: &Calendar) {
+    /// later one. `since` is when the shared store's epoch began.
+    pub(crate) fn charge(
+        &mut self,
+        (at, since): (UnixMillis, UnixMillis),
+        mark: Mark,
+        amount: i64,
+        calendar: &Calendar,
+    ) {
         if amount == 0 {
             return;
         }
@@ -110,6 +151,10 @@ impl Counter {
             State::Loading { tail } if tail.len() < LOADING_TAIL_MAX => tail.push((mark, amount)),
             State::Loading { .. } => self.state = State::Unknown,
             State::Unknown => {}
+            State::Leased(lease) => {
+                self.usage.settled = self.usage.settled.saturating_add(amount);
+                lease.spend(at, since, mark, amount);
+            }
         }
     }
 

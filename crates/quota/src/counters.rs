@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use tollgate_core::{Calendar, Scope, Span, Usage};
 
-use crate::{CounterKey, Mark, Subject, counter::State};
+use crate::{CounterKey, Gate, Mark, Member, Subject, counter::{Counter, State}};
 
 /// Enough that threads rarely meet at one lock.
 const SHARDS: usize = 64;
@@ -58,6 +58,8 @@ pub struct Counters {
     shards: Box<[Mutex<HashTable<Entry>>]>,
     subjects: AtomicUsize,
     subjects_max: usize,
+    /// Where they are counted, if that is a store shared with other instances.
+    gate: Option<Arc<Gate>>,
 }
 
 #[derive(Debug)]
@@ -71,11 +73,45 @@ impl Counters {
     /// Empty, for at most `subjects_max` subjects at a time.
     #[must_use]
     pub fn new(subjects_max: usize) -> Self {
+        Self::with(subjects_max, None)
+    }
+
+    /// Empty, and counted in the shared store that `gate` leads to.
+    #[must_use]
+    pub fn leased(subjects_max: usize, gate: Arc<Gate>) -> Self {
+        Self::with(subjects_max, Some(gate))
+    }
+
+    fn with(subjects_max: usize, gate: Option<Arc<Gate>>) -> Self {
         Self {
             hasher: RandomState::default(),
             shards: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
             subjects: AtomicUsize::new(0),
             subjects_max,
+            gate,
+        }
+    }
+
+    /// Where they are counted, if that is a store shared with other instances.
+    #[must_use]
+    pub fn gate(&self) -> Option<&Arc<Gate>> {
+        self.gate.as_ref()
+    }
+
+    /// The subject called `key`, if it was seen lately.
+    #[must_use]
+    pub fn find(&self, key: SubjectKey<'_>) -> Option<Arc<Subject>> {
+        let hash = self.hasher.hash_one(key);
+        let shard = lock(&self.shards[shard_of(hash)]);
+        let same = |entry: &Entry| entry.scope == key.scope && *entry.id == *key.id;
+        shard.find(hash, same).map(|entry| Arc::clone(&entry.subject))
+    }
+
+    /// Calls `f` with each subject, one part of them locked at a time.
+    pub(crate) fn for_each(&self, mut f: impl FnMut(&Arc<Subject>)) {
+        for shard in &self.shards {
+            let subjects: Vec<_> = lock(shard).iter().map(|entry| Arc::clone(&entry.subject)).collect();
+            subjects.iter().for_each(&mut f);
         }
     }
 
@@ -94,7 +130,13 @@ impl Counters {
             self.subjects.fetch_sub(1, Ordering::Relaxed);
             return Err(TooManySubjects { subjects_max: self.subjects_max });
         }
-        let subject = Arc::new(Subject::new(Calendar::default()));
+        let member = self.gate.as_ref().map(|gate| Member {
+            gate: Arc::clone(gate),
+            bucket: bucket_of(key.id, gate.buckets()),
+            scope: key.scope,
+            id: key.id.into(),
+        });
+        let subject = Arc::new(Subject::new(Calendar::default(), member));
         let entry = Entry { scope: key.scope, id: key.id.into(), subject: Arc::clone(&subject) };
         shard.insert_unique(hash, entry, |entry| self.hash(entry));
         Ok(subject)
@@ -138,7 +180,8 @@ impl Counters {
                 .collect();
             for (scope, id, subject) in subjects {
                 let book = subject.lock();
-                let known = book.counters.iter().filter(|counter| matches!(counter.state, State::Ready));
+                let known = |counter: &&Counter| matches!(counter.state, State::Ready | State::Leased(_));
+                let known = book.counters.iter().filter(known);
                 readings.extend(known.map(|counter| CounterReading {
                     scope,
                     subject: id.clone(),
@@ -164,7 +207,13 @@ fn may_forget(entry: &Entry, shipped: Mark, idle_sweeps: u32) -> bool {
     }
     let mut book = entry.subject.lock();
     book.idle_sweeps = book.idle_sweeps.saturating_add(1);
-    book.idle_sweeps > idle_sweeps && book.holds == 0 && book.last_mark <= shipped && !book.is_loading()
+    book.idle_sweeps > idle_sweeps && book.holds == 0 && book.last_mark <= shipped && !book.is_loading() && !book.calls.active && !book.calls.queued
+}
+
+/// The same in every instance: FNV-1a, 32 bits (RFC 9923).
+fn bucket_of(id: &str, buckets: usize) -> usize {
+    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    usize::try_from(id.bytes().fold(0x811c_9dc5, step)).unwrap_or(0) % buckets.max(1)
 }
 
 fn shard_of(hash: u64) -> usize {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use tollgate_core::UnixMillis;
 
-use crate::{CHECKS_MAX, Mark, MeterId, Subject, subject::Book};
+use crate::{CHECKS_MAX, Mark, MeterId, Subject, ask::enqueue, subject::Book};
 
 /// What one admitted request holds of its limits.
 ///
@@ -46,26 +46,63 @@ impl Hold {
         self.at
     }
 
-    /// Replaces the hold by what was used: `charges`, journalled at `mark`.
+    /// Replaces the hold by what was used: `charges`, which `journal` writes down and says where.
     ///
-    /// The settlement must be in the journal before: a load that runs meanwhile tells by `mark` whether
-    /// its answer already has it. Every counter of a charged meter counts it, limited or not.
-    pub fn settle(mut self, mark: Mark, charges: impl Iterator<Item = (MeterId, i64)> + Clone) {
+    /// The journal is written under the subjects' locks, so that whoever has the lock knows of every
+    /// settlement before the journal's end; it must neither wait nor take one of these locks. A load that
+    /// runs meanwhile tells by the mark whether its answer already has the settlement. Every counter of a
+    /// charged meter counts it, limited or not.
+    pub fn settle(
+        mut self,
+        journal: impl FnOnce() -> Mark,
+        charges: impl Iterator<Item = (MeterId, i64)> + Clone,
+    ) {
         self.settled = true;
-        self.end(Some(mark), charges);
+        self.end(Some(journal), charges);
     }
 
-    fn end(&self, mark: Option<Mark>, charges: impl Iterator<Item = (MeterId, i64)> + Clone) {
-        for (subject, in_org) in [(Some(&self.user), false), (self.org.as_ref(), true)] {
-            let Some(subject) = subject else { continue };
-            let mut book = subject.lock();
-            self.release(&mut book, in_org);
-            let Some(mark) = mark else { continue };
+    fn end<J: FnOnce() -> Mark>(
+        &self,
+        journal: Option<J>,
+        charges: impl Iterator<Item = (MeterId, i64)> + Clone,
+    ) {
+        // In the order of admission.
+        let mut user = self.user.lock();
+        let mut org = self.org.as_ref().map(|org| org.lock());
+        let mark = journal.map(|journal| journal());
+        self.end_one(&self.user, &mut user, false, mark, charges.clone());
+        if let (Some(subject), Some(book)) = (&self.org, &mut org) {
+            self.end_one(subject, book, true, mark, charges);
+        }
+    }
+
+    fn end_one(
+        &self,
+        subject: &Arc<Subject>,
+        book: &mut Book,
+        in_org: bool,
+        mark: Option<Mark>,
+        charges: impl Iterator<Item = (MeterId, i64)>,
+    ) {
+        self.release(book, in_org);
+        if let Some(mark) = mark {
+            let since = subject.member.as_ref().map_or(UnixMillis::MIN, |member| member.since());
             book.last_mark = book.last_mark.max(mark);
-            for (meter, amount) in charges.clone() {
+            for (meter, amount) in charges {
                 for counter in book.counters.iter_mut().filter(|counter| counter.key.meter == meter) {
-                    counter.charge(self.at, mark, amount, &subject.calendar);
+                    counter.charge((self.at, since), mark, amount, &subject.calendar);
                 }
+            }
+        }
+        if let Some(member) = &subject.member {
+            if !book.calls.active {
+                book.calls.active = true;
+                member.gate.activate(Arc::clone(subject));
+            }
+            let owes =
+                book.counters.iter().any(|counter| counter.lease().is_some_and(|l| l.owes(counter.usage.held)));
+            if owes {
+                enqueue(subject, book);
             }
         }
     }
@@ -85,7 +122,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         if !self.settled {
-            self.end(None, std::iter::empty());
+            self.end(None::<fn() -> Mark>, std::iter::empty());
         }
     }
 }

@@ -10,17 +10,28 @@
 //! locks are held for a few dozen loads and stores, never across I/O or an await.
 
 mod admission;
+mod ask;
 mod counter;
 mod counters;
+mod gate;
 mod hold;
+mod lease;
 mod load;
+mod remote;
 mod subject;
 
 pub use admission::{
     Admission, CHECKS_MAX, Check, Mode, Parties, Refusal, Standing, Standings, Terms, Warnings,
 };
+pub use ask::{Asked, Tracked};
 pub use counter::{CounterKey, Mark, MeterId};
 pub use counters::{CounterReading, Counters, SubjectKey, TooManySubjects};
+pub use gate::Gate;
+pub(crate) use gate::Member;
 pub use hold::Hold;
 pub use load::{LoadFailed, LoadSpan, LoadTicket};
+pub use remote::{
+    Kind, Kinds, LedgerSums, RedisAddress, RedisError, Remote, RemoteOptions, RemoteStatus, Replay, Reply,
+    Source,
+};
 pub use subject::Subject;

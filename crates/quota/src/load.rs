@@ -60,7 +60,7 @@ impl Parties<'_> {
                 if scope_here != scope {
                     continue;
                 }
-                let position = book.position_or_new(check.counter, check.concurrent);
+                let position = book.position_or_new(check.counter, check.concurrent, false);
                 let counter = &mut book.counters[position];
                 if counter.turn_to(at, &subject.calendar) == Readiness::Unknown {
                     spans.push(LoadSpan { key: check.counter, span: counter.begin_load() });

@@ -8,7 +8,7 @@ use std::{
 use tollgate_core::{Calendar, UnixMillis};
 
 use crate::{
-    CounterKey, Mark,
+    CounterKey, Mark, Member,
     counter::{Counter, State},
 };
 
@@ -16,6 +16,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Subject {
     pub(crate) calendar: Calendar,
+    /// Where it is counted, if that is a store shared with other instances.
+    pub(crate) member: Option<Member>,
     ledger: Mutex<Book>,
 }
 
@@ -31,12 +33,35 @@ pub(crate) struct Book {
     pub(crate) idle_sweeps: u32,
     /// Requests in flight that hold something.
     pub(crate) holds: u32,
-    /// Requests that wait for a load to end.
+    /// Requests that wait for a load or a call to end.
     pub(crate) waiters: Vec<Waker>,
+    /// How the shared store is asked about it.
+    pub(crate) calls: Calls,
+}
+
+/// Calls to the shared store about one subject: one at a time, numbered from 1.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    pub(crate) begun: u64,
+    pub(crate) ended: u64,
+    /// The last that got no answer.
+    pub(crate) failed: u64,
+    /// Whether it waits for its turn.
+    pub(crate) queued: bool,
+    /// Whether a call is under way.
+    pub(crate) talking: bool,
+    /// Whether the next call gives back all that is not held.
+    pub(crate) give_back: bool,
+    /// Whether something of it may have to be told or given back.
+    pub(crate) active: bool,
+    /// The plans whose meters' counters are all there.
+    pub(crate) tracked: Vec<(crate::MeterId, u32)>,
+    /// When the store was last told.
+    pub(crate) told_at: Option<UnixMillis>,
 }
 
 impl Subject {
-    pub(crate) fn new(calendar: Calendar) -> Self {
+    pub(crate) fn new(calendar: Calendar, member: Option<Member>) -> Self {
         let book = Book {
             counters: Vec::new(),
             horizon: UnixMillis::MIN,
@@ -44,8 +69,9 @@ impl Subject {
             idle_sweeps: 0,
             holds: 0,
             waiters: Vec::new(),
+            calls: Calls::default(),
         };
-        Self { calendar, ledger: Mutex::new(book) }
+        Self { calendar, member, ledger: Mutex::new(book) }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Book> {
@@ -60,9 +86,13 @@ impl Book {
     }
 
     /// Position of the counter, made as unknown if there is none.
-    pub(crate) fn position_or_new(&mut self, key: CounterKey, concurrent: bool) -> usize {
+    pub(crate) fn position_or_new(&mut self, key: CounterKey, concurrent: bool, leased: bool) -> usize {
         self.position(key).unwrap_or_else(|| {
-            let new = if concurrent { Counter::concurrent(key) } else { Counter::unknown(key) };
+            let new = match (leased, concurrent) {
+                (true, concurrent) => Counter::leased(key, concurrent),
+                (false, true) => Counter::concurrent(key),
+                (false, false) => Counter::unknown(key),
+            };
             self.counters.push(new);
             self.counters.len() - 1
         })

@@ -1,7 +1,5 @@
 //! The promises of admission, checked against a model and under threads.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
-
 use std::{
     sync::{
         Arc,
@@ -11,7 +9,7 @@ use std::{
 };
 
 use proptest::prelude::*;
-use tollgate_core::{Max, Scope, Span, UnixMillis, Window};
+use tollgate_core::{Max, OnStoreFailure, Scope, Span, UnixMillis, Window};
 use tollgate_quota::{
     Admission, Check, CounterKey, Counters, Hold, LoadTicket, Mark, MeterId, Mode, Parties, Subject,
     SubjectKey, Terms,
@@ -30,11 +28,12 @@ fn check(meter: MeterId, window: Window, scope: Scope, max: i64) -> Check {
         hard: true,
         concurrent: false,
         need: usize::from(meter.0),
+        on_store_failure: OnStoreFailure::Lease,
     }
 }
 
 fn terms<'a>(checks: &'a [Check], needs: &'a [i64]) -> Terms<'a> {
-    Terms { checks, needs, warn_at: &[], mode: Mode::Enforce }
+    Terms { checks, needs, warn_at: &[], mode: Mode::Enforce, tracked: &[] }
 }
 
 fn subject(counters: &Counters, scope: Scope, id: &str) -> Arc<Subject> {
@@ -63,7 +62,9 @@ fn try_hold(parties: Parties<'_>, terms: Terms<'_>) -> Option<Hold> {
     match admit_loaded(parties, terms, NOW) {
         Admission::Admitted { hold, .. } => Some(hold),
         Admission::Refused { .. } => None,
-        Admission::NotLoaded => panic!("loaded counters are known"),
+        Admission::NotLoaded | Admission::NotLeased | Admission::Unavailable { .. } => {
+            panic!("loaded counters are known")
+        }
     }
 }
 
@@ -127,7 +128,7 @@ proptest! {
                     let (hold, user, c, t) = open.swap_remove(which % open.len());
                     let used = t * tokens_of_hold_percent / 100;
                     mark += 1;
-                    hold.settle(Mark(mark), [(CALLS, c), (TOKENS, used)].into_iter());
+                    hold.settle(|| Mark(mark), [(CALLS, c), (TOKENS, used)].into_iter());
                     tokens[user] += used - t;
                 }
                 Step::Abandon { which } if !open.is_empty() => {
@@ -166,7 +167,7 @@ proptest! {
                 ticket = Some(parties.begin_load(terms(&month, &[0]), NOW));
             }
             let hold = try_hold(parties, terms(&day, &[*amount])).unwrap();
-            hold.settle(Mark(index as u64), [(CALLS, *amount)].into_iter());
+            hold.settle(|| Mark(index as u64), [(CALLS, *amount)].into_iter());
         }
         let tickets = ticket.unwrap_or_else(|| parties.begin_load(terms(&month, &[0]), NOW));
         let sum = amounts[..watermark_after].iter().sum::<i64>();
@@ -205,7 +206,7 @@ fn many_threads_admit_exactly_the_limit() {
                     if let Some(hold) = try_hold(parties, terms(checks, &[1, 1])) {
                         admitted.fetch_add(1, Ordering::Relaxed);
                         let mark = Mark(mark.fetch_add(1, Ordering::Relaxed));
-                        hold.settle(mark, [(CALLS, 1), (TOKENS, 1)].into_iter());
+                        hold.settle(|| mark, [(CALLS, 1), (TOKENS, 1)].into_iter());
                     }
                 }
             });
@@ -224,14 +225,14 @@ fn one_of_a_hundred_gets_the_last() {
     let user = subject(&counters, Scope::User, "u");
     let checks = [check(CALLS, Window::Day, Scope::User, 100)];
     let parties = Parties { user: &user, org: None };
-    try_hold(parties, terms(&checks, &[99])).unwrap().settle(Mark(1), [(CALLS, 99)].into_iter());
+    try_hold(parties, terms(&checks, &[99])).unwrap().settle(|| Mark(1), [(CALLS, 99)].into_iter());
     let admitted = AtomicI64::new(0);
     thread::scope(|scope| {
         for _ in 0..100 {
             scope.spawn(|| {
                 if let Some(hold) = try_hold(Parties { user: &user, org: None }, terms(&checks, &[1])) {
                     admitted.fetch_add(1, Ordering::Relaxed);
-                    hold.settle(Mark(2), [(CALLS, 1)].into_iter());
+                    hold.settle(|| Mark(2), [(CALLS, 1)].into_iter());
                 }
             });
         }
@@ -252,9 +253,9 @@ fn a_hold_that_outlives_its_window_leaves_the_next_alone() {
     let Admission::Admitted { hold: new, .. } = admit_loaded(parties, terms(&checks, &[5]), tomorrow) else {
         panic!("a new day has room");
     };
-    old.settle(Mark(1), [(CALLS, 5)].into_iter());
+    old.settle(|| Mark(1), [(CALLS, 5)].into_iter());
     assert_eq!(used(&counters, "u", CALLS), (0, 5));
-    new.settle(Mark(2), [(CALLS, 4)].into_iter());
+    new.settle(|| Mark(2), [(CALLS, 4)].into_iter());
     assert_eq!(used(&counters, "u", CALLS), (4, 0));
 }
 
@@ -272,7 +273,7 @@ fn a_clock_set_back_asks_the_ledger() {
         let Admission::Admitted { hold, .. } = admit_loaded(parties, terms(&checks, &[5]), now) else {
             panic!("each day has its own budget");
         };
-        hold.settle(Mark(1), [(CALLS, 5)].into_iter());
+        hold.settle(|| Mark(1), [(CALLS, 5)].into_iter());
     }
     for (now, used_then) in [(before, 5), (after, 5)] {
         assert!(matches!(parties.admit(terms(&checks, &[1]), now), Admission::NotLoaded));
@@ -295,7 +296,7 @@ fn sweeping_forgets_only_what_the_ledger_knows() {
     assert!(counters.subject(SubjectKey { scope: Scope::User, id: "third" }).is_err());
     assert_eq!(counters.sweep(Mark(u64::MAX), 0), 1, "only the idle one goes");
     assert!(counters.subject(SubjectKey { scope: Scope::User, id: "third" }).is_ok());
-    hold.settle(Mark(7), [(CALLS, 1)].into_iter());
+    hold.settle(|| Mark(7), [(CALLS, 1)].into_iter());
     assert_eq!(counters.sweep(Mark(6), 0), 1, "the settled one is not shipped yet");
     assert_eq!(counters.sweep(Mark(7), 0), 1);
     assert!(counters.is_empty());
@@ -314,7 +315,7 @@ fn concurrent_meters_count_what_runs() {
         panic!("two slots");
     };
     assert!(matches!(parties.admit(terms(&checks, &[1]), NOW), Admission::Refused { .. }));
-    one.settle(Mark(1), [(TOKENS, 0)].into_iter());
+    one.settle(|| Mark(1), [(TOKENS, 0)].into_iter());
     assert!(matches!(parties.admit(terms(&checks, &[1]), NOW), Admission::Admitted { .. }));
     assert_eq!(counters.readings()[0].span, Span::ALWAYS);
 }

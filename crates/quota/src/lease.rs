@@ -1,0 +1,349 @@
+//! A lease: what of one counter this instance may spend without asking.
+//!
+//! The store sets units aside for the instance (`granted`). The instance spends them under its own lock,
+//! tells the store later what it spent (`pending`), and gives back what it does not need. Whatever the
+//! store's answer was worth when it came, `granted` never claims more than is set aside there: quota that
+//! is given back is gone from here before the call leaves, and is taken from an answer only.
+
+use arrayvec::ArrayVec;
+use tollgate_core::UnixMillis;
+
+use crate::Mark;
+
+/// Names one call to the store; no two of a journal's owner are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CallId(pub(crate) u64);
+
+/// Calls without an answer that are remembered: the breaker stops asking after fewer.
+const UNANSWERED_MAX: usize = 8;
+/// Settlements of requests from before the epoch that are remembered until the ledger's sum is known to
+/// have them or not. More than one subject has in flight; beyond, they count as not in the sum.
+const CARRY_MAX: usize = 4096;
+/// Ahead of need, so many requests' worth is asked for at first.
+const EXTRA_FIRST: i64 = 15;
+/// What is asked for ahead grows while calls come closer together than this, and shrinks otherwise.
+const PACE_MILLIS: i64 = 120_000;
+/// Never more than this ahead, in units: what a crash can strand.
+const EXTRA_MAX: i64 = 1 << 30;
+
+/// What this instance has of one counter in one window.
+#[derive(Debug, Default)]
+pub(crate) struct Lease {
+    /// The bucket's generation that it was granted in; in any other it is void.
+    pub(crate) generation: u32,
+    /// The last call that the store is known to have applied.
+    pub(crate) after: Option<CallId>,
+    /// Set aside for this instance: spent, held and free.
+    pub(crate) granted: i64,
+    /// Spent and not told yet.
+    pub(crate) pending: i64,
+    /// The limit that it was granted under.
+    pub(crate) limit: Option<i64>,
+    /// Others want what is here: nothing stays that is not held.
+    recalled: bool,
+    /// Whether a recall waits for an answer.
+    unanswered_recall: bool,
+    /// Settled since the epoch began by requests admitted before it.
+    carry: Vec<Late>,
+    /// Up to where the sum that the counter began with has this journal.
+    watermark: Option<Mark>,
+    /// What requests wait for.
+    wants: Option<Wants>,
+    /// What the call under way asks for.
+    asking: Option<Wants>,
+    unanswered: ArrayVec<Sent, UNANSWERED_MAX>,
+    pub(crate) denied: Option<Denied>,
+    /// Taken since the last call, and how much to ask for ahead.
+    pub(crate) taken: i64,
+    pace: i64,
+    asked_at: Option<UnixMillis>,
+}
+
+/// A settlement of a request that was admitted before the epoch began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Late {
+    at: UnixMillis,
+    mark: Mark,
+    amount: i64,
+}
+
+/// What requests want of a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wants {
+    units: i64,
+    /// What the smallest of them needs.
+    least: i64,
+    limit: i64,
+}
+
+/// What a call says about one counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sent {
+    id: CallId,
+    pending: i64,
+    returned: i64,
+    carried: usize,
+    limit: Option<i64>,
+    wants: Option<Wants>,
+}
+
+/// The store had less than was needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Denied {
+    /// The number of the subject's call.
+    pub(crate) number: u64,
+    /// Whoever needs at least this much,
+    pub(crate) need: i64,
+    /// under a limit of at most this, is refused.
+    pub(crate) limit: i64,
+}
+
+/// What a call tells the store about a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Offer {
+    pub(crate) after: Option<CallId>,
+    pub(crate) fold: i64,
+    pub(crate) returned: i64,
+    pub(crate) least: i64,
+    pub(crate) wanted: i64,
+    pub(crate) extra: i64,
+    pub(crate) limit: Option<i64>,
+    /// Whether all is returned that is not held.
+    pub(crate) all: bool,
+}
+
+/// What the store says about a counter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) settled: i64,
+    pub(crate) others: i64,
+    pub(crate) granted: i64,
+    pub(crate) call: Option<CallId>,
+    pub(crate) mark: Option<Mark>,
+    /// How often it was recalled, and the last recall that this instance has answered.
+    pub(crate) recall: i64,
+    pub(crate) answered: i64,
+    /// Whether it was recalled lately.
+    pub(crate) recalled: bool,
+    pub(crate) watermark: Option<Mark>,
+    /// Others that have something, and have not answered the recall that is waited for.
+    pub(crate) holders: Vec<String>,
+}
+
+/// What became of a call that was not applied, as far as one counter tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resolved {
+    /// It is clear what is set aside.
+    Known,
+    /// An earlier process has left something here: what it spent has to be found in the journal.
+    Leftover { from: Option<Mark> },
+    /// The store has lost what it knew.
+    Lost,
+}
+
+impl Lease {
+    /// Whether it counts in `generation`.
+    pub(crate) fn is_valid(&self, generation: u32) -> bool {
+        self.generation == generation
+    }
+
+    /// What may be spent without asking.
+    pub(crate) fn free(&self, held: i64) -> i64 {
+        let carried = self.carry.iter().fold(0i64, |sum, late| sum.saturating_add(late.amount));
+        self.granted.saturating_sub(self.pending).saturating_sub(held).saturating_sub(carried)
+    }
+
+    /// Whether `need` can be taken without asking.
+    pub(crate) fn fits(&self, generation: u32, need: i64, max: i64, held: i64) -> bool {
+        let granted_under = self.limit.is_some_and(|limit| limit <= max);
+        need <= 0 || (self.is_valid(generation) && granted_under && need <= self.free(held))
+    }
+
+    /// Whether a call numbered `asked` or later found that `need` is not there.
+    pub(crate) fn is_denied(&self, asked: u64, need: i64, max: i64) -> bool {
+        asked > 0 && self.denied.is_some_and(|d| d.number >= asked && need >= d.need && max <= d.limit)
+    }
+
+    /// A request waits for `need` units.
+    pub(crate) fn want(&mut self, need: i64, limit: i64) {
+        let wants = self.wants.get_or_insert(Wants { units: 0, least: need, limit });
+        wants.units = wants.units.saturating_add(need);
+        wants.least = wants.least.min(need);
+        wants.limit = wants.limit.min(limit);
+    }
+
+    /// Spent by a request admitted at `at`; `since` is when the epoch began.
+    pub(crate) fn spend(&mut self, at: UnixMillis, since: UnixMillis, mark: Mark, amount: i64) {
+        if at < since && self.carry.len() < CARRY_MAX {
+            self.carry.push(Late { at, mark, amount });
+        } else {
+            self.pending = self.pending.saturating_add(amount);
+        }
+    }
+
+    /// What is wanted now is what the next call asks for.
+    pub(crate) fn begin(&mut self) {
+        self.asking = self.wants.take();
+    }
+
+    /// Nothing is asked for any longer.
+    pub(crate) fn end(&mut self) {
+        self.asking = None;
+    }
+
+    /// Whether a call under way asks for something.
+    pub(crate) fn asks(&self) -> bool {
+        self.asking.is_some()
+    }
+
+    /// What to tell the store. `all` gives back what is not held; `asks_at` is when more is asked for, of
+    /// this counter or of another one of the subject; the epoch began at `since`.
+    pub(crate) fn offer(
+        &mut self,
+        id: CallId,
+        held: i64,
+        all: bool,
+        (asks_at, since): (Option<UnixMillis>, UnixMillis),
+    ) -> Offer {
+        let wants = self.asking;
+        let lowered = wants.is_some_and(|wants| self.limit.is_some_and(|limit| wants.limit < limit));
+        let all = all || self.recalled || lowered;
+        let returned = if all { self.free(held).max(0) } else { 0 };
+        self.granted = self.granted.saturating_sub(returned);
+        let free = self.free(held);
+        let missing = |units: i64| units.saturating_sub(free).max(0);
+        let (least, wanted) = wants.map_or((0, 0), |wants| (missing(wants.least), missing(wants.units)));
+        let limit = wants.map(|wants| wants.limit).or(self.limit);
+        let extra = asks_at.filter(|_| limit.is_some()).map_or(0, |now| self.extra(wants, now));
+        let (mut fold, mut give_back, mut carried) = (self.pending, returned, 0);
+        for late in &self.carry {
+            match self.watermark {
+                _ if late.at >= since => fold = fold.saturating_add(late.amount),
+                None => break,
+                // The ledger's sum has it already.
+                Some(watermark) if late.mark < watermark => {
+                    give_back = give_back.saturating_add(late.amount);
+                }
+                Some(_) => fold = fold.saturating_add(late.amount),
+            }
+            carried += 1;
+        }
+        if self.unanswered.is_full() {
+            self.unanswered.remove(0);
+        }
+        self.unanswered.push(Sent { id, pending: self.pending, returned, carried, limit, wants });
+        Offer { after: self.after, fold, returned: give_back, least, wanted, extra, limit, all }
+    }
+
+    fn extra(&mut self, wants: Option<Wants>, now: UnixMillis) -> i64 {
+        let first = wants.map_or(0, |wants| wants.least.saturating_mul(EXTRA_FIRST));
+        let often = self.asked_at.is_some_and(|at| now.since(at) < PACE_MILLIS);
+        self.pace = if often { self.pace.max(self.taken.saturating_mul(2)) } else { self.taken };
+        self.asked_at = Some(now);
+        self.taken = 0;
+        self.pace.max(first).min(EXTRA_MAX)
+    }
+
+    /// The call was applied, and this is what there is now.
+    pub(crate) fn applied(&mut self, id: CallId, generation: u32, seen: &Seen) {
+        if let Some(sent) = self.unanswered.iter().find(|sent| sent.id == id).copied() {
+            self.forget_told(&sent);
+            self.limit = sent.limit;
+        }
+        self.take(generation, seen);
+    }
+
+    /// The call was not applied; `seen` is what there is.
+    pub(crate) fn not_applied(&mut self, id: CallId, generation: u32, seen: &Seen) -> Resolved {
+        self.unanswered.retain(|sent| sent.id != id);
+        let attached = self.is_valid(generation);
+        if seen.call == self.after {
+            let leftover = !attached && self.after.is_none() && seen.watermark.is_some();
+            // A call without an answer may still come to be applied, and take back what it returned.
+            let returned = self.unanswered.iter().fold(0i64, |sum, s| sum.saturating_add(s.returned));
+            self.granted = seen.granted.saturating_sub(returned);
+            self.watermark = seen.watermark;
+            return if leftover { Resolved::Leftover { from: seen.watermark } } else { Resolved::Known };
+        }
+        match seen.call.and_then(|call| self.unanswered.iter().find(|sent| sent.id == call).copied()) {
+            Some(sent) => {
+                self.forget_told(&sent);
+                self.limit = sent.limit;
+                self.take(generation, seen);
+                Resolved::Known
+            }
+            None if !attached && self.after.is_none() => {
+                self.take(generation, seen);
+                self.limit = None;
+                Resolved::Leftover { from: seen.mark }
+            }
+            None => Resolved::Lost,
+        }
+    }
+
+    /// The call was not looked at.
+    pub(crate) fn not_sent(&mut self, id: CallId) {
+        let sent = self.unanswered.iter().position(|sent| sent.id == id);
+        if let Some(sent) = sent.map(|position| self.unanswered.remove(position)) {
+            self.granted = self.granted.saturating_add(sent.returned);
+        }
+    }
+
+    fn forget_told(&mut self, sent: &Sent) {
+        self.pending = self.pending.saturating_sub(sent.pending);
+        self.carry.drain(..sent.carried.min(self.carry.len()));
+    }
+
+    fn take(&mut self, generation: u32, seen: &Seen) {
+        self.generation = generation;
+        self.after = seen.call;
+        self.granted = seen.granted;
+        self.recalled = seen.recalled;
+        self.unanswered_recall = seen.recalled && seen.granted > 0 && seen.answered < seen.recall;
+        self.watermark = seen.watermark.or(self.watermark);
+        self.unanswered.clear();
+    }
+
+    /// An earlier process spent `amount` of what it left; none when nobody knows: then all of it.
+    pub(crate) fn adopt(&mut self, generation: u32, amount: Option<i64>) {
+        self.generation = generation;
+        self.pending = self.pending.saturating_add(amount.unwrap_or(self.granted));
+    }
+
+    /// There is not enough for what the call asked for.
+    pub(crate) fn deny(&mut self, number: u64) {
+        if let Some(Wants { least, limit, .. }) = self.asking {
+            self.denied = Some(Denied { number, need: least, limit });
+        }
+    }
+
+    /// The store has begun anew: what is held is brought along, all else has to be asked for again. What
+    /// was spent is in the journal, and gets to the store through the ledger.
+    pub(crate) fn carry_over(&mut self, held: i64) {
+        let (asking, wants) = (self.asking, self.wants);
+        *self = Self { granted: held, asking, wants, ..Self::default() };
+    }
+
+    /// What it brought along is in the store, by this call.
+    pub(crate) fn carried_over(&mut self, id: CallId, generation: u32) {
+        self.after = Some(id);
+        self.generation = generation;
+    }
+
+    /// Whether the store has to be told nothing.
+    pub(crate) fn is_settled(&self, held: i64) -> bool {
+        let told = self.pending == 0 && self.carry.is_empty() && self.unanswered.is_empty();
+        told && self.granted <= held && !self.unanswered_recall
+    }
+
+    /// Others want back what is here.
+    pub(crate) fn recall(&mut self) {
+        self.recalled = true;
+        self.unanswered_recall = true;
+    }
+
+    /// Whether something is here that others wait for, or that they can not know to be there.
+    pub(crate) fn owes(&self, held: i64) -> bool {
+        self.pending < 0 || (self.recalled && self.free(held) > 0)
+    }
+}

@@ -1,0 +1,322 @@
+//! The thread: who is to be asked about, what has to be given back, and signs of life.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use deadpool_redis::redis::{Value, pipe};
+use futures_util::StreamExt;
+use tokio::{
+    sync::{Notify, Semaphore},
+    time,
+};
+use tollgate_core::UnixMillis;
+
+use super::{
+    DEAD_AFTER, HEARTBEAT_PERIOD, PROBE_PERIOD, RedisError, RemoteOptions, Shared, Source,
+    epochs::Epochs, keys, lock, replay::Replay, store::Store,
+};
+use crate::{Counters, Gate, Mark, Subject, SubjectKey, ask::enqueue, lease::CallId};
+
+/// Subjects that are asked about at once: Redis works through them one after the other.
+const TALKS_MAX: usize = 256;
+/// A subject that nothing was admitted for in this time gives back what it has.
+const IDLE_MILLIS: i64 = 10_000;
+/// What was spent is told at least this often, so that a crash leaves little to be found in the journal.
+const TELL_MILLIS: i64 = 60_000;
+/// What may be given back at the end.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
+
+/// All that the thread knows.
+pub(super) struct Broker {
+    pub(super) shared: Arc<Shared>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) source: Arc<dyn Source>,
+    pub(super) store: Store,
+    pub(super) replay: Replay,
+    pub(super) epochs: Epochs,
+    pub(super) instance: String,
+    pub(super) exact: bool,
+    next_call: Cell<u64>,
+    /// Who has lately said that it lives, by the ms of Redis's clock.
+    instances: RefCell<HashMap<String, i64>>,
+    active: RefCell<Vec<Arc<Subject>>>,
+    talks: Semaphore,
+    pub(super) look: Notify,
+}
+
+/// Runs until told to stop.
+pub(super) fn run(shared: Arc<Shared>, counters: Arc<Counters>, options: RemoteOptions) {
+    let RemoteOptions { address, source, replay, kinds: _, exact } = options;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default());
+    let (runtime, store) = match (runtime, Store::new(address)) {
+        (Ok(runtime), Ok(store)) => (runtime, store),
+        (Err(error), _) => {
+            return tracing::error!(%error, "no counters: the thread that talks to Redis cannot run");
+        }
+        (_, Err(error)) => {
+            return tracing::error!(%error, "no counters: this is no address of Redis");
+        }
+    };
+    // Unlike a number that begins at one, unlike any call of an earlier process.
+    let first_call = u64::try_from(source.now().0).unwrap_or(0).saturating_mul(1000);
+    let broker = Rc::new(Broker {
+        gate: Arc::clone(&shared.gate),
+        epochs: Epochs::new(shared.gate.buckets()),
+        shared,
+        counters,
+        instance: source.instance(),
+        source,
+        store,
+        replay,
+        exact,
+        next_call: Cell::new(first_call),
+        instances: RefCell::default(),
+        active: RefCell::default(),
+        talks: Semaphore::new(TALKS_MAX),
+        look: Notify::new(),
+    });
+    runtime.block_on(broker.run());
+}
+
+impl Broker {
+    async fn run(self: Rc<Self>) {
+        let tasks = [
+            tokio::task::spawn_local(Rc::clone(&self).live()),
+            tokio::task::spawn_local(Rc::clone(&self).listen()),
+        ];
+        let mut tick = time::interval(HEARTBEAT_PERIOD);
+        tick.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.gate.queued.notified() => {}
+                _ = tick.tick() => self.tend(),
+                () = self.shared.stopped.notified() => {}
+            }
+            if self.shared.stop.load(Ordering::Acquire) {
+                break;
+            }
+            for subject in self.gate.take_asking() {
+                tokio::task::spawn_local(Rc::clone(&self).serve(subject));
+            }
+        }
+        tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        if !self.shared.abandoned.load(Ordering::Acquire) {
+            let _ = time::timeout(FAREWELL_MAX, self.say_farewell()).await;
+        }
+    }
+
+    /// Makes up the subject's mind about a call, and wakes those who wait for it.
+    async fn serve(self: Rc<Self>, subject: Arc<Subject>) {
+        let Ok(_permit) = self.talks.acquire().await else { return };
+        self.serve_one(&subject, false).await;
+    }
+
+    async fn serve_one(&self, subject: &Arc<Subject>, farewell: bool) {
+        let number = {
+            let mut book = subject.lock();
+            book.calls.queued = false;
+            book.calls.talking = true;
+            book.calls.begun += 1;
+            let number = book.calls.begun;
+            for counter in &mut book.counters {
+                if let Some(lease) = counter.lease_mut() {
+                    lease.begin();
+                }
+            }
+            number
+        };
+        let talked = self.talk(subject, number, farewell).await;
+        let mut book = subject.lock();
+        for counter in &mut book.counters {
+            if let Some(lease) = counter.lease_mut() {
+                lease.end();
+            }
+        }
+        book.calls.ended = number;
+        if !talked {
+            book.calls.failed = number;
+        }
+        book.calls.talking = false;
+        book.wake_waiters();
+        if book.calls.queued {
+            self.gate.ask(Arc::clone(subject));
+        }
+    }
+
+    /// Gives back what idle subjects have, and tells what has not been told for long.
+    fn tend(&self) {
+        let mut active = self.active.borrow_mut();
+        active.extend(self.gate.take_active());
+        let now = self.now();
+        active.retain(|subject| {
+            let Some(member) = &subject.member else { return false };
+            let mut book = subject.lock();
+            let idle = now.since(book.horizon) > IDLE_MILLIS;
+            let told = book.calls.told_at.is_some_and(|at| now.since(at) < TELL_MILLIS);
+            let settled = book.counters.iter().all(|counter| {
+                counter.lease().is_none_or(|lease| lease.is_settled(counter.usage.held))
+            });
+            if settled && book.holds == 0 && !book.calls.queued && !book.calls.talking {
+                book.calls.active = false;
+                return false;
+            }
+            if (idle && !settled) || (!told && !settled) {
+                book.calls.give_back = idle;
+                if !self.gate.is_down() && member.generation() > 0 {
+                    enqueue(subject, &mut book);
+                }
+            }
+            true
+        });
+    }
+
+    /// Looks at the epoch and says that this instance lives, for as long as it does.
+    async fn live(self: Rc<Self>) {
+        let mut said = time::Instant::now().checked_sub(HEARTBEAT_PERIOD);
+        loop {
+            let period = if self.store.is_open() { PROBE_PERIOD } else { HEARTBEAT_PERIOD };
+            let due = said.map_or_else(time::Instant::now, |said| said + period);
+            tokio::select! {
+                () = time::sleep_until(due) => {}
+                () = self.look.notified() => {}
+            }
+            said = Some(time::Instant::now());
+            let beat = self.beat().await;
+            self.note(&beat);
+            if beat.is_ok() {
+                self.epochs.look(&self).await;
+            }
+        }
+    }
+
+    /// Remembers whether the store answers.
+    pub(super) fn note<T>(&self, result: &Result<T, RedisError>) {
+        let was_down = self.gate.is_down();
+        let is_down = self.store.is_open();
+        {
+            let mut status = lock(&self.shared.status);
+            status.calls = status.calls.saturating_add(1);
+            if let Err(error) = result {
+                status.failures = status.failures.saturating_add(1);
+                status.last_error = Some(error.to_string());
+            }
+        }
+        if was_down == is_down {
+            return;
+        }
+        self.gate.set_down(is_down);
+        match result {
+            Err(error) => tracing::error!(%error, "Redis does not answer: limits follow on_store_failure"),
+            Ok(_) => tracing::info!("Redis answers again"),
+        }
+    }
+
+    async fn beat(&self) -> Result<(), RedisError> {
+        let now = self.now().0;
+        let mut commands = pipe();
+        commands.cmd("HSET").arg(keys::INSTANCES).arg(&self.instance).arg(now).ignore();
+        commands.cmd("HGETALL").arg(keys::INSTANCES);
+        let (seen,): (BTreeMap<String, i64>,) = self.store.pipeline(&commands).await?;
+        self.instances.replace(seen.into_iter().collect());
+        Ok(())
+    }
+
+    /// Whether an instance may still be at work.
+    pub(super) fn is_alive(&self, instance: &str) -> bool {
+        let now = self.now().0;
+        let after = i64::try_from(DEAD_AFTER.as_millis()).unwrap_or(i64::MAX);
+        self.instances.borrow().get(instance).is_some_and(|seen| now.saturating_sub(*seen) < after)
+    }
+
+    /// Those that are known and not alive.
+    pub(super) fn dead(&self) -> String {
+        let instances = self.instances.borrow();
+        let dead = instances.keys().filter(|id| !self.is_alive(id) && **id != self.instance);
+        dead.map(String::as_str).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Hears what others want back, and of new epochs.
+    async fn listen(self: Rc<Self>) {
+        loop {
+            if let Ok(Ok(mut listener)) =
+                time::timeout(HEARTBEAT_PERIOD, self.store.listen(&[keys::RECALL, keys::EPOCH])).await
+            {
+                let mut messages = listener.on_message();
+                while let Some(message) = messages.next().await {
+                    if message.get_channel_name() == keys::EPOCH {
+                        self.look.notify_one();
+                    } else if let Ok(text) = message.get_payload::<String>() {
+                        self.recall(&text);
+                    }
+                }
+            }
+            time::sleep(PROBE_PERIOD).await;
+        }
+    }
+
+    /// A message names who has something, and of which counter.
+    fn recall(&self, message: &str) {
+        let Some((holders, key)) = message.split_once('\n') else { return };
+        if !holders.split(' ').any(|holder| holder == self.instance) {
+            return;
+        }
+        let Some(parsed) = keys::parse(key) else { return };
+        let kind = lock(&self.shared.kinds).find(parsed.meter, parsed.window).cloned();
+        let Some(kind) = kind else { return };
+        // An earlier process may have left something of a subject that this one never saw.
+        let subject = self.counters.subject(SubjectKey { scope: parsed.scope, id: parsed.id });
+        let Ok(subject) = subject else { return };
+        let mut book = subject.lock();
+        let position = book.position_or_new(kind.key, kind.concurrent, true);
+        let counter = &mut book.counters[position];
+        counter.turn_to(self.now(), &subject.calendar);
+        if keys::start(counter.span) != parsed.start {
+            return;
+        }
+        if let Some(lease) = counter.lease_mut() {
+            lease.recall();
+            let mut status = lock(&self.shared.status);
+            status.recalls = status.recalls.saturating_add(1);
+        }
+        book.calls.give_back = true;
+        enqueue(&subject, &mut book);
+    }
+
+    /// Returns everything, and says that this instance is gone.
+    async fn say_farewell(&self) {
+        let mut subjects = self.active.take();
+        subjects.extend(self.gate.take_active());
+        for subject in subjects {
+            if self.store.is_open() {
+                return;
+            }
+            subject.lock().calls.give_back = true;
+            self.serve_one(&subject, true).await;
+        }
+        let mut commands = pipe();
+        commands.cmd("HDEL").arg(keys::INSTANCES).arg(&self.instance);
+        let _ = self.store.pipeline::<Value>(&commands).await;
+    }
+
+    /// The time, as Redis tells it.
+    pub(super) fn now(&self) -> UnixMillis {
+        UnixMillis(self.source.now().0.saturating_add(self.gate.clock_offset()))
+    }
+
+    pub(super) fn next_call(&self) -> CallId {
+        self.next_call.set(self.next_call.get() + 1);
+        CallId(self.next_call.get())
+    }
+
+    pub(super) fn tail(&self) -> Mark {
+        self.source.tail()
+    }
+}

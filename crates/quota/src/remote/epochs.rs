@@ -1,0 +1,290 @@
+//! The epoch of each bucket: joined, activated, lost.
+
+use std::{cell::RefCell, sync::Arc, time::Duration};
+
+use deadpool_redis::redis::{ScriptInvocation, Value};
+use tokio::{sync::Notify, sync::oneshot, time};
+use tollgate_core::UnixMillis;
+
+use super::{
+    RedisError,
+    broker::Broker,
+    call::{CARRY, EPOCH, EpochView},
+    keys, lock,
+};
+use crate::Subject;
+
+/// From one step of a new epoch to the next.
+const STEP: Duration = Duration::from_millis(20);
+/// Longest time that a subject's talk waits for a new epoch.
+const WAIT_MAX: Duration = Duration::from_millis(1500);
+/// Longest time for the ledger to take what is journalled, or to say who lives.
+const LEDGER_MAX: Duration = Duration::from_secs(5);
+/// Counters that are brought along in one script.
+const CARRIED_MAX: usize = 500;
+
+/// Why a step towards a new epoch was not made.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+    #[error("the ledger does not answer")]
+    Ledger,
+}
+
+/// What is known of the buckets' epochs.
+pub(super) struct Epochs {
+    states: RefCell<Vec<State>>,
+    changed: Notify,
+}
+
+#[derive(Clone, Debug, Default)]
+struct State {
+    /// The epoch that this instance has joined.
+    id: String,
+    active: bool,
+}
+
+/// A counter of a request in flight, brought along into a new epoch.
+struct Carried {
+    subject: Arc<Subject>,
+    position: usize,
+    turn: u32,
+    name: String,
+    held: i64,
+    end: i64,
+}
+
+impl Epochs {
+    pub(super) fn new(buckets: usize) -> Self {
+        Self { states: RefCell::new(vec![State::default(); buckets]), changed: Notify::new() }
+    }
+
+    /// The epoch in force, if it is known to be.
+    pub(super) fn current(&self, bucket: usize) -> Option<String> {
+        let states = self.states.borrow();
+        states.get(bucket).filter(|state| state.active).map(|state| state.id.clone())
+    }
+
+    /// The epoch in force, as soon as there is one; none if there is none soon.
+    pub(super) async fn wait(&self, broker: &Broker, bucket: usize) -> Option<String> {
+        let end = time::Instant::now() + WAIT_MAX;
+        loop {
+            let changed = self.changed.notified();
+            if let Some(epoch) = self.current(bucket) {
+                return Some(epoch);
+            }
+            if broker.store.is_open() {
+                return None;
+            }
+            broker.look.notify_one();
+            time::timeout_at(end, changed).await.ok()?;
+        }
+    }
+
+    /// The epoch is not the one that was known.
+    pub(super) fn gone(&self, bucket: usize) {
+        if let Some(state) = self.states.borrow_mut().get_mut(bucket) {
+            state.active = false;
+        }
+    }
+
+    /// Redis has lost what it knew, and does not know it.
+    pub(super) async fn invalidate(&self, broker: &Broker, bucket: usize) {
+        let Some(id) = self.current(bucket) else { return };
+        tracing::warn!(bucket, "Redis has lost counters: they are rebuilt from the ledger");
+        self.gone(bucket);
+        let kinds = lock(&broker.shared.kinds).joined_with("");
+        let formed = self.form(broker, bucket, &id, &kinds).await;
+        broker.note(&formed);
+        broker.look.notify_one();
+    }
+
+    /// Makes one step towards an active epoch in each bucket, and has the next one made soon.
+    pub(super) async fn look(&self, broker: &Broker) {
+        let suspect = broker.store.suspect.replace(false);
+        let mut rebuilding = false;
+        for bucket in 0..broker.gate.buckets() {
+            match self.step(broker, bucket, suspect).await {
+                Ok(true) => {}
+                Ok(false) => rebuilding = true,
+                Err(error) => {
+                    tracing::debug!(bucket, %error, "no epoch");
+                    rebuilding = true;
+                }
+            }
+        }
+        lock(&broker.shared.status).rebuilding = rebuilding;
+        self.changed.notify_waiters();
+        if rebuilding && !broker.store.is_open() {
+            time::sleep(STEP).await;
+            broker.look.notify_one();
+        }
+    }
+
+    /// Whether the bucket's epoch is active.
+    async fn step(&self, broker: &Broker, bucket: usize, suspect: bool) -> Result<bool, StepError> {
+        if suspect {
+            self.gone(bucket);
+        }
+        let mut look = EPOCH.prepare_invoke();
+        look.key(keys::epoch(bucket)).arg("look");
+        let mut view = self.view(broker, &look).await?;
+        let kinds = lock(&broker.shared.kinds).clone();
+        if view.id.is_empty() || !kinds.are_in(&view.kinds) {
+            let all = kinds.joined_with(&view.kinds);
+            view = self.form(broker, bucket, &view.id, &all).await?;
+        }
+        let joined = self.states.borrow().get(bucket).is_some_and(|state| state.id == view.id);
+        if view.active {
+            if !joined {
+                self.bring_over(broker, bucket, &view.id, false).await?;
+            }
+            self.enter(broker, bucket, &view);
+            return Ok(true);
+        }
+        self.gone(bucket);
+        if !joined {
+            self.bring_over(broker, bucket, &view.id, true).await?;
+        }
+        let mut activate = EPOCH.prepare_invoke();
+        activate.key(keys::epoch(bucket)).arg("activate").arg(&view.id).arg(&broker.instance);
+        let (reply, answer) = oneshot::channel();
+        broker.source.instances(Box::new(move |alive| {
+            let _ = reply.send(alive);
+        }));
+        let alive = time::timeout(LEDGER_MAX, answer).await.ok().and_then(Result::ok).flatten();
+        for instance in alive.ok_or(StepError::Ledger)? {
+            activate.arg(instance);
+        }
+        let view = self.view(broker, &activate).await?;
+        if view.active {
+            self.enter(broker, bucket, &view);
+        } else {
+            tracing::debug!(bucket, waiting_for = view.missing, "an epoch forms");
+        }
+        Ok(view.active)
+    }
+
+    fn enter(&self, broker: &Broker, bucket: usize, view: &EpochView) {
+        let mut states = self.states.borrow_mut();
+        let Some(state) = states.get_mut(bucket) else { return };
+        if state.id == view.id && !state.active {
+            broker.gate.open(bucket, view.since);
+            state.active = true;
+            let mut status = lock(&broker.shared.status);
+            status.epochs = status.epochs.saturating_add(1);
+        } else if broker.gate.since(bucket) == UnixMillis::MAX {
+            broker.gate.open(bucket, view.since);
+        }
+    }
+
+    async fn view(&self, broker: &Broker, script: &ScriptInvocation<'_>) -> Result<EpochView, RedisError> {
+        let sent = (time::Instant::now(), broker.source.now());
+        let result = broker.store.probe::<Value>(script).await.and_then(|value| EpochView::read(&value));
+        broker.note(&result);
+        if let Ok(view) = &result {
+            broker.set_clock(sent, view.now, false);
+        }
+        result
+    }
+
+    async fn form(
+        &self,
+        broker: &Broker,
+        bucket: usize,
+        old: &str,
+        kinds: &str,
+    ) -> Result<EpochView, RedisError> {
+        let id = format!("{}-{}", broker.instance, broker.next_call().0);
+        let mut form = EPOCH.prepare_invoke();
+        form.key(keys::epoch(bucket)).arg("form").arg(old).arg(id).arg(kinds);
+        self.view(broker, &form).await
+    }
+
+    /// Voids all leases of the bucket, has the ledger take all that is journalled, brings along what is
+    /// held, and joins.
+    async fn bring_over(
+        &self,
+        broker: &Broker,
+        bucket: usize,
+        epoch: &str,
+        forming: bool,
+    ) -> Result<(), StepError> {
+        broker.gate.freeze(bucket);
+        let (carried, horizon) = self.void(broker, bucket);
+        let (reply, flushed) = oneshot::channel();
+        broker.source.flush(Box::new(move |done| {
+            let _ = reply.send(done);
+        }));
+        let flushed = time::timeout(LEDGER_MAX, flushed).await.ok().and_then(Result::ok).flatten();
+        flushed.ok_or(StepError::Ledger)?;
+        if forming {
+            self.carry(broker, bucket, epoch, &carried).await?;
+            let mut join = EPOCH.prepare_invoke();
+            join.key(keys::epoch(bucket)).arg("join").arg(epoch).arg(&broker.instance);
+            join.arg(horizon.0.max(0));
+            self.view(broker, &join).await?;
+        }
+        if let Some(state) = self.states.borrow_mut().get_mut(bucket) {
+            *state = State { id: epoch.to_owned(), active: false };
+        }
+        Ok(())
+    }
+
+    /// What requests in flight hold in the bucket, and when the latest was admitted; nothing else counts
+    /// any longer.
+    fn void(&self, broker: &Broker, bucket: usize) -> (Vec<Carried>, UnixMillis) {
+        let (mut carried, mut horizon) = (Vec::new(), UnixMillis::MIN);
+        broker.counters.for_each(|subject| {
+            let Some(member) = subject.member.as_ref().filter(|member| member.bucket == bucket) else {
+                return;
+            };
+            let mut book = subject.lock();
+            horizon = horizon.max(book.horizon);
+            for (position, counter) in book.counters.iter_mut().enumerate() {
+                let (held, span, key, turn) =
+                    (counter.usage.held, counter.span, counter.key, counter.generation);
+                let Some(lease) = counter.lease_mut() else { continue };
+                lease.carry_over(held);
+                let kinds = lock(&broker.shared.kinds);
+                let Some(meter) = kinds.meter(key.meter).filter(|_| held > 0) else { continue };
+                let name = keys::counter(bucket, (member.scope, &member.id), meter, key.window, span);
+                let subject = Arc::clone(subject);
+                carried.push(Carried { subject, position, turn, name, held, end: keys::end(span) });
+            }
+        });
+        (carried, horizon)
+    }
+
+    async fn carry(
+        &self,
+        broker: &Broker,
+        bucket: usize,
+        epoch: &str,
+        carried: &[Carried],
+    ) -> Result<(), RedisError> {
+        let id = broker.next_call();
+        let mark = broker.tail();
+        for some in carried.chunks(CARRIED_MAX) {
+            let mut script = CARRY.prepare_invoke();
+            script.key(keys::epoch(bucket)).arg(&broker.instance).arg(epoch).arg(id.0).arg(mark.0);
+            for counter in some {
+                script.key(&counter.name).arg(counter.held).arg(counter.end);
+            }
+            let result = broker.store.probe::<Value>(&script).await;
+            broker.note(&result);
+            result?;
+            for Carried { subject, position, turn, .. } in some {
+                let mut book = subject.lock();
+                if let Some(counter) = book.counters.get_mut(*position)
+                    && counter.generation == *turn
+                    && let Some(lease) = counter.lease_mut()
+                {
+                    lease.carried_over(id, broker.gate.generation(bucket));
+                }
+            }
+        }
+        Ok(())
+    }
+}

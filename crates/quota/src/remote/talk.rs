@@ -1,0 +1,298 @@
+//! One subject's talk with Redis: a call, and what its answer asks for, until the subject has what it
+//! wants or knows that it is not there.
+
+use std::sync::Arc;
+
+use deadpool_redis::redis::Value;
+use tokio::{
+    sync::oneshot,
+    time::{self, Duration, Instant},
+};
+use tollgate_core::{Span, UnixMillis};
+
+use super::{
+    RECALL_MAX,
+    broker::Broker,
+    call::{Answer, Call, CallItem, Caller, LOAD, Status},
+    keys, lock,
+};
+use crate::{
+    Subject,
+    lease::{Offer, Resolved, Seen},
+};
+
+/// Answers that ask for another call: an earlier call without an answer, a window that turned, a counter
+/// to be loaded, an epoch, each once or twice; and looks whether others have given back.
+const CALLS_MAX: u32 = 24;
+/// From one look to the next while others are asked to give back: at first, and at most.
+const RECALL_LOOK_MIN: Duration = Duration::from_millis(1);
+const RECALL_LOOK_MAX: Duration = Duration::from_millis(8);
+/// Longest time for the ledger to say what was used.
+const LOAD_MAX: Duration = Duration::from_secs(2);
+/// A subject has a handful of counters; a script should not look at very many.
+const ITEMS_MAX: usize = 32;
+/// An answer that took longer says little about the time at which it was made.
+const CLOCK_TRUSTED_MAX: Duration = Duration::from_millis(10);
+
+/// Others were asked to give back what they have of a counter.
+struct Recall {
+    name: String,
+    number: i64,
+    until: Instant,
+    pause: Duration,
+}
+
+/// What less than is needed means.
+enum Full {
+    /// Nobody has any that is not in use.
+    Everywhere,
+    /// Somebody has some, and does not answer.
+    Silent,
+    /// It was asked for.
+    Recalled(Recall),
+}
+
+impl Broker {
+    /// Whether all that had to be said was said, and all that was asked was answered.
+    pub(super) async fn talk(&self, subject: &Arc<Subject>, number: u64, farewell: bool) -> bool {
+        let Some(member) = &subject.member else { return true };
+        let mut recall: Option<Recall> = None;
+        for _ in 0..CALLS_MAX {
+            let epoch = match self.epochs.current(member.bucket) {
+                Some(epoch) => epoch,
+                None if farewell => return false,
+                None => match self.epochs.wait(self, member.bucket).await {
+                    Some(epoch) => epoch,
+                    None => return false,
+                },
+            };
+            let Some(call) = self.make_up(subject, recall.as_ref()) else { return true };
+            let dead = self.dead();
+            let caller = Caller {
+                bucket: member.bucket,
+                scope: member.scope,
+                id: &member.id,
+                instance: &self.instance,
+                epoch: &epoch,
+                calendar: "",
+                dead: &dead,
+            };
+            let sent = (Instant::now(), self.source.now());
+            let script = call.invocation(&caller);
+            let result = self.store.call::<Value>(&script).await;
+            let result = result.and_then(|value| Answer::read(&value, call.items.len()));
+            self.note(&result);
+            let Ok(answer) = result else {
+                self.look.notify_one();
+                return false;
+            };
+            self.set_clock(sent, answer.now, answer.status == Status::Window);
+            if member.generation() != call.generation {
+                continue;
+            }
+            match answer.status {
+                Status::Ok => {
+                    self.applied(subject, &call, &answer.seen);
+                    return true;
+                }
+                Status::Full => {
+                    self.applied(subject, &call, &answer.seen);
+                    match self.full(&call, &answer, recall) {
+                        Full::Everywhere => {
+                            self.deny(subject, &call, answer.about, number);
+                            return true;
+                        }
+                        Full::Silent => return false,
+                        Full::Recalled(waiting) => {
+                            time::sleep(waiting.pause).await;
+                            recall = Some(waiting);
+                        }
+                    }
+                    continue;
+                }
+                Status::Epoch | Status::Window | Status::Call | Status::Unloaded => {}
+            }
+            let lost = self.not_applied(subject, &call, &answer.seen);
+            match answer.status {
+                _ if lost => self.epochs.invalidate(self, member.bucket).await,
+                Status::Epoch => self.epochs.gone(member.bucket),
+                Status::Unloaded => {
+                    if !self.load(subject, &call, &epoch, answer.since).await {
+                        return false;
+                    }
+                }
+                Status::Ok | Status::Full | Status::Window | Status::Call => {}
+            }
+        }
+        false
+    }
+
+    /// What less than is needed means: nothing left anywhere, or something that others have.
+    fn full(&self, call: &Call, answer: &Answer, recall: Option<Recall>) -> Full {
+        let (Some(item), Some(seen)) = (call.items.get(answer.about), answer.seen.get(answer.about)) else {
+            return Full::Silent;
+        };
+        if !seen.holders.iter().any(|id| self.is_alive(id)) {
+            return Full::Everywhere;
+        }
+        match recall {
+            Some(recall) if recall.name == item.name => {
+                let pause = (recall.pause * 2).min(RECALL_LOOK_MAX);
+                if Instant::now() + pause > recall.until {
+                    return Full::Silent;
+                }
+                Full::Recalled(Recall { pause, ..recall })
+            }
+            Some(_) | None => Full::Recalled(Recall {
+                name: item.name.clone(),
+                number: seen.recall,
+                until: recall.map_or_else(|| Instant::now() + RECALL_MAX, |recall| recall.until),
+                pause: RECALL_LOOK_MIN,
+            }),
+        }
+    }
+
+    /// What there is to say about the subject; none when that is nothing.
+    fn make_up(&self, subject: &Arc<Subject>, recall: Option<&Recall>) -> Option<Call> {
+        let member = subject.member.as_ref()?;
+        let now = self.now();
+        let mut book = subject.lock();
+        let id = self.next_call();
+        // Under the lock: what is journalled of this subject before the tail is in its counters.
+        let mark = self.tail();
+        let all = std::mem::take(&mut book.calls.give_back);
+        let asks = book.counters.iter().any(|c| c.lease().is_some_and(crate::lease::Lease::asks));
+        let kinds = lock(&self.shared.kinds);
+        let mut items = Vec::new();
+        for (position, counter) in book.counters.iter_mut().enumerate() {
+            counter.turn_to(now, &subject.calendar);
+            let (turn, key, span, held) = (counter.generation, counter.key, counter.span, counter.usage.held);
+            let concurrent = counter.concurrent;
+            let Some(lease) = counter.lease_mut() else { continue };
+            let quiet = lease.is_valid(member.generation()) && lease.is_settled(held) && !lease.asks();
+            if (quiet && !asks) || items.len() == ITEMS_MAX {
+                continue;
+            }
+            let Some(meter) = kinds.meter(key.meter) else { continue };
+            let meter: Box<str> = meter.into();
+            let name = keys::counter(member.bucket, (member.scope, &member.id), &meter, key.window, span);
+            let mut offer = lease.offer(id, held, all, (asks.then_some(now), member.since()));
+            if self.exact {
+                offer.extra = 0;
+            }
+            let waits_for = recall.filter(|recall| recall.name == name).map_or(0, |recall| recall.number);
+            items.push(CallItem { position, turn, key, name, meter, span, concurrent, offer, waits_for });
+        }
+        book.calls.told_at = Some(now);
+        (!items.is_empty()).then(|| Call { id, generation: member.generation(), mark, items })
+    }
+
+    fn applied(&self, subject: &Subject, call: &Call, seen: &[Seen]) {
+        each(subject, call, seen, |lease, _, seen| lease.applied(call.id, call.generation, seen));
+    }
+
+    /// Whether Redis has lost what it knew.
+    fn not_applied(&self, subject: &Subject, call: &Call, seen: &[Seen]) -> bool {
+        let mut lost = false;
+        if seen.is_empty() {
+            forget(subject, call);
+            return lost;
+        }
+        let Some(member) = &subject.member else { return lost };
+        each(subject, call, seen, |lease, item, seen| {
+            match lease.not_applied(call.id, call.generation, seen) {
+                Resolved::Known => {}
+                Resolved::Lost => lost = true,
+                Resolved::Leftover { from } => {
+                    let who = (member.scope, &*member.id);
+                    let spent = match from {
+                        _ if item.concurrent => Some(0),
+                        None => None,
+                        Some(from) => self.replay.sum(who, &item.meter, item.span, from),
+                    };
+                    lease.adopt(call.generation, spent);
+                }
+            }
+        });
+        lost
+    }
+
+    fn deny(&self, subject: &Subject, call: &Call, about: usize, number: u64) {
+        let Some(item) = call.items.get(about) else { return };
+        let mut book = subject.lock();
+        if let Some(counter) = book.counters.get_mut(item.position)
+            && counter.generation == item.turn
+            && let Some(lease) = counter.lease_mut()
+        {
+            lease.deny(number);
+        }
+    }
+
+    /// Has the ledger say what was used before `since`, and tells Redis.
+    async fn load(&self, subject: &Subject, call: &Call, epoch: &str, since: UnixMillis) -> bool {
+        let Some(member) = &subject.member else { return false };
+        let unknown = |item: &&CallItem| !item.concurrent && keys::start(item.span) < since.0;
+        let items: Vec<_> = call.items.iter().filter(unknown).collect();
+        let until = |span: Span| Span { end: span.end.min(since), ..span };
+        let asked = items.iter().map(|item| (item.key.meter, until(item.span))).collect();
+        let (reply, answer) = oneshot::channel();
+        let reply = Box::new(move |sums| {
+            let _ = reply.send(sums);
+        });
+        self.source.sums((member.scope, &member.id), asked, reply);
+        let Ok(Ok(Some(known))) = time::timeout(LOAD_MAX, answer).await else { return false };
+        let mut script = LOAD.prepare_invoke();
+        script.key(keys::epoch(member.bucket)).arg(epoch).arg(known.watermarks.len());
+        for (journal, mark) in &known.watermarks {
+            script.arg(journal).arg(mark.0);
+        }
+        for (item, sum) in items.iter().zip(&known.sums) {
+            script.key(&item.name).arg(*sum).arg(keys::end(item.span));
+        }
+        let result = self.store.call::<Value>(&script).await;
+        self.note(&result);
+        result.is_ok()
+    }
+
+    /// Keeps Redis's clock; `at_once` when this machine's was found to be wrong.
+    pub(super) fn set_clock(&self, (sent, wall): (Instant, UnixMillis), redis: UnixMillis, at_once: bool) {
+        let took = sent.elapsed();
+        if took <= CLOCK_TRUSTED_MAX || at_once {
+            let half = i64::try_from(took.as_millis() / 2).unwrap_or(0);
+            self.gate.set_clock_offset(redis.0.saturating_sub(wall.0.saturating_add(half)));
+        }
+    }
+}
+
+/// Calls `f` with each counter of the call whose window has not turned, and shows what is used of it.
+fn each(
+    subject: &Subject,
+    call: &Call,
+    seen: &[Seen],
+    mut f: impl FnMut(&mut crate::lease::Lease, &CallItem, &Seen),
+) {
+    let mut book = subject.lock();
+    for (item, seen) in call.items.iter().zip(seen) {
+        let Some(counter) = book.counters.get_mut(item.position) else { continue };
+        if counter.generation != item.turn {
+            continue;
+        }
+        let Some(lease) = counter.lease_mut() else { continue };
+        f(lease, item, seen);
+        let pending = lease.pending;
+        counter.usage.settled = seen.settled.saturating_add(seen.others).saturating_add(pending);
+    }
+}
+
+/// The call was not looked at.
+fn forget(subject: &Subject, call: &Call) {
+    let mut book = subject.lock();
+    for CallItem { position, turn, offer: Offer { .. }, .. } in &call.items {
+        if let Some(counter) = book.counters.get_mut(*position)
+            && counter.generation == *turn
+            && let Some(lease) = counter.lease_mut()
+        {
+            lease.not_sent(call.id);
+        }
+    }
+}

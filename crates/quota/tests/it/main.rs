@@ -1,0 +1,8 @@
+//! Quota decisions, whatever store they are counted in.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod conformance;
+mod instance;
+mod invariants;
+mod loss;
