@@ -126,7 +126,7 @@ pub(crate) struct Seen {
     /// Whether it was recalled lately.
     pub(crate) recalled: bool,
     pub(crate) watermark: Option<Mark>,
-    /// Others that have something, and have not answered the recall that is waited for.
+    /// Others that may have something, and have not answered the recall that is waited for.
     pub(crate) holders: Vec<String>,
 }
 
@@ -299,7 +299,7 @@ impl Lease {
         self.after = seen.call;
         self.granted = seen.granted;
         self.recalled = seen.recalled;
-        self.unanswered_recall = seen.recalled && seen.granted > 0 && seen.answered < seen.recall;
+        self.unanswered_recall = seen.recalled && seen.answered < seen.recall;
         self.watermark = seen.watermark.or(self.watermark);
         self.unanswered.clear();
     }

@@ -21,7 +21,7 @@
 --
 -- Reply: { status, ms of this store's clock, about which counter, counters... }; a counter is
 --   { s, set aside for others, granted, call, mark, last recall, last recall that it answered, 1 if that was
---     lately, watermark or -1, ids of others that have something and have not answered the recall waited for }
+--     lately, watermark or -1, ids of others that may have something and have not answered the recall waited for }
 -- Status: ok        applied
 --         epoch     another epoch, or none that is active: nothing may be given
 --         window    the window is not now
@@ -96,9 +96,11 @@ for i = 1, #KEYS - 2 do
       local g, _, _, ack = parse(value)
       if c.runs and dead[name] then
         c.gone[#c.gone + 1] = name
-      elseif g > 0 then
-        c.others, c.holders = c.others + g, c.holders + 1
-        if c.waits == 0 or ack < c.waits then c.who[#c.who + 1] = string.sub(name, 3) end
+      else
+        if g > 0 then c.others, c.holders = c.others + g, c.holders + 1 end
+        -- Of what never resets, an instance may have been given something back that it has not told yet.
+        local may_have = g > 0 or (c.to < 0 and not c.runs)
+        if may_have and (c.waits == 0 or ack < c.waits) then c.who[#c.who + 1] = string.sub(name, 3) end
       end
     end
   end
@@ -134,7 +136,7 @@ if status == 'ok' then
     c.left = c.limit < 0 and MAX or c.limit - c.s2 - c.others - c.g2
     if c.least > 0 and c.left < c.least then
       fail('full', i)
-      if about == i and c.waits == 0 and c.others > 0 then
+      if about == i and c.waits == 0 and #c.who > 0 then
         -- Those who have some are told twice: by this message, and by r when they next call.
         c.recall, c.recalled_at = c.recall + 1, now
         redis.call('HSET', c.key, 'r', c.recall .. ' ' .. now)
