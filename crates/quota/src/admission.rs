@@ -133,12 +133,13 @@ impl Parties<'_> {
         let mut refusal: Option<Refusal> = None;
         for (index, check) in terms.checks.iter().take(CHECKS_MAX).enumerate() {
             let in_org = check.scope == Scope::Org && org.is_some();
-            let (book, calendar) = match (&mut org, self.org) {
-                (Some(book), Some(subject)) if in_org => (&mut **book, &subject.calendar),
-                _ => (&mut *user, &self.user.calendar),
+            let book: &mut Book = match &mut org {
+                Some(org) if in_org => org,
+                _ => &mut user,
             };
             let position = book.position_or_new(check.counter, check.concurrent);
-            let counter = &mut book.counters[position];
+            let Book { calendar, counters, .. } = book;
+            let counter = &mut counters[position];
             if counter.turn_to(at, calendar) != Readiness::Ready {
                 return Admission::NotLoaded;
             }

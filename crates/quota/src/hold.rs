@@ -62,9 +62,10 @@ impl Hold {
             self.release(&mut book, in_org);
             let Some(mark) = mark else { continue };
             book.last_mark = book.last_mark.max(mark);
+            let Book { calendar, counters, .. } = &mut *book;
             for (meter, amount) in charges.clone() {
-                for counter in book.counters.iter_mut().filter(|counter| counter.key.meter == meter) {
-                    counter.charge(self.at, mark, amount, &subject.calendar);
+                for counter in counters.iter_mut().filter(|counter| counter.key.meter == meter) {
+                    counter.charge(self.at, mark, amount, calendar);
                 }
             }
         }
@@ -73,10 +74,8 @@ impl Hold {
     fn release(&self, book: &mut Book, in_org: bool) {
         book.holds = book.holds.saturating_sub(1);
         for taken in self.taken.iter().filter(|taken| taken.in_org == in_org) {
-            if let Some(counter) = book.counters.get_mut(taken.position)
-                && counter.generation == taken.generation
-            {
-                counter.usage.held = counter.usage.held.saturating_sub(taken.amount);
+            if let Some(counter) = book.counters.get_mut(taken.position) {
+                counter.release(taken.generation, taken.amount);
             }
         }
     }
