@@ -19,7 +19,7 @@ pub(crate) mod minutes;
 pub(crate) mod period;
 mod queue;
 mod reader;
-mod schema;
+pub(crate) mod schema;
 mod shipper;
 pub(crate) mod sums;
 mod totals;

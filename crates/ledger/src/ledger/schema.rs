@@ -8,7 +8,10 @@ use super::LedgerError;
 use crate::Durability;
 
 /// In their order; `PRAGMA user_version` counts those that are done.
-const MIGRATIONS: [&str; 1] = [include_str!("../../../../migrations/sqlite/0001_ledger.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../../migrations/sqlite/0001_ledger.sql"),
+    include_str!("../../../../migrations/sqlite/0002_subjects.sql"),
+];
 
 /// Longest wait for somebody else who writes to the file, as a person with a shell may.
 const BUSY: Duration = Duration::from_millis(500);
@@ -23,7 +26,7 @@ const CHECKPOINT_PAGES: i64 = 8 << 10;
 const STATEMENTS: usize = 32;
 
 /// Opens the ledger to write, makes it when there is none, and brings its tables up to date.
-pub(super) fn open(path: &Path, durability: Durability) -> Result<Connection, LedgerError> {
+pub(crate) fn open(path: &Path, durability: Durability) -> Result<Connection, LedgerError> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -42,7 +45,7 @@ pub(super) fn open(path: &Path, durability: Durability) -> Result<Connection, Le
 }
 
 /// Opens the ledger to read.
-pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
+pub(crate) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;

@@ -1,0 +1,65 @@
+//! Looking rows up, and hearing of changes.
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+};
+
+use super::{Lookup, SubjectObserver, queue::Queue, sqlite::Watch};
+use crate::{LedgerError, journal::lock};
+
+/// The table as a running gateway reads it. See the module's contract.
+pub struct Directory {
+    queue: Arc<Queue>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Directory {
+    /// Opens the table of the ledger at `path`, whose tables are up to date, and tells `observer` whether
+    /// it is empty before it returns.
+    ///
+    /// # Errors
+    ///
+    /// When there is no ledger, SQLite refuses, or the system gives no thread.
+    pub fn start(path: &Path, observer: SubjectObserver) -> Result<Self, LedgerError> {
+        let queue = Arc::new(Queue::default());
+        let watch = Watch::open(path, observer)?;
+        let ending = Ending(Arc::clone(&queue));
+        let thread = thread::Builder::new()
+            .name("ledger-subjects".to_owned())
+            .spawn(move || watch.run(&ending.0))
+            .map_err(LedgerError::Thread)?;
+        Ok(Self { queue, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Asks for a row. The answer comes through the lookup's `reply`, exactly once.
+    pub fn look_up(&self, lookup: Lookup) {
+        self.queue.push(lookup);
+    }
+}
+
+impl Drop for Directory {
+    /// Ends the thread; lookups that wait are answered with an error.
+    fn drop(&mut self) {
+        self.queue.stop();
+        // A thread that panicked has said so.
+        let _ = lock(&self.thread).take().map(JoinHandle::join);
+    }
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Directory").finish_non_exhaustive()
+    }
+}
+
+/// Turns lookups away when the thread has ended, however it did.
+struct Ending(Arc<Queue>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
