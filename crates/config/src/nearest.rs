@@ -18,7 +18,8 @@ pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> O
 }
 
 /// "did you mean …?", or the whole choice.
-pub(crate) fn suggest<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> String {
+#[must_use]
+pub fn suggest<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> String {
     match nearest(word, known.clone()) {
         Some(best) => format!("did you mean {}?", quote(best)),
         None => choice(known),

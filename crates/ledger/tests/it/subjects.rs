@@ -127,7 +127,7 @@ fn edits_by_anyone_are_told_once_they_can_be_read() {
     assert_eq!(watched.look_up(&ann()), Ok(None));
 
     data.sql("DELETE FROM subjects");
-    assert_eq!(watched.changes().1, true);
+    assert!(watched.changes().1);
     assert_eq!(watched.look_up(&acme()), Ok(None));
 }
 
