@@ -56,11 +56,12 @@ impl Subject {
     }
 
     /// Measures windows by `calendar` from now on, unless it was told of a version as new already.
+    /// `calendar` is asked only then, under the subject's lock.
     ///
     /// A window that is another one by the new calendar is loaded from the ledger before anything is
     /// admitted in it, and what requests in flight hold goes on counting there: no second budget, and no
     /// use that is lost.
-    pub fn follow(&self, calendar: &Calendar, version: u64) {
+    pub fn follow(&self, version: u64, calendar: impl FnOnce() -> Calendar) {
         if self.calendar_version.load(Ordering::Acquire) >= version {
             return;
         }
@@ -68,8 +69,9 @@ impl Subject {
         if self.calendar_version.load(Ordering::Relaxed) >= version {
             return;
         }
-        if book.calendar != *calendar {
-            book.calendar = calendar.clone();
+        let calendar = calendar();
+        if book.calendar != calendar {
+            book.calendar = calendar;
             book.counters.iter_mut().for_each(Counter::doubt_span);
         }
         self.calendar_version.store(version, Ordering::Release);

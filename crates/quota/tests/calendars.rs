@@ -186,9 +186,9 @@ proptest! {
                 Step::Calendar { which } => {
                     world.calendar = which % world.calendars.len();
                     world.version += 1;
-                    world.user.follow(&world.calendars[world.calendar], world.version);
+                    world.user.follow(world.version, || world.calendars[world.calendar].clone());
                     // Who still goes by an older version changes nothing.
-                    world.user.follow(&Calendar::default(), world.version - 1);
+                    world.user.follow(world.version - 1, Calendar::default);
                 }
                 Step::Wait { minutes } => world.now = UnixMillis(world.now.0 + minutes * 60_000),
                 Step::Abandon { .. } | Step::Fail { .. } => {}

@@ -44,8 +44,11 @@ impl Drop for Directory {
     /// Ends the thread; lookups that wait are answered with an error.
     fn drop(&mut self) {
         self.queue.stop();
+        let thread = lock(&self.thread).take();
+        // A reply may have been the last to know the directory: a thread cannot wait for itself.
+        let other = thread.filter(|thread| thread.thread().id() != thread::current().id());
         // A thread that panicked has said so.
-        let _ = lock(&self.thread).take().map(JoinHandle::join);
+        let _ = other.map(JoinHandle::join);
     }
 }
 
