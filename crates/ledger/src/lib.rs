@@ -18,6 +18,6 @@ pub use journal::{
     Recovered, SyncFailed, Unanswered,
 };
 pub use ledger::{
-    EventFilter, Ledger, LedgerError, LedgerEvent, LedgerOptions, LedgerReader, LoadError, LoadReply,
-    LoadRequest, Loaded, Status, Subject, Unshipped,
+    EventFilter, FlushReply, InstancesReply, Ledger, LedgerError, LedgerEvent, LedgerOptions, LedgerReader,
+    LoadError, LoadReply, LoadRequest, Loaded, Migrated, Status, Subject, Unshipped, migrate,
 };
