@@ -17,7 +17,7 @@ use tokio::{
     sync::{mpsc, watch},
     time,
 };
-use tollgate_config::{Config, Durability, Gateway, Sources, Unanswered};
+use tollgate_config::{Config, Durability, Gateway, LedgerStore, Sources, Unanswered};
 use tollgate_ledger::{Journal, JournalOptions, Ledger, LedgerOptions};
 use tollgate_quota::Mark;
 
@@ -265,6 +265,7 @@ fn open_stores(gateway: &Gateway) -> anyhow::Result<(Arc<Journal>, Ledger)> {
         dir: gateway.data_dir.join("journal"),
         segment_bytes: limits.segment_bytes,
         bytes_max: limits.bytes_max,
+        keep_shipped: Duration::ZERO,
         requests_in_flight_max: u32::try_from(limits.requests_in_flight_max).unwrap_or(u32::MAX),
         durability: match gateway.durability {
             Durability::Process => tollgate_ledger::Durability::Process,
@@ -278,10 +279,16 @@ fn open_stores(gateway: &Gateway) -> anyhow::Result<(Arc<Journal>, Ledger)> {
     if recovered.settlements_replayed > 0 || recovered.unanswered > 0 || recovered.corrupt > 0 {
         tracing::info!(?recovered, "journal recovered");
     }
-    let path = ledger_path(&gateway.data_dir);
-    let ledger = Ledger::start(Arc::clone(&journal), LedgerOptions { path: path.clone() })
-        .with_context(|| format!("cannot open the ledger {}", path.display()))?;
+    let ledger =
+        Ledger::start(Arc::clone(&journal), ledger_options(gateway)?).context("cannot open the ledger")?;
     Ok((journal, ledger))
+}
+
+/// Where the ledger is.
+pub(crate) fn ledger_options(gateway: &Gateway) -> anyhow::Result<LedgerOptions> {
+    match &gateway.ledger {
+        LedgerStore::Sqlite => Ok(LedgerOptions::Sqlite { path: ledger_path(&gateway.data_dir) }),
+    }
 }
 
 /// The embedded ledger.

@@ -20,8 +20,8 @@ pub use journal::{
     Recovered, SyncFailed, Unanswered,
 };
 pub use ledger::{
-    EventFilter, Ledger, LedgerError, LedgerEvent, LedgerOptions, LedgerReader, LoadError, LoadReply,
-    LoadRequest, Loaded, Status, Subject, Unshipped,
+    EventFilter, FlushReply, InstancesReply, Ledger, LedgerError, LedgerEvent, LedgerOptions, LedgerReader,
+    LoadError, LoadReply, LoadRequest, Loaded, Migrated, Status, Subject, Unshipped, migrate,
 };
 pub use subjects::{
     Directory, Lookup, LookupReply, SubjectChange, SubjectObserver, SubjectRow, SubjectTable,

@@ -2,13 +2,12 @@
 
 use std::{
     fmt,
-    path::Path,
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
 };
 
 use super::{Lookup, SubjectObserver, queue::Queue, sqlite::Watch};
-use crate::{LedgerError, journal::lock};
+use crate::{LedgerError, LedgerOptions, journal::lock};
 
 /// The table as a running gateway reads it. See the module's contract.
 pub struct Directory {
@@ -17,14 +16,15 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens the table of the ledger at `path`, whose tables are up to date, and tells `observer` whether
+    /// Opens the table of a ledger whose tables are up to date, and tells `observer` whether
     /// it is empty before it returns.
     ///
     /// # Errors
     ///
-    /// When there is no ledger, SQLite refuses, or the system gives no thread.
-    pub fn start(path: &Path, observer: SubjectObserver) -> Result<Self, LedgerError> {
+    /// When there is no ledger, the store refuses, or the system gives no thread.
+    pub fn start(options: &LedgerOptions, observer: SubjectObserver) -> Result<Self, LedgerError> {
         let queue = Arc::new(Queue::default());
+        let LedgerOptions::Sqlite { path } = options;
         let watch = Watch::open(path, observer)?;
         let ending = Ending(Arc::clone(&queue));
         let thread = thread::Builder::new()

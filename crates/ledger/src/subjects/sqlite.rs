@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tollgate_core::UnixMillis;
 
 use super::{SubjectChange, SubjectObserver, SubjectRow, queue::Queue};
-use crate::{LedgerError, LoadError, Subject, ledger::schema};
+use crate::{LedgerError, LoadError, Subject, ledger::sqlite::schema};
 
 /// From one look for changes to the next: other processes cannot wake this one, and nobody notices a
 /// quarter of a second.

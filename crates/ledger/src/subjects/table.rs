@@ -1,13 +1,13 @@
 //! Editing the table, while a gateway runs or not.
 
-use std::{fmt, path::Path, time::Duration};
+use std::{fmt, time::Duration};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use tollgate_core::UnixMillis;
 
 use super::{SubjectRow, sqlite};
-use crate::{Durability, LedgerError, Subject, ledger::schema};
+use crate::{Durability, LedgerError, LedgerOptions, Subject, ledger::sqlite::schema};
 
 /// Longest wait for a gateway that writes; a batch takes well below a second.
 const BUSY: Duration = Duration::from_secs(10);
@@ -18,13 +18,14 @@ pub struct SubjectTable {
 }
 
 impl SubjectTable {
-    /// Opens the table of the ledger at `path`; the ledger is made when there is none, and its tables are
-    /// brought up to date.
+    /// Opens the table of the ledger; the ledger is made when there is none, and its tables are brought up
+    /// to date.
     ///
     /// # Errors
     ///
-    /// When SQLite refuses, or the file's schema is newer than this program.
-    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+    /// When the store refuses, or its schema is newer than this program.
+    pub fn open(options: &LedgerOptions) -> Result<Self, LedgerError> {
+        let LedgerOptions::Sqlite { path } = options;
         let connection = schema::open(path, Durability::Power)?;
         connection.busy_timeout(BUSY)?;
         Ok(Self { connection })

@@ -17,7 +17,7 @@ impl Watched {
     fn start(data: &Data) -> Self {
         let (sender, told) = channel();
         let observer = Box::new(move |change| drop(sender.send(change)));
-        Self { directory: Directory::start(&data.ledger_path(), observer).unwrap(), told }
+        Self { directory: Directory::start(&data.ledger_options(), observer).unwrap(), told }
     }
 
     fn look_up(&self, subject: &Subject) -> Result<Option<SubjectRow>, LoadError> {
@@ -58,7 +58,7 @@ fn acme() -> Subject {
 }
 
 fn table(data: &Data) -> SubjectTable {
-    SubjectTable::open(&data.ledger_path()).unwrap()
+    SubjectTable::open(&data.ledger_options()).unwrap()
 }
 
 fn full(row: &mut SubjectRow) {

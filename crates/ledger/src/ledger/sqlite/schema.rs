@@ -4,13 +4,12 @@ use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::LedgerError;
-use crate::Durability;
+use crate::{Durability, LedgerError};
 
 /// In their order; `PRAGMA user_version` counts those that are done.
 const MIGRATIONS: [&str; 2] = [
-    include_str!("../../../../migrations/sqlite/0001_ledger.sql"),
-    include_str!("../../../../migrations/sqlite/0002_subjects.sql"),
+    include_str!("../../../../../migrations/sqlite/0001_ledger.sql"),
+    include_str!("../../../../../migrations/sqlite/0002_subjects.sql"),
 ];
 
 /// Longest wait for somebody else who writes to the file, as a person with a shell may.
@@ -24,6 +23,9 @@ const CACHE_KIB: i64 = 32 << 10;
 const CHECKPOINT_PAGES: i64 = 8 << 10;
 /// Statements kept prepared: more than there are.
 const STATEMENTS: usize = 32;
+
+/// The newest version of the tables.
+pub(super) const VERSION: usize = MIGRATIONS.len();
 
 /// Opens the ledger to write, makes it when there is none, and brings its tables up to date.
 pub(crate) fn open(path: &Path, durability: Durability) -> Result<Connection, LedgerError> {
@@ -54,6 +56,14 @@ pub(crate) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
     if found == MIGRATIONS.len() { Ok(connection) } else { Err(unknown(found)) }
 }
 
+/// The version of the tables in the file; 0 when there is none.
+pub(super) fn version_of(path: &Path) -> Result<usize, LedgerError> {
+    if !path.exists() {
+        return Ok(0);
+    }
+    Ok(version(&Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?)?)
+}
+
 fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found = version(&transaction)?;
@@ -70,7 +80,7 @@ fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
     Ok(transaction.commit()?)
 }
 
-fn version(connection: &Connection) -> Result<usize, LedgerError> {
+fn version(connection: &Connection) -> rusqlite::Result<usize> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     Ok(usize::try_from(version).unwrap_or(usize::MAX))
 }
