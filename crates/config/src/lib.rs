@@ -30,7 +30,7 @@ pub use gateway::{
     RouteCharge, Shutdown, Signature, Subjects, TlsFiles, Unanswered, Upstream, UpstreamIndex, Url,
 };
 pub use mistake::{Mistake, Mistakes, Position};
-pub use nearest::suggest;
+pub use nearest::{nearest, suggest};
 pub use sources::{Source, Sources, read_sources};
 use tollgate_core::Plans;
 

@@ -6,7 +6,8 @@ use crate::text::quote;
 const WORD_BYTES_MAX: usize = 64;
 
 /// The known word nearest to `word`, if it is near enough to be a misspelling of it.
-pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+#[must_use]
+pub fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     if word.len() > WORD_BYTES_MAX {
         return None;
     }

@@ -112,9 +112,8 @@ impl Cache {
     ) -> (Option<Arc<Profile>>, Option<Arc<Ask>>) {
         let hash = self.hasher.hash_one(key);
         let mut shard = self.shard(hash);
-        let mine = |entry: &Entry| {
-            entry.is(key) && entry.ask.as_ref().is_some_and(|asked| Arc::ptr_eq(asked, ask))
-        };
+        let mine =
+            |entry: &Entry| entry.is(key) && entry.ask.as_ref().is_some_and(|asked| Arc::ptr_eq(asked, ask));
         let Ok(mut found) = shard.find_entry(hash, mine) else { return (profile, None) };
         let entry = found.get_mut();
         entry.ask = None;

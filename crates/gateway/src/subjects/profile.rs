@@ -38,7 +38,8 @@ impl Profile {
     pub(super) fn new(subject: &LedgerSubject, row: Option<SubjectRow>, version: u64) -> Self {
         let (mut tier, mut org, mut zone, mut anchor) = (None, Org::None, None, None);
         if let Some(row) = row {
-            let SubjectRow { tier: name, org_id, time_zone, billing_anchor, overrides: _, updated_at: _ } = row;
+            let SubjectRow { tier: name, org_id, time_zone, billing_anchor, overrides: _, updated_at: _ } =
+                row;
             tier = name.map(Into::into);
             org = org_id.map_or(Org::None, |org| {
                 let value = HeaderValue::try_from(org).ok().filter(identity::is_valid);

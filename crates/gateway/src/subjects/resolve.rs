@@ -18,6 +18,7 @@ use crate::{
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(2);
 /// When to try again after the table could not be read.
 const RETRY_SECONDS: u64 = 1;
+const NOT_NOW: &str = "this user cannot be looked up at the moment; try again soon";
 
 /// Who is calling. What the trusted peer says goes first, each for itself: the tier, and the organisation.
 /// What it leaves open the table says: the organisation of the user's row, and the tier of the user's row,
@@ -30,45 +31,38 @@ pub(crate) async fn caller(
     worker: &Worker,
     live: &Live,
     route: &Route,
-    mut claimed: Claimed,
+    claimed: Claimed,
 ) -> Result<Caller, Refusal> {
-    if claimed.is_anonymous {
-        return Ok(claimed.into_caller(None, Calendars::default()));
+    let all_is_said = claimed.tier().is_some() && claimed.org().is_some();
+    if claimed.is_anonymous || (all_is_said && !route.is_metered()) {
+        return Ok(claimed.as_said(Calendars::default()));
     }
     if let Some(version) = worker.shared.subjects.empty() {
-        return Ok(claimed.into_caller(None, Calendars { version, ..Calendars::default() }));
-    }
-    let is_told = claimed.tier().is_some() && claimed.org().is_some();
-    if is_told && !route.is_metered() {
-        return Ok(claimed.into_caller(None, Calendars::default()));
+        return Ok(claimed.as_said(Calendars { version, ..Calendars::default() }));
     }
     let rows = Rows { worker, fresh: live.gateway().subjects.cache };
     let user = rows.get(Scope::User, claimed.user()).await?;
-    let mut home = match &user.org {
-        Org::Of(org) if !user.has_calendar() => Some(rows.get(Scope::Org, org).await?),
-        Org::Of(_) | Org::None | Org::Unusable => None,
-    };
-    let org = match (claimed.org().cloned(), &user.org) {
-        (None, Org::Unusable) => return Err(unavailable("this user's organisation is not known")),
-        (None, Org::Of(org)) => {
-            claimed.set_org(org.clone());
-            match home.clone() {
-                Some(home) => Some(home),
-                None => Some(rows.get(Scope::Org, org).await?),
-            }
+    let own = match &user.org {
+        Org::Of(org) => Some(org),
+        Org::None => None,
+        Org::Unusable if claimed.org().is_some() => None,
+        Org::Unusable => {
+            return Err(unavailable("this user's organisation is not known at the moment; try again soon"));
         }
-        (Some(org), Org::Of(own)) if org == *own && home.is_some() => home.clone(),
-        (Some(org), Org::Of(_) | Org::None | Org::Unusable) => Some(rows.get(Scope::Org, &org).await?),
-        (None, Org::None) => None,
+    };
+    let org = claimed.org().or(own);
+    let org_row = rows.get_if_some(org).await?;
+    let home = match own {
+        Some(_) if user.has_calendar() => None,
+        Some(own) if Some(own) == org => org_row.clone(),
+        own => rows.get_if_some(own).await?,
     };
     let tier = match claimed.tier() {
         Some(_) => None,
-        None => tier(live, [Some(&user), org.as_ref()], claimed.user())?,
+        None => tier(live, [Some(&user), org_row.as_ref()], claimed.user())?,
     };
-    if home.as_ref().is_some_and(|home| !home.says_something()) {
-        home = None;
-    }
-    Ok(claimed.into_caller(tier, Calendars { version: 0, user: Some(user), home, org }))
+    let org = org.cloned();
+    Ok(claimed.completed(org, tier, Calendars { version: 0, user: Some(user), home, org: org_row }))
 }
 
 /// The tier of the first row that says one; none if none does.
@@ -83,9 +77,14 @@ fn tier(
         if tier.is_none() {
             if row.complains() {
                 let user = text(user);
-                tracing::error!(user, tier = &**name, "the table of subjects has a tier that tier-limits.toml has not");
+                tracing::error!(
+                    user,
+                    tier = &**name,
+                    "the table of subjects has a tier that tier-limits.toml has not"
+                );
             }
-            let message = "the tier that is set for this user does not exist; whoever runs this service can mend it";
+            let message =
+                "the tier that is set for this user does not exist; whoever runs this service can mend it";
             return Err(Refusal::new(Code::UnknownTier, message));
         }
         return Ok(tier);
@@ -105,14 +104,21 @@ impl Rows<'_> {
             Answer::Known(profile) => Ok(profile),
             // Rare: not part of every exchange's future.
             Answer::Asked(ask) => Box::pin(wait(ask)).await,
-            Answer::Unavailable => Err(unavailable("this user cannot be looked up at the moment")),
+            Answer::Unavailable => Err(unavailable(NOT_NOW)),
+        }
+    }
+
+    async fn get_if_some(&self, org: Option<&HeaderValue>) -> Result<Option<Arc<Profile>>, Refusal> {
+        match org {
+            Some(org) => self.get(Scope::Org, org).await.map(Some),
+            None => Ok(None),
         }
     }
 }
 
 async fn wait(ask: Arc<Ask>) -> Result<Arc<Profile>, Refusal> {
     let read = tokio::time::timeout(WAIT_MAX, poll_fn(|cx| ask.poll(cx))).await;
-    read.ok().flatten().ok_or_else(|| unavailable("this user cannot be looked up at the moment; try again soon"))
+    read.ok().flatten().ok_or_else(|| unavailable(NOT_NOW))
 }
 
 fn unavailable(message: &'static str) -> Refusal {
