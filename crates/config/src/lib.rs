@@ -27,9 +27,10 @@ pub use diff::{Change, Effect, diff};
 pub use gateway::{
     Admin, Amount, Anonymous, ChargeOn, CounterStore, Counters, Durability, Enforcement, Gateway, Health,
     Identity, JournalLimits, LedgerStore, Listen, Log, LogFormat, LogLevel, Measure, Protocol, Route,
-    RouteCharge, Shutdown, Signature, TlsFiles, Unanswered, Upstream, UpstreamIndex, Url,
+    RouteCharge, Shutdown, Signature, Subjects, TlsFiles, Unanswered, Upstream, UpstreamIndex, Url,
 };
 pub use mistake::{Mistake, Mistakes, Position};
+pub use nearest::{nearest, suggest};
 pub use sources::{Source, Sources, read_sources};
 use tollgate_core::Plans;
 

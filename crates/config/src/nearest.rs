@@ -6,7 +6,8 @@ use crate::text::quote;
 const WORD_BYTES_MAX: usize = 64;
 
 /// The known word nearest to `word`, if it is near enough to be a misspelling of it.
-pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+#[must_use]
+pub fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     if word.len() > WORD_BYTES_MAX {
         return None;
     }
@@ -18,7 +19,8 @@ pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> O
 }
 
 /// "did you mean …?", or the whole choice.
-pub(crate) fn suggest<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> String {
+#[must_use]
+pub fn suggest<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> String {
     match nearest(word, known.clone()) {
         Some(best) => format!("did you mean {}?", quote(best)),
         None => choice(known),

@@ -10,7 +10,7 @@ const DEFAULT_ANCHOR: Date = Date::constant(1970, 1, 5);
 
 /// The time zone whose midnights a subject's days begin at, and the date its `Ndays` and billing
 /// months are counted from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Calendar {
     zone: TimeZone,
     anchor: Date,
@@ -20,16 +20,27 @@ pub struct Calendar {
 
 impl Default for Calendar {
     fn default() -> Self {
-        Self { zone: TimeZone::UTC, anchor: DEFAULT_ANCHOR, billing_day: 1 }
+        Self::new(TimeZone::UTC, None)
     }
 }
 
 impl Calendar {
     /// A calendar in `zone`, anchored at the civil date that `anchor` falls on there.
     #[must_use]
-    pub fn new(zone: TimeZone, anchor: UnixMillis) -> Self {
-        let anchor = to_timestamp(anchor).to_zoned(zone.clone()).date();
-        Self { zone, anchor, billing_day: anchor.day() }
+    pub fn new(zone: TimeZone, anchor: Option<UnixMillis>) -> Self {
+        let anchor = anchor.map(|anchor| to_timestamp(anchor).to_zoned(zone.clone()).date());
+        let billing_day = anchor.map_or(1, Date::day);
+        Self { zone, anchor: anchor.unwrap_or(DEFAULT_ANCHOR), billing_day }
+    }
+
+    /// Tells it from all others, the same in every process: empty for the default one.
+    #[must_use]
+    pub fn name(&self) -> String {
+        if *self == Self::default() {
+            return String::new();
+        }
+        let zone = self.zone.iana_name().unwrap_or("UTC");
+        format!("{zone}@{}/{}", self.anchor, self.billing_day)
     }
 
     pub(crate) fn anchor(&self) -> Date {

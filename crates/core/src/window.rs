@@ -148,7 +148,7 @@ mod tests {
     }
 
     fn zoned(zone: &str, anchor: &str) -> Calendar {
-        Calendar::new(TimeZone::get(zone).unwrap(), at(anchor))
+        Calendar::new(TimeZone::get(zone).unwrap(), Some(at(anchor)))
     }
 
     #[test]
@@ -199,6 +199,75 @@ mod tests {
         }
     }
 
+    /// On which days the billing months of a year begin, from January on.
+    fn billing_days(zone: &str, anchor: &str, year: i16) -> Vec<i8> {
+        let calendar = zoned(zone, anchor);
+        let mut now = at(&format!("{}-12-01T12:00:00Z", year - 1));
+        let mut starts = Vec::new();
+        while starts.len() < 12 {
+            now = Window::BillingMonth.span(now, &calendar).end;
+            let start = calendar.date(now);
+            assert_eq!(calendar.midnight(start), Some(now), "a billing month begins at midnight");
+            if start.year() == year {
+                assert_eq!(usize::from(start.month().unsigned_abs()), starts.len() + 1, "one in each month");
+                starts.push(start.day());
+            }
+        }
+        starts
+    }
+
+    /// The day of the month comes back after every shorter month: it is counted from the anchor, not from
+    /// the month before.
+    #[test]
+    fn anniversaries_of_the_last_days_of_a_month() {
+        const LAST_DAYS: [i8; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+        for (anchor, year, day, in_february) in [
+            ("2026-01-31T12:00:00Z", 2026, 31, 28),
+            ("2026-01-31T12:00:00Z", 2028, 31, 29),
+            ("2026-01-30T12:00:00Z", 2026, 30, 28),
+            ("2026-01-30T12:00:00Z", 2028, 30, 29),
+            ("2026-01-29T12:00:00Z", 2026, 29, 28),
+            ("2026-01-29T12:00:00Z", 2028, 29, 29),
+            ("2026-01-28T12:00:00Z", 2027, 28, 28),
+            // The anniversaries of a leap day, also in a century that is no leap year.
+            ("2024-02-29T12:00:00Z", 2025, 29, 28),
+            ("2024-02-29T12:00:00Z", 2000, 29, 29),
+            ("2024-02-29T12:00:00Z", 2100, 29, 28),
+        ] {
+            let mut wanted: Vec<i8> = LAST_DAYS.iter().map(|last| day.min(*last)).collect();
+            wanted[1] = in_february;
+            for zone in ["UTC", "Europe/Berlin", "America/St_Johns", "Pacific/Pago_Pago"] {
+                assert_eq!(billing_days(zone, anchor, year), wanted, "{anchor} in {year}, {zone}");
+            }
+        }
+    }
+
+    /// Days of 23, 24 and 25 hours, and one that the calendar of Samoa left out.
+    #[test]
+    fn days_are_as_long_as_the_clocks_make_them() {
+        const HOURS: i64 = 3_600_000;
+        let hours = |zone: &str, now: &str| {
+            let Span { start, end } =
+                Window::Day.span(at(now), &Calendar::new(TimeZone::get(zone).unwrap(), None));
+            end.since(start) / HOURS
+        };
+        assert_eq!(hours("Europe/Berlin", "2026-03-29T12:00:00Z"), 23);
+        assert_eq!(hours("Europe/Berlin", "2026-10-25T12:00:00Z"), 25);
+        assert_eq!(hours("Europe/Berlin", "2026-10-26T12:00:00Z"), 24);
+        // The clocks go forward at midnight: the day begins at one o'clock.
+        assert_eq!(hours("America/Sao_Paulo", "2018-11-04T12:00:00Z"), 23);
+        // Friday 2011-12-30 did not happen.
+        let samoa = Calendar::new(TimeZone::get("Pacific/Apia").unwrap(), None);
+        let thursday = Window::Day.span(at("2011-12-30T00:00:00Z"), &samoa);
+        assert_eq!(thursday.end.since(thursday.start) / HOURS, 24);
+        assert_eq!(calendar_day(&samoa, thursday.end), (2011, 12, 31));
+    }
+
+    fn calendar_day(calendar: &Calendar, at: UnixMillis) -> (i16, i8, i8) {
+        let date = calendar.date(at);
+        (date.year(), date.month(), date.day())
+    }
+
     fn any_window() -> impl Strategy<Value = Window> {
         prop_oneof![
             Just(Window::Minute),
@@ -222,7 +291,7 @@ mod tests {
             zone in prop::sample::select(vec!["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kathmandu",
                 "America/Sao_Paulo", "Australia/Lord_Howe"]),
         ) {
-            let calendar = Calendar::new(TimeZone::get(zone).unwrap(), UnixMillis(anchor));
+            let calendar = Calendar::new(TimeZone::get(zone).unwrap(), Some(UnixMillis(anchor)));
             let now = UnixMillis(now);
             let span = window.span(now, &calendar);
             prop_assert!(span.contains(now), "{now:?} not in {span:?}");

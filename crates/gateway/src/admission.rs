@@ -83,7 +83,11 @@ pub(crate) async fn admit(
         })
     };
     let user = subject(Scope::User, text(&caller.user))?;
+    caller.calendars.apply_to_user(&user);
     let org = caller.org.as_ref().map(|org| subject(Scope::Org, text(org))).transpose()?;
+    if let Some(org) = &org {
+        caller.calendars.apply_to_org(org);
+    }
     let parties = Parties { user: &user, org: org.as_ref() };
     let grant = route.grant(caller.tier);
     let warn_at = &live.tier(caller.tier).warn_at;

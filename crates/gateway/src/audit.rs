@@ -11,12 +11,12 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use tollgate_core::{Span, UnixMillis};
-use tollgate_ledger::{AuditReport, LedgerReader, Position, Subject};
+use tollgate_ledger::{AuditReport, LedgerOptions, LedgerReader, Position, Subject};
 use uuid::Uuid;
 
 use crate::{
     admin::{CounterView, CountersView},
-    serve::{admin_token, ledger_path, load},
+    serve::{admin_token, ledger_options, ledger_path, load},
 };
 
 /// A counter that moves while it is audited is looked at again, so often at most.
@@ -28,15 +28,16 @@ const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether everything agrees; prints what does not.
 pub(crate) fn audit(config: &Path, data_dir: Option<&Path>) -> anyhow::Result<bool> {
-    let (data_dir, admin) = match data_dir {
-        Some(dir) => (dir.to_owned(), None),
+    let (data_dir, ledger, admin) = match data_dir {
+        Some(dir) => (dir.to_owned(), LedgerOptions::Sqlite { path: ledger_path(dir) }, None),
         None => {
             let gateway = load(config)?.gateway;
-            let token = admin_token(&gateway)?;
-            (gateway.data_dir, Some((gateway.admin.address, token)))
+            let (ledger, token) = (ledger_options(&gateway)?, admin_token(&gateway)?);
+            (gateway.data_dir, ledger, Some((gateway.admin.address, token)))
         }
     };
-    let report = tollgate_ledger::audit(&data_dir).with_context(|| data_dir.display().to_string())?;
+    let report =
+        tollgate_ledger::audit(&data_dir, &ledger).with_context(|| data_dir.display().to_string())?;
     let AuditReport { running, events, settlements, pending, in_flight, rollup_rows, differences } = &report;
     for difference in differences {
         println!("{difference}");
@@ -50,7 +51,7 @@ pub(crate) fn audit(config: &Path, data_dir: Option<&Path>) -> anyhow::Result<bo
     let mut good = report.is_clean();
     match (*running, admin) {
         (true, Some((address, token))) => {
-            good &= audit_counters(&data_dir, address, token.as_deref())?;
+            good &= audit_counters(&ledger, address, token.as_deref())?;
         }
         (true, None) => println!("a gateway is running; give its gateway.toml to audit its counters too"),
         (false, _) => println!("no gateway is running: counters are rebuilt from these at the next start"),
@@ -69,8 +70,7 @@ enum Verdict {
 
 /// Compares every counter in the gateway's memory with the ledger. A counter that agrees once is good:
 /// later settlements are added to both. One that is charged all the time may never be seen at rest.
-fn audit_counters(data_dir: &Path, admin: SocketAddr, token: Option<&str>) -> anyhow::Result<bool> {
-    let path = ledger_path(data_dir);
+fn audit_counters(ledger: &LedgerOptions, admin: SocketAddr, token: Option<&str>) -> anyhow::Result<bool> {
     let mut left = Vec::new();
     let mut compared = 0;
     for attempt in 0..ATTEMPTS_MAX {
@@ -80,7 +80,7 @@ fn audit_counters(data_dir: &Path, admin: SocketAddr, token: Option<&str>) -> an
         let CountersView { journal, counters } =
             fetch(admin, token).with_context(|| format!("the gateway's counters at {admin}"))?;
         let wanted = |counter: &CounterView| left.is_empty() || left.contains(&name(counter));
-        let reader = LedgerReader::open(&path)?;
+        let reader = LedgerReader::open(ledger)?;
         let (mut again, mut findings) = (Vec::new(), Vec::new());
         for counter in counters.iter().filter(|counter| attempt == 0 || wanted(counter)) {
             match compare(&reader, journal, counter)? {

@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{audit, check, demo, serve};
+use crate::{audit, check, demo, serve, subject};
 
 /// Exit code for input that is wrong: configuration mistakes, or differences that the audit found.
 const EXIT_WRONG: u8 = 2;
@@ -59,6 +59,13 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
+    /// Set, show or remove what is known of a user or an organisation: tier, time zone, billing anchor
+    ///
+    /// What is set here holds for requests that do not say it in their headers. Edits the table of subjects
+    /// in the ledger that gateway.toml names; a gateway that runs takes them up within a second. Ends with
+    /// exit code 2, and changes nothing, if there is a mistake.
+    #[command(subcommand)]
+    Subject(subject::Command),
     /// Run the gateway in front of three sample services, all on this machine
     ///
     /// Uses the example gateway.toml and tier-limits.toml, copied to a directory that it names, and
@@ -80,6 +87,7 @@ pub fn main() -> ExitCode {
         }
         Command::Check { config, diff } => check::check(&config, diff.as_deref()).map(code),
         Command::Audit { config, data_dir } => audit::audit(&config, data_dir.as_deref()).map(code),
+        Command::Subject(command) => subject::run(command).map(code),
         Command::Demo { dir } => demo::demo(dir).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

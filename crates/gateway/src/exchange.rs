@@ -28,7 +28,7 @@ use crate::{
     live::{Live, Route, Snapshot},
     ratelimit,
     refusal::{Code, Refusal},
-    target, upgrade,
+    subjects, target, upgrade,
     upstream::{SendError, Sent, send},
 };
 
@@ -124,11 +124,11 @@ async fn serve(
     let route = live.route(host, &path, &parts.method).cloned();
 
     // Identify: who is calling; nothing of it is left for the client to say.
-    let caller = identity::identify(&mut parts.headers, connection.peer.ip(), live)?;
-    if let Some(id) = &caller.request_id {
+    let claimed = identity::identify(&mut parts.headers, connection.peer.ip(), live)?;
+    if let Some(id) = claimed.request_id() {
         context.request_id = id.clone();
     }
-    context.tier = Some(caller.tier);
+    context.tier = claimed.tier();
 
     // Route: what matches nothing is not served.
     let route = route.ok_or_else(|| no_route(&parts))?;
@@ -136,7 +136,9 @@ async fn serve(
     drop(path);
     context.route = Some(Arc::clone(&route));
 
-    // Tier: what may be sent at all.
+    // Tier: what the trusted peer says, or else the table of subjects; and what may be sent at all.
+    let caller = subjects::caller(worker, live, &route, claimed).await?;
+    context.tier = Some(caller.tier);
     let body_bytes_max = live.tier(caller.tier).max_body_bytes.unwrap_or(u64::MAX);
     if size.lower() > body_bytes_max {
         return Err(body_too_large(live, caller.tier, body_bytes_max));

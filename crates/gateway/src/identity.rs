@@ -10,6 +10,7 @@ use tollgate_core::TierIndex;
 use crate::{
     live::Live,
     names::{CLAIMS, Claim, Class, Names},
+    subjects::Calendars,
 };
 
 /// Longest identity value, in bytes. An e-mail address has at most 254.
@@ -17,7 +18,17 @@ const VALUE_BYTES_MAX: usize = 256;
 /// Most headers to remove from one request; `listen.headers_max` bounds them already.
 const REMOVED_INLINE: usize = 16;
 
-/// Who is calling, as far as a trusted peer says.
+/// Who is calling, as far as a trusted peer says: the table of subjects may know what is left open.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    /// With the default tier where none is said.
+    caller: Caller,
+    tier_is_said: bool,
+    /// Whether nobody is named.
+    pub(crate) is_anonymous: bool,
+}
+
+/// Who is calling.
 #[derive(Debug)]
 pub(crate) struct Caller {
     /// The user's id, valid ASCII.
@@ -26,6 +37,8 @@ pub(crate) struct Caller {
     pub(crate) email: Option<HeaderValue>,
     pub(crate) role: Option<HeaderValue>,
     pub(crate) tier: TierIndex,
+    /// What the windows of user and organisation are measured by.
+    pub(crate) calendars: Calendars,
     /// A request id from a trusted peer.
     pub(crate) request_id: Option<HeaderValue>,
     /// What a trusted peer says about the way the request came.
@@ -39,6 +52,42 @@ pub(crate) struct Via {
     pub(crate) forwarded_for: Option<HeaderValue>,
     pub(crate) forwarded_proto: Option<HeaderValue>,
     pub(crate) forwarded_host: Option<HeaderValue>,
+}
+
+impl Claimed {
+    pub(crate) fn user(&self) -> &HeaderValue {
+        &self.caller.user
+    }
+
+    pub(crate) fn org(&self) -> Option<&HeaderValue> {
+        self.caller.org.as_ref()
+    }
+
+    /// The tier, if it is said.
+    pub(crate) fn tier(&self) -> Option<TierIndex> {
+        self.tier_is_said.then_some(self.caller.tier)
+    }
+
+    /// A request id from a trusted peer.
+    pub(crate) fn request_id(&self) -> Option<&HeaderValue> {
+        self.caller.request_id.as_ref()
+    }
+
+    /// On the tier that is said, or on the default one.
+    pub(crate) fn as_said(self, calendars: Calendars) -> Caller {
+        Caller { calendars, ..self.caller }
+    }
+
+    /// With what the table says of what is left open.
+    pub(crate) fn completed(
+        self,
+        org: Option<HeaderValue>,
+        tier: Option<TierIndex>,
+        calendars: Calendars,
+    ) -> Caller {
+        let tier = self.tier().or(tier).unwrap_or(self.caller.tier);
+        Caller { org: self.caller.org.or(org), tier, calendars, ..self.caller }
+    }
 }
 
 /// Why nobody can be charged.
@@ -61,7 +110,7 @@ pub(crate) enum IdentityError {
 /// Learns who is calling and leaves in `headers` only what may pass to an upstream: no identity, in any
 /// spelling, but a trusted peer's valid one, nothing hop-by-hop, nothing named by `Connection`, nothing
 /// that is the gateway's to say.
-pub(crate) fn identify(headers: &mut HeaderMap, peer: IpAddr, live: &Live) -> Result<Caller, IdentityError> {
+pub(crate) fn identify(headers: &mut HeaderMap, peer: IpAddr, live: &Live) -> Result<Claimed, IdentityError> {
     let names = &live.names;
     let trusted = live.is_trusted(peer);
     let mut removed: Removed = ArrayVec::new();
@@ -101,18 +150,23 @@ pub(crate) fn identify(headers: &mut HeaderMap, peer: IpAddr, live: &Live) -> Re
     }
 
     let [user, org, claimed, email, role] = claims;
-    let (user, tier) = match (user, live.gateway().identity.anonymous) {
-        (Some(user), _) => (user, tier_of(claimed, live)?),
+    let calendars = Calendars::default();
+    let said = tier_of(claimed, live)?;
+    match (user, live.gateway().identity.anonymous) {
+        (Some(user), _) => {
+            let tier = said.unwrap_or(live.plans().default_tier);
+            let caller = Caller { user, org, email, role, tier, calendars, request_id, via };
+            Ok(Claimed { caller, tier_is_said: said.is_some(), is_anonymous: false })
+        }
         (None, Anonymous::Tier(tier)) => {
-            tier_of(claimed, live)?;
             // Without a user, all else that is said is said of nobody.
             CLAIMS.iter().for_each(|claim| drop(headers.remove(names.of(*claim))));
-            let user = anonymous(peer);
-            return Ok(Caller { user, org: None, email: None, role: None, tier, request_id, via });
+            let (user, org, email, role) = (anonymous(peer), None, None, None);
+            let caller = Caller { user, org, email, role, tier, calendars, request_id, via };
+            Ok(Claimed { caller, tier_is_said: true, is_anonymous: true })
         }
-        (None, Anonymous::Reject) => return Err(IdentityError::Missing(names.of(Claim::User).clone())),
-    };
-    Ok(Caller { user, org, email, role, tier, request_id, via })
+        (None, Anonymous::Reject) => Err(IdentityError::Missing(names.of(Claim::User).clone())),
+    }
 }
 
 type Removed = ArrayVec<HeaderName, REMOVED_INLINE>;
@@ -162,10 +216,12 @@ fn append(list: &mut Option<HeaderValue>, value: &HeaderValue) {
     *list = Some(joined.unwrap_or_else(|| value.clone()));
 }
 
-fn tier_of(claim: Option<HeaderValue>, live: &Live) -> Result<TierIndex, IdentityError> {
-    let Some(claim) = claim else { return Ok(live.plans().default_tier) };
-    let named = claim.to_str().ok().and_then(|name| live.plans().tier(name));
-    named.ok_or_else(|| IdentityError::UnknownTier(live.names.of(Claim::Tier).clone()))
+fn tier_of(claim: Option<HeaderValue>, live: &Live) -> Result<Option<TierIndex>, IdentityError> {
+    let Some(claim) = claim else { return Ok(None) };
+    match claim.to_str().ok().and_then(|name| live.plans().tier(name)) {
+        Some(tier) => Ok(Some(tier)),
+        None => Err(IdentityError::UnknownTier(live.names.of(Claim::Tier).clone())),
+    }
 }
 
 /// Who does not say who they are is known by the address they come from; IPv6 by its /64, as one
@@ -182,7 +238,7 @@ fn anonymous(peer: IpAddr) -> HeaderValue {
 }
 
 /// Printable ASCII without what separates values or means something to shells, pages or logs.
-fn is_valid(value: &HeaderValue) -> bool {
+pub(crate) fn is_valid(value: &HeaderValue) -> bool {
     let bytes = value.as_bytes();
     let invalid = |byte: u8| {
         !byte.is_ascii_graphic()

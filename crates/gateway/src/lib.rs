@@ -31,6 +31,8 @@ mod reload;
 mod serve;
 mod shared;
 mod signature;
+mod subject;
+mod subjects;
 mod target;
 mod telemetry;
 mod upgrade;

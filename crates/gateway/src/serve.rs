@@ -17,8 +17,8 @@ use tokio::{
     sync::{mpsc, watch},
     time,
 };
-use tollgate_config::{Config, Durability, Gateway, Sources, Unanswered};
-use tollgate_ledger::{Journal, JournalOptions, Ledger, LedgerOptions};
+use tollgate_config::{Config, Durability, Gateway, LedgerStore, Sources, Unanswered};
+use tollgate_ledger::{Directory, Journal, JournalOptions, Ledger, LedgerOptions};
 use tollgate_quota::Mark;
 
 use crate::{
@@ -29,6 +29,7 @@ use crate::{
     meters::MeterIds,
     reload::{POLL, Reloader},
     shared::{self, SettlementObserver, Shared},
+    subjects::Subjects,
     telemetry,
     worker::{self, Phase},
 };
@@ -86,7 +87,8 @@ pub(crate) fn serve(options: Options) -> anyhow::Result<()> {
     let addresses = Addresses { listen: first.local_addr()?, admin: admin.local_addr()? };
 
     let (journal, ledger) = open_stores(&gateway)?;
-    let shared = Shared::new(shared::Parts { live, meters, journal, ledger, on_settled });
+    let subjects = open_subjects(&gateway)?;
+    let shared = Shared::new(shared::Parts { live, meters, journal, ledger, subjects, on_settled });
     let (phase, phases) = watch::channel(Phase::Serving);
     let (died, deaths) = mpsc::channel(workers);
     let threads = listeners
@@ -199,6 +201,8 @@ impl Control {
         metrics.journal_failed.set(flag(journal.failed));
         metrics.in_flight.set(gauge(journal.in_flight.into()));
         metrics.ledger_failing.set(flag(ledger.failing_since.is_some()));
+        shared.subjects.expire();
+        metrics.subjects_age.set(gauge(shared.subjects.age().as_secs()));
         for endpoint in shared.live().upstreams.iter().flat_map(|upstream| &upstream.endpoints) {
             endpoint.show();
         }
@@ -265,6 +269,7 @@ fn open_stores(gateway: &Gateway) -> anyhow::Result<(Arc<Journal>, Ledger)> {
         dir: gateway.data_dir.join("journal"),
         segment_bytes: limits.segment_bytes,
         bytes_max: limits.bytes_max,
+        keep_shipped: Duration::ZERO,
         requests_in_flight_max: u32::try_from(limits.requests_in_flight_max).unwrap_or(u32::MAX),
         durability: match gateway.durability {
             Durability::Process => tollgate_ledger::Durability::Process,
@@ -278,10 +283,26 @@ fn open_stores(gateway: &Gateway) -> anyhow::Result<(Arc<Journal>, Ledger)> {
     if recovered.settlements_replayed > 0 || recovered.unanswered > 0 || recovered.corrupt > 0 {
         tracing::info!(?recovered, "journal recovered");
     }
-    let path = ledger_path(&gateway.data_dir);
-    let ledger = Ledger::start(Arc::clone(&journal), LedgerOptions { path: path.clone() })
-        .with_context(|| format!("cannot open the ledger {}", path.display()))?;
+    let ledger =
+        Ledger::start(Arc::clone(&journal), ledger_options(gateway)?).context("cannot open the ledger")?;
     Ok((journal, ledger))
+}
+
+/// The table of subjects, in the ledger's store.
+fn open_subjects(gateway: &Gateway) -> anyhow::Result<Arc<Subjects>> {
+    let subjects = Subjects::new(gateway.counters.subjects_max);
+    let options = ledger_options(gateway)?;
+    subjects
+        .follow(|observer| Directory::start(&options, observer))
+        .context("cannot read the table of subjects")?;
+    Ok(subjects)
+}
+
+/// Where the ledger is.
+pub(crate) fn ledger_options(gateway: &Gateway) -> anyhow::Result<LedgerOptions> {
+    match &gateway.ledger {
+        LedgerStore::Sqlite => Ok(LedgerOptions::Sqlite { path: ledger_path(&gateway.data_dir) }),
+    }
 }
 
 /// The embedded ledger.

@@ -11,7 +11,7 @@ use tollgate_core::Settlement;
 use tollgate_ledger::{Journal, Ledger};
 use tollgate_quota::Counters;
 
-use crate::{live::Live, meters::MeterIds, telemetry::ProcessMetrics};
+use crate::{live::Live, meters::MeterIds, subjects::Subjects, telemetry::ProcessMetrics};
 
 /// The process-wide state.
 pub(crate) struct Shared {
@@ -21,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) journal: Arc<Journal>,
     pub(crate) ledger: Ledger,
+    pub(crate) subjects: Arc<Subjects>,
     pub(crate) metrics: ProcessMetrics,
     /// Client connections open, all workers together.
     pub(crate) connections: AtomicUsize,
@@ -43,12 +44,13 @@ pub(crate) struct Parts {
     pub(crate) meters: MeterIds,
     pub(crate) journal: Arc<Journal>,
     pub(crate) ledger: Ledger,
+    pub(crate) subjects: Arc<Subjects>,
     pub(crate) on_settled: Option<SettlementObserver>,
 }
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { live, meters, journal, ledger, on_settled } = parts;
+        let Parts { live, meters, journal, ledger, subjects, on_settled } = parts;
         let counters = Counters::new(live.gateway().counters.subjects_max);
         let metrics = ProcessMetrics::new();
         metrics.config_valid.set(1.0);
@@ -60,6 +62,7 @@ impl Shared {
             counters,
             journal,
             ledger,
+            subjects,
             metrics,
             connections: AtomicUsize::new(0),
             ready: AtomicBool::new(false),

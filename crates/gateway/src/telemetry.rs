@@ -62,6 +62,12 @@ fn describe() {
         "Client connections closed at listen.connections_max"
     );
     describe_gauge!("tollgate_subjects", "Subjects whose counters are in memory");
+    describe_counter!("tollgate_subject_reads_total", "Rows of the table of subjects read, by result");
+    describe_gauge!(
+        "tollgate_subjects_age_seconds",
+        Unit::Seconds,
+        "Since the table of subjects was last looked at for changes; 0 while it can be"
+    );
     describe_gauge!(
         "tollgate_journal_pending_bytes",
         Unit::Bytes,
@@ -148,11 +154,29 @@ impl TierMetrics {
     }
 }
 
+/// Handles of the table of subjects.
+pub(crate) struct SubjectMetrics {
+    read: Counter,
+    failed: Counter,
+}
+
+impl SubjectMetrics {
+    pub(crate) fn new() -> Self {
+        let reads = |result: &'static str| counter!("tollgate_subject_reads_total", "result" => result);
+        Self { read: reads("read"), failed: reads("failed") }
+    }
+
+    pub(crate) fn read(&self, with_success: bool) {
+        if with_success { &self.read } else { &self.failed }.increment(1);
+    }
+}
+
 /// Handles of the process.
 pub(crate) struct ProcessMetrics {
     pub(crate) connections: Gauge,
     pub(crate) connections_refused: Counter,
     pub(crate) subjects: Gauge,
+    pub(crate) subjects_age: Gauge,
     pub(crate) journal_pending: Gauge,
     pub(crate) journal_lag: Gauge,
     pub(crate) journal_disk: Gauge,
@@ -174,6 +198,7 @@ impl ProcessMetrics {
             connections: gauge!("tollgate_connections"),
             connections_refused: counter!("tollgate_connections_refused_total"),
             subjects: gauge!("tollgate_subjects"),
+            subjects_age: gauge!("tollgate_subjects_age_seconds"),
             journal_pending: gauge!("tollgate_journal_pending_bytes"),
             journal_lag: gauge!("tollgate_journal_lag_seconds"),
             journal_disk: gauge!("tollgate_journal_disk_bytes"),

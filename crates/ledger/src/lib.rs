@@ -1,12 +1,14 @@
 //! The durable room: the journal on disk, the SQLite ledger it ships to, and the audit of both.
 //!
 //! A request opens in the journal before it is forwarded and settles there before its answer ends.
-//! One thread ships the journal's settlements to the ledger; `audit` proves that the two agree.
+//! One thread ships the journal's settlements to the ledger; `audit` proves that the two agree. Beside them
+//! lies the table of subjects, which is looked up and edited here.
 
 mod audit;
 mod codec;
 mod journal;
 mod ledger;
+mod subjects;
 
 pub use audit::{AuditError, AuditReport, Difference, InFlight, Sum, audit};
 pub use codec::{
@@ -18,6 +20,9 @@ pub use journal::{
     Recovered, SyncFailed, Unanswered,
 };
 pub use ledger::{
-    EventFilter, Ledger, LedgerError, LedgerEvent, LedgerOptions, LedgerReader, LoadError, LoadReply,
-    LoadRequest, Loaded, Status, Subject, Unshipped,
+    EventFilter, FlushReply, InstancesReply, Ledger, LedgerError, LedgerEvent, LedgerOptions, LedgerReader,
+    LoadError, LoadReply, LoadRequest, Loaded, Migrated, Status, Subject, Unshipped, migrate,
+};
+pub use subjects::{
+    Directory, Lookup, LookupReply, SubjectChange, SubjectObserver, SubjectRow, SubjectTable,
 };

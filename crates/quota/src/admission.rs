@@ -175,9 +175,10 @@ impl Parties<'_> {
             let leased = subject.member.is_some();
             let position = book.position_or_new(check.counter, check.concurrent, leased);
             let failed = asked > 0 && book.calls.failed >= asked;
-            let counter = &mut book.counters[position];
+            let Book { calendar, counters, .. } = book;
+            let counter = &mut counters[position];
             let need = terms.needs.get(check.need).copied().unwrap_or(0);
-            let fits = match counter.turn_to(at, &subject.calendar) {
+            let fits = match counter.turn_to(at, calendar) {
                 Readiness::Ready => counter.usage.fits(need, check.max),
                 Readiness::Loading | Readiness::Unknown => return Admission::NotLoaded,
                 Readiness::Leased => {

@@ -55,8 +55,9 @@ impl Parties<'_> {
                     continue;
                 }
                 let position = book.position_or_new(check.counter, check.concurrent, true);
-                let counter = &mut book.counters[position];
-                counter.turn_to(at, &subject.calendar);
+                let Book { calendar, counters, .. } = &mut *book;
+                let counter = &mut counters[position];
+                counter.turn_to(at, calendar);
                 let held = counter.usage.held;
                 let Some(lease) = counter.lease_mut() else { continue };
                 let need = terms.needs.get(check.need).copied().unwrap_or(0);

@@ -31,8 +31,16 @@ pub(crate) struct Counter {
     pub(crate) concurrent: bool,
     pub(crate) span: Span,
     pub(crate) usage: Usage,
-    /// Changes with every span, so that a hold taken in another span is not released in this one.
+    /// Changes with every later span, so that a hold taken in an earlier one is not released in this one.
     pub(crate) generation: u32,
+    /// What requests in flight hold that were admitted in earlier spans.
+    held_earlier: i64,
+    /// Whether `usage.held` has what is held by all requests in flight, whenever they were admitted.
+    holds_all: bool,
+    /// Whether the calendar has changed since the span was made.
+    doubtful: bool,
+    /// Numbers the loads, so that the answer to an earlier one is not taken for this one's.
+    loads: u32,
     /// The latest instant at which the subject was charged for this meter, in whatever span.
     pub(crate) horizon: UnixMillis,
     /// Highest `warn_at` percentage told of in this span.
@@ -71,6 +79,10 @@ impl Counter {
             span,
             usage: Usage::default(),
             generation: 0,
+            held_earlier: 0,
+            holds_all: false,
+            doubtful: false,
+            loads: 0,
             horizon: UnixMillis::MIN,
             warned_percent: 0,
             state: State::Unknown,
@@ -103,21 +115,20 @@ impl Counter {
         }
     }
 
-    /// Moves the counter to the window that `at` lies in. A window that begins after everything the
+    /// The subject has another calendar: the span is looked at again before it is used.
+    pub(crate) fn doubt_span(&mut self) {
+        self.doubtful = true;
+    }
+
+    /// Moves the counter to the window that `at` lies in. A later window that begins after everything the
     /// subject was ever charged for is known to be empty; any other has to be loaded.
     pub(crate) fn turn_to(&mut self, at: UnixMillis, calendar: &Calendar) -> Readiness {
-        if !self.span.contains(at) {
-            self.span = self.key.window.span(at, calendar);
-            self.generation = self.generation.wrapping_add(1);
-            self.warned_percent = 0;
-            let was_known = matches!(self.state, State::Ready);
-            self.usage = Usage::default();
-            self.state = match &self.state {
-                // What is left of a window that has ended ends with it.
-                State::Leased(_) => State::Leased(Box::default()),
-                _ if was_known && self.span.start > self.horizon => State::Ready,
-                _ => State::Unknown,
-            };
+        if self.doubtful || !self.span.contains(at) {
+            self.doubtful = false;
+            let span = self.key.window.span(at, calendar);
+            if span != self.span {
+                self.enter(span);
+            }
         }
         match &self.state {
             State::Ready => Readiness::Ready,
@@ -125,6 +136,41 @@ impl Counter {
             State::Unknown => Readiness::Unknown,
             State::Leased(_) => Readiness::Leased,
         }
+    }
+
+    fn enter(&mut self, span: Span) {
+        let is_later = span.start >= self.span.end;
+        if is_later {
+            self.held_earlier = self.held_earlier.saturating_add(self.usage.held);
+            self.usage.held = 0;
+            self.generation = self.generation.wrapping_add(1);
+            self.holds_all = false;
+        } else if span.start < self.span.start {
+            // Of what is in flight, all may have been admitted in this span. What was not counts here too
+            // until it ends: rather that than to admit too much.
+            self.usage.held = self.usage.held.saturating_add(self.held_earlier);
+            self.held_earlier = 0;
+            self.holds_all = true;
+        }
+        self.state = match &self.state {
+            // What was granted for another window ends with it.
+            State::Leased(_) => State::Leased(Box::default()),
+            State::Ready if is_later && span.start > self.horizon => State::Ready,
+            State::Ready | State::Loading { .. } | State::Unknown => State::Unknown,
+        };
+        self.usage.settled = 0;
+        self.warned_percent = 0;
+        self.span = span;
+    }
+
+    /// Gives back what a hold took in `generation`.
+    pub(crate) fn release(&mut self, generation: u32, amount: i64) {
+        let held = if self.holds_all || generation == self.generation {
+            &mut self.usage.held
+        } else {
+            &mut self.held_earlier
+        };
+        *held = held.saturating_sub(amount);
     }
 
     /// Adds `amount`, charged at `at` and journalled at `mark`, if it belongs to the present span or a
@@ -158,15 +204,16 @@ impl Counter {
         }
     }
 
-    /// Begins a load; the span to ask the ledger for.
-    pub(crate) fn begin_load(&mut self) -> Span {
+    /// Begins a load; its number, and the span to ask the ledger for.
+    pub(crate) fn begin_load(&mut self) -> (u32, Span) {
         self.state = State::Loading { tail: Vec::new() };
-        self.span
+        self.loads = self.loads.wrapping_add(1);
+        (self.loads, self.span)
     }
 
     /// Ends a load without an answer.
-    pub(crate) fn fail(&mut self) {
-        if matches!(self.state, State::Loading { .. }) {
+    pub(crate) fn fail(&mut self, load: u32) {
+        if matches!(self.state, State::Loading { .. }) && self.loads == load {
             self.state = State::Unknown;
         }
     }
@@ -182,10 +229,10 @@ impl Counter {
         })
     }
 
-    /// Ends a load: `sum` is all of the span that was journalled before `watermark`.
-    pub(crate) fn complete(&mut self, span: Span, sum: i64, watermark: Mark) {
+    /// Ends a load: `sum` is all of its span that was journalled before `watermark`.
+    pub(crate) fn complete(&mut self, load: u32, sum: i64, watermark: Mark) {
         let State::Loading { tail } = &mut self.state else { return };
-        if self.span != span {
+        if self.loads != load {
             return;
         }
         let newer = tail.iter().filter(|(mark, _)| *mark >= watermark).map(|(_, amount)| *amount);

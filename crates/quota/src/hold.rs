@@ -88,9 +88,10 @@ impl Hold {
         if let Some(mark) = mark {
             let since = subject.member.as_ref().map_or(UnixMillis::MIN, |member| member.since());
             book.last_mark = book.last_mark.max(mark);
+            let Book { calendar, counters, .. } = &mut *book;
             for (meter, amount) in charges {
-                for counter in book.counters.iter_mut().filter(|counter| counter.key.meter == meter) {
-                    counter.charge((self.at, since), mark, amount, &subject.calendar);
+                for counter in counters.iter_mut().filter(|counter| counter.key.meter == meter) {
+                    counter.charge((self.at, since), mark, amount, calendar);
                 }
             }
         }
@@ -110,10 +111,8 @@ impl Hold {
     fn release(&self, book: &mut Book, in_org: bool) {
         book.holds = book.holds.saturating_sub(1);
         for taken in self.taken.iter().filter(|taken| taken.in_org == in_org) {
-            if let Some(counter) = book.counters.get_mut(taken.position)
-                && counter.generation == taken.generation
-            {
-                counter.usage.held = counter.usage.held.saturating_sub(taken.amount);
+            if let Some(counter) = book.counters.get_mut(taken.position) {
+                counter.release(taken.generation, taken.amount);
             }
         }
     }

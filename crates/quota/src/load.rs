@@ -16,7 +16,9 @@ use std::{
 
 use tollgate_core::{Scope, Span, UnixMillis};
 
-use crate::{CounterKey, Mark, Parties, Subject, Terms, admission::settle_clock, counter::Readiness};
+use crate::{
+    CounterKey, Mark, Parties, Subject, Terms, admission::settle_clock, counter::Readiness, subject::Book,
+};
 
 /// What to ask the ledger for: all that the subject was charged of one meter in one span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub struct LoadSpan {
     pub key: CounterKey,
     /// The span.
     pub span: Span,
+    /// Which of the counter's loads this is.
+    load: u32,
 }
 
 /// A load in progress. Dropping it fails the load, and those who wait for it learn so.
@@ -61,9 +65,11 @@ impl Parties<'_> {
                     continue;
                 }
                 let position = book.position_or_new(check.counter, check.concurrent, false);
-                let counter = &mut book.counters[position];
-                if counter.turn_to(at, &subject.calendar) == Readiness::Unknown {
-                    spans.push(LoadSpan { key: check.counter, span: counter.begin_load() });
+                let Book { calendar, counters, .. } = &mut *book;
+                let counter = &mut counters[position];
+                if counter.turn_to(at, calendar) == Readiness::Unknown {
+                    let (load, span) = counter.begin_load();
+                    spans.push(LoadSpan { key: check.counter, span, load });
                 }
             }
             (!spans.is_empty()).then(|| LoadTicket {
@@ -98,7 +104,7 @@ impl LoadTicket {
         let mut book = self.subject.lock();
         for (asked, sum) in self.spans.iter().zip(sums) {
             if let Some(position) = book.position(asked.key) {
-                book.counters[position].complete(asked.span, *sum, watermark);
+                book.counters[position].complete(asked.load, *sum, watermark);
             }
         }
         book.last_mark = book.last_mark.max(watermark);
@@ -114,7 +120,7 @@ impl Drop for LoadTicket {
         let mut book = self.subject.lock();
         for asked in &self.spans {
             if let Some(position) = book.position(asked.key) {
-                book.counters[position].fail();
+                book.counters[position].fail(asked.load);
             }
         }
         book.wake_waiters();

@@ -1,7 +1,10 @@
 //! Subjects: who is charged.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::Waker,
 };
 
@@ -15,15 +18,18 @@ use crate::{
 /// One user's or organisation's counters.
 #[derive(Debug)]
 pub struct Subject {
-    pub(crate) calendar: Calendar,
     /// Where it is counted, if that is a store shared with other instances.
     pub(crate) member: Option<Member>,
+    /// How new the calendar is.
+    calendar_version: AtomicU64,
     ledger: Mutex<Book>,
 }
 
 /// What a subject's lock guards.
 #[derive(Debug)]
 pub(crate) struct Book {
+    /// What its windows are measured by.
+    pub(crate) calendar: Calendar,
     pub(crate) counters: Vec<Counter>,
     /// The latest instant that the subject was charged or admitted at.
     pub(crate) horizon: UnixMillis,
@@ -63,6 +69,7 @@ pub(crate) struct Calls {
 impl Subject {
     pub(crate) fn new(calendar: Calendar, member: Option<Member>) -> Self {
         let book = Book {
+            calendar,
             counters: Vec::new(),
             horizon: UnixMillis::MIN,
             last_mark: Mark::default(),
@@ -71,7 +78,29 @@ impl Subject {
             waiters: Vec::new(),
             calls: Calls::default(),
         };
-        Self { calendar, member, ledger: Mutex::new(book) }
+        Self { member, calendar_version: AtomicU64::new(0), ledger: Mutex::new(book) }
+    }
+
+    /// Measures windows by `calendar` from now on, unless it was told of a version as new already.
+    /// `calendar` is asked only then, under the subject's lock.
+    ///
+    /// A window that is another one by the new calendar is loaded from the ledger before anything is
+    /// admitted in it, and what requests in flight hold goes on counting there: no second budget, and no
+    /// use that is lost.
+    pub fn follow(&self, version: u64, calendar: impl FnOnce() -> Calendar) {
+        if self.calendar_version.load(Ordering::Acquire) >= version {
+            return;
+        }
+        let mut book = self.lock();
+        if self.calendar_version.load(Ordering::Relaxed) >= version {
+            return;
+        }
+        let calendar = calendar();
+        if book.calendar != calendar {
+            book.calendar = calendar;
+            book.counters.iter_mut().for_each(Counter::doubt_span);
+        }
+        self.calendar_version.store(version, Ordering::Release);
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Book> {

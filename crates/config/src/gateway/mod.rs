@@ -10,6 +10,7 @@ mod path;
 mod process;
 mod route;
 mod stores;
+mod subjects;
 mod upstream;
 mod url;
 
@@ -26,6 +27,7 @@ pub use listen::{Admin, Listen, TlsFiles};
 pub use process::{Log, LogFormat, LogLevel, Shutdown};
 pub use route::Route;
 pub use stores::{CounterStore, Counters, JournalLimits, LedgerStore, Unanswered};
+pub use subjects::Subjects;
 use toml::{Spanned, de::DeTable};
 pub use upstream::{Health, Protocol, Upstream, UpstreamIndex};
 pub use url::Url;
@@ -71,6 +73,8 @@ pub struct Gateway {
     pub ledger: LedgerStore,
     /// Bounds of the journal.
     pub journal: JournalLimits,
+    /// How the table of subjects is looked up.
+    pub subjects: Subjects,
     /// How the process ends.
     pub shutdown: Shutdown,
     /// What is logged, and how.
@@ -164,6 +168,7 @@ impl Gateway {
             counters: root.table("counters", Counters::read),
             ledger: root.table("ledger", LedgerStore::read),
             journal: root.table("journal", JournalLimits::read),
+            subjects: root.table("subjects", Subjects::read),
             shutdown: root.table("shutdown", Shutdown::read),
             log: root.table("log", Log::read),
             upstreams,

@@ -237,6 +237,17 @@ unanswered = "chrage"
     ),
     (
         "[upstreams.llm]",
+        r#"[subjects]
+cache = "10ms"
+cach = "60s"
+[upstreams.llm]"#,
+        &[
+            r#"gateway.toml:2:9: subjects.cache: 10ms is out of bounds; write "1s" to "1h""#,
+            r#"gateway.toml:3:1: subjects.cach: unknown key; did you mean "cache"?"#,
+        ],
+    ),
+    (
+        "[upstreams.llm]",
         r#"[shutdown]
 grace = "2h"
 [log]

@@ -40,6 +40,7 @@ fn defaults() {
         (gateway.journal.requests_in_flight_max, gateway.journal.unanswered),
         (16_384, Unanswered::Charge)
     );
+    assert_eq!(gateway.subjects.cache, seconds(60));
     assert_eq!((gateway.shutdown.delay, gateway.shutdown.grace), (Duration::ZERO, seconds(30)));
     assert_eq!(
         (gateway.log.level, gateway.log.format, gateway.log.requests),
@@ -81,6 +82,8 @@ anonymous = "pro"
 signature = { key_env = "KEY", header = "X-Signature" }
 [journal]
 unanswered = "release"
+[subjects]
+cache = "5m"
 [upstreams.b]
 urls = ["https://b1.example.com", "https://[::1]:8443/"]
 protocol = "auto"
@@ -111,6 +114,7 @@ upstream = "b"
     let gateway = good(gateway, TIERS).gateway;
     assert_eq!((gateway.durability, gateway.enforcement), (Durability::Power, Enforcement::Observe));
     assert_eq!(gateway.identity.user, "x-remote-user");
+    assert_eq!(gateway.subjects.cache, seconds(300));
     assert_eq!(gateway.identity.anonymous, Anonymous::Tier(TierIndex(1)));
     assert_eq!(gateway.identity.signature.unwrap().header, "x-signature");
     let names: Vec<_> = gateway.upstreams.iter().map(|upstream| &*upstream.name).collect();

@@ -15,13 +15,11 @@ use tollgate_core::{RequestKey, UnixMillis};
 pub use self::difference::{Difference, Sum};
 use self::segments::Segments;
 use crate::{
-    LedgerError, LedgerReader, codec,
+    LedgerError, LedgerOptions, LedgerReader, codec,
     journal::{self, Occupied},
-    ledger::period::Period,
 };
 
 const JOURNAL: &str = "journal";
-const LEDGER: &str = "ledger.sqlite3";
 /// How often the in-flight table is read while slots seem damaged because they are being written.
 const TABLE_ATTEMPTS: u32 = 5;
 
@@ -69,13 +67,8 @@ impl AuditReport {
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// The ledger cannot be read.
-    #[error("{}: {source}", path.display())]
-    Ledger {
-        /// The ledger's file.
-        path: PathBuf,
-        /// Why.
-        source: LedgerError,
-    },
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// The journal cannot be read.
     #[error("cannot read the journal at {}: {source}", path.display())]
     Journal {
@@ -86,30 +79,24 @@ pub enum AuditError {
     },
 }
 
-/// Audits the journal and the SQLite ledger in `data_dir`, whether a gateway runs there or not. Reads
-/// all of both, and changes nothing.
+/// Audits the journal in `data_dir` and its ledger, whether a gateway runs there or not. Reads all of
+/// both, and changes nothing. Other journals in the ledger are audited beside their own gateways.
 ///
 /// # Errors
 ///
 /// When one of them is missing or cannot be read at all. What is wrong inside is a [`Difference`].
-pub fn audit(data_dir: &Path) -> Result<AuditReport, AuditError> {
+pub fn audit(data_dir: &Path, ledger: &LedgerOptions) -> Result<AuditReport, AuditError> {
     let dir = data_dir.join(JOURNAL);
-    let path = data_dir.join(LEDGER);
     let unread = |source| AuditError::Journal { path: dir.clone(), source };
     let running = journal::is_open(&dir).map_err(unread)?;
     let mut report = AuditReport { running, ..AuditReport::default() };
-    let in_ledger = |source| AuditError::Ledger { path: path.clone(), source };
     // The ledger first: what it has by now, the journal had before.
-    let ledger = LedgerReader::open(&path).map_err(in_ledger)?;
+    let ledger = LedgerReader::open(ledger)?;
     let id = journal::read_id(&dir).map_err(unread)?;
-    let watermark = ledger.watermark(id).map_err(in_ledger)?.unwrap_or_default();
+    let watermark = ledger.watermark(id)?.unwrap_or_default();
     report.in_flight = in_flight(&dir, &mut report).map_err(unread)?;
     Segments::new(&dir, id, watermark, &ledger).check(&mut report)?;
-    let counted = |error| in_ledger(LedgerError::from(error));
-    report.events = rollups::count_lines(ledger.connection()).map_err(counted)?;
-    for period in [Period::Minute, Period::Hour, Period::Day] {
-        rollups::check(ledger.connection(), period, &mut report).map_err(counted)?;
-    }
+    rollups::check(&ledger, &mut report)?;
     Ok(report)
 }
 

@@ -5,19 +5,42 @@ use std::cmp::Ordering;
 use rusqlite::{Connection, Result, Row, Rows};
 
 use super::{AuditReport, Difference, difference::Sum};
-use crate::ledger::{minutes::Minutes, period::Period, sums::clamp};
+use crate::{
+    LedgerError, LedgerReader,
+    ledger::{Store, minutes::Minutes, period::Period, totals::clamp},
+};
+
+const PERIODS: [Period; 3] = [Period::Minute, Period::Hour, Period::Day];
 
 /// What a row is the sum of: user, meter, start, organisation, route.
 type Key = (String, String, i64, String, String);
 
-pub(super) fn count_lines(connection: &Connection) -> Result<u64> {
+/// Counts the lines, and compares every sum with them.
+pub(super) fn check(ledger: &LedgerReader, report: &mut AuditReport) -> std::result::Result<(), LedgerError> {
+    match &ledger.store {
+        Store::Sqlite(reader) => {
+            let minutes = reader.minutes()?;
+            report.events = count_lines(reader.connection())?;
+            PERIODS
+                .iter()
+                .try_for_each(|period| check_period(reader.connection(), *period, minutes, report))?;
+        }
+    }
+    Ok(())
+}
+
+fn count_lines(connection: &Connection) -> Result<u64> {
     let lines: i64 = connection.query_row("SELECT count(*) FROM usage_ledger", [], |row| row.get(0))?;
     Ok(u64::try_from(lines).unwrap_or(0))
 }
 
 /// Walks through the sums in the table and the sums of the lines, both in the order of their keys.
-pub(super) fn check(connection: &Connection, period: Period, report: &mut AuditReport) -> Result<()> {
-    let minutes = Minutes::read(connection)?;
+fn check_period(
+    connection: &Connection,
+    period: Period,
+    minutes: Minutes,
+    report: &mut AuditReport,
+) -> Result<()> {
     let mut table = connection.prepare(&table_sql(period))?;
     let mut lines = connection.prepare(&lines_sql(period, minutes))?;
     let mut kept = Cursor::new(table.query([])?, kept_sum)?;

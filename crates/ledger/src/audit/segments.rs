@@ -125,7 +125,6 @@ impl<'a> Segments<'a> {
                 return Ok(());
             }
         }
-        lines::compare(self.ledger, settlement, position, shipped, &mut report.differences)
-            .map_err(|source| AuditError::Ledger { path: self.dir.to_owned(), source })
+        Ok(lines::compare(self.ledger, settlement, position, shipped, &mut report.differences)?)
     }
 }

@@ -1,7 +1,7 @@
 //! The keeper: a thread that does the journal's file work ahead of the requests.
 //!
-//! It allocates spare segments, unmaps those left behind, and deletes those the ledger has. It sleeps
-//! until there is something to do; only after a failure it tries again by itself.
+//! It allocates spare segments, unmaps those left behind, and deletes those the ledger has and that need
+//! not be kept. It sleeps until there is something to do, or to try again after a failure.
 
 use std::{
     fs, io,
@@ -12,7 +12,7 @@ use std::{
 use super::{
     Position, Shared, lock,
     segment::{self, HEADER_BYTES, Header, Segment},
-    writer::{Chores, OnDisk, records_in},
+    writer::{Chores, Keeping, OnDisk, records_in},
 };
 
 /// From a failure to the next attempt.
@@ -53,14 +53,15 @@ impl Orders {
         self.given.notify_one();
     }
 
-    /// Waits for something to do, at most `RETRY` when the last attempt failed; none when told to stop.
-    fn wait(&self, failed: bool) -> Option<Position> {
+    /// Waits for something to do, at most for `patience` if given; none when told to stop.
+    fn wait(&self, patience: Option<Duration>) -> Option<Position> {
         let inner = lock(&self.inner);
         let idle = |inner: &mut Inner| !inner.look && !inner.stop;
-        let mut inner = if failed {
-            self.given.wait_timeout_while(inner, RETRY, idle).unwrap_or_else(PoisonError::into_inner).0
-        } else {
-            self.given.wait_while(inner, idle).unwrap_or_else(PoisonError::into_inner)
+        let mut inner = match patience {
+            Some(patience) => {
+                self.given.wait_timeout_while(inner, patience, idle).unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => self.given.wait_while(inner, idle).unwrap_or_else(PoisonError::into_inner),
         };
         inner.look = false;
         (!inner.stop).then_some(inner.shipped)
@@ -69,8 +70,8 @@ impl Orders {
 
 /// The keeper thread.
 pub(crate) fn run(shared: &Shared) {
-    let mut failing = false;
-    while let Some(shipped) = shared.orders.wait(failing) {
+    let (mut failing, mut patience) = (false, None);
+    while let Some(shipped) = shared.orders.wait(patience) {
         let tidied = tidy(shared, shipped);
         let done = make_spares(shared).and(tidied);
         match &done {
@@ -79,45 +80,49 @@ pub(crate) fn run(shared: &Shared) {
                 %error,
                 "the journal cannot make or delete segments: requests are refused once it is full"
             ),
-            Ok(()) if failing => {
+            Ok(_) if failing => {
                 tracing::info!(dir = %shared.dir.display(), "the journal makes segments again");
             }
-            Ok(()) | Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
         failing = done.is_err();
+        patience = done.unwrap_or(Some(RETRY));
     }
 }
 
-/// Unmaps and deletes what is not needed any longer.
-fn tidy(shared: &Shared, shipped: Position) -> io::Result<()> {
+/// Unmaps and deletes what is not needed any longer; returns after how long there is more, if there is.
+fn tidy(shared: &Shared, shipped: Position) -> io::Result<Option<Duration>> {
     if shared.syncer.has_failed() {
-        return Ok(());
+        return Ok(None);
     }
-    let Chores { retired, shipped } = lock(&shared.writer).take_chores(shipped);
+    // Kept segments may have the half that is not needed for what is to come.
+    let keeping = Keeping { shipped: shared.keep_shipped, bytes_max: shared.bytes_max / 2 };
+    let Chores { retired, shipped, kept } = lock(&shared.writer).take_chores(shipped, keeping);
     drop(retired);
     if shipped.is_empty() {
-        return Ok(());
+        return Ok(kept);
     }
     // Without this, a loss of power could bring back the slot of a request whose settlement is deleted.
     if let Some(table) = &shared.table
         && let Err(error) = shared.store.sync(table)
     {
         shared.fail(&error);
-        return give_back(shared, &shipped, Ok(()));
+        give_back(shared, &shipped);
+        return Ok(None);
     }
     for (index, segment) in shipped.iter().enumerate() {
         let removed = fs::remove_file(segment::path(&shared.dir, segment.base));
         if removed.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
-            return give_back(shared, &shipped[index..], removed);
+            give_back(shared, &shipped[index..]);
+            return removed.map(|()| None);
         }
     }
-    Ok(())
+    Ok(kept)
 }
 
-fn give_back(shared: &Shared, segments: &[OnDisk], result: io::Result<()>) -> io::Result<()> {
+fn give_back(shared: &Shared, segments: &[OnDisk]) {
     let mut writer = lock(&shared.writer);
     segments.iter().for_each(|segment| writer.put_back(*segment));
-    result
 }
 
 /// Makes the spares that are missing, within the bound.

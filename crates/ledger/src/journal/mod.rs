@@ -25,6 +25,7 @@ mod options;
 mod reader;
 mod record;
 mod recovery;
+mod replay;
 mod request;
 mod segment;
 mod slots;
@@ -71,7 +72,8 @@ pub(crate) use self::{
     reader::{End, Item, SegmentReader},
     record::{PAYLOAD_BYTES_MAX, record_bytes},
     recovery::read_id,
-    segment::{HEADER_BYTES, Header as SegmentHeader, list as list_segments, path as segment_path},
+    replay::ReadError,
+    segment::{HEADER_BYTES, Header as SegmentHeader, list as list_segments},
     slots::{Occupied, read as read_slots},
     writer::Stretch,
 };
@@ -94,6 +96,7 @@ pub(crate) struct Shared {
     dir: PathBuf,
     segment_bytes: u64,
     bytes_max: u64,
+    keep_shipped: Duration,
     requests_in_flight_max: u32,
     spares_wanted: usize,
     durability: Durability,
@@ -284,8 +287,15 @@ fn recover(
     options: JournalOptions,
     store: Arc<dyn SegmentStore>,
 ) -> Result<(Shared, Recovered), JournalOpenError> {
-    let JournalOptions { dir, segment_bytes, bytes_max, requests_in_flight_max, durability, unanswered } =
-        options;
+    let JournalOptions {
+        dir,
+        segment_bytes,
+        bytes_max,
+        keep_shipped,
+        requests_in_flight_max,
+        durability,
+        unanswered,
+    } = options;
     let lock_file = take_lock(&dir)?;
     let found = recovery::look(&dir)?;
     let header = |base| Header { journal: found.id, base, bytes: segment_bytes };
@@ -318,6 +328,7 @@ fn recover(
         dir,
         segment_bytes,
         bytes_max,
+        keep_shipped,
         requests_in_flight_max,
         spares_wanted: keeper::spares_wanted(segment_bytes, requests_in_flight_max),
         durability,

@@ -21,6 +21,10 @@ pub struct JournalOptions {
     /// Most bytes that all segments together may take on disk, shipped or not; at least two segments.
     /// At the bound requests are refused until shipping frees a segment.
     pub bytes_max: u64,
+    /// How old the newest settlement of a shipped segment gets before the segment is deleted, for
+    /// [`super::Journal::replay`]; segments that an earlier process left count from the opening. More than
+    /// half of `bytes_max` is never kept so. Zero keeps nothing that is shipped.
+    pub keep_shipped: Duration,
     /// Most requests open at once, 1 to 2^20; each takes 2 KiB of disk.
     pub requests_in_flight_max: u32,
     /// What a settlement survives.

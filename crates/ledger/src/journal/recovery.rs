@@ -10,6 +10,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     path::Path,
+    time::Instant,
 };
 
 use tollgate_core::{SettledBy, Settlement};
@@ -134,7 +135,7 @@ impl Found {
             return fs::remove_file(path).doing("delete the empty segment", path);
         }
         let bytes = if before.1 == self.corrupt { trim(&file, end, bytes) } else { bytes };
-        self.segments.push_back(OnDisk { base, bytes, end: Some(end) });
+        self.segments.push_back(OnDisk { base, bytes, end: Some(end), left: Instant::now() });
         Ok(())
     }
 

@@ -51,6 +51,7 @@ fn options(dir: &Path, durability: Durability) -> JournalOptions {
         dir: dir.to_owned(),
         segment_bytes: 64 * 1024,
         bytes_max: 1 << 20,
+        keep_shipped: std::time::Duration::ZERO,
         requests_in_flight_max: 8,
         durability,
         unanswered: Unanswered::Charge,

@@ -5,7 +5,13 @@
 //! longest record is free. Appending a reserved record lowers both sides by at most one, moving on to
 //! a spare lowers neither, and so a settlement always finds its room.
 
-use std::{collections::VecDeque, fs::File, mem, sync::Arc};
+use std::{
+    collections::VecDeque,
+    fs::File,
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     OpenError, Position,
@@ -22,6 +28,8 @@ pub(crate) struct OnDisk {
     pub(crate) bytes: u64,
     /// Offset behind the last record; none while records are still appended.
     pub(crate) end: Option<u64>,
+    /// When it was left, or found by this process: its records are not newer.
+    pub(crate) left: Instant,
 }
 
 /// Whether requests may open.
@@ -61,6 +69,17 @@ pub(crate) struct Chores {
     pub(crate) retired: Vec<Segment>,
     /// Files to delete, oldest first.
     pub(crate) shipped: Vec<OnDisk>,
+    /// After how long there are more.
+    pub(crate) kept: Option<Duration>,
+}
+
+/// How long shipped segments are kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keeping {
+    /// Until their newest record is so old,
+    pub(crate) shipped: Duration,
+    /// unless all segments together take more than this.
+    pub(crate) bytes_max: u64,
 }
 
 /// What a writer has.
@@ -81,7 +100,12 @@ impl Writer {
     /// Starts in `current`; `old` are the segments of earlier processes.
     pub(crate) fn new(current: Segment, old: VecDeque<OnDisk>, keeps_unsynced: bool) -> Self {
         let mut on_disk = old;
-        on_disk.push_back(OnDisk { base: current.base, bytes: current.bytes as u64, end: None });
+        on_disk.push_back(OnDisk {
+            base: current.base,
+            bytes: current.bytes as u64,
+            end: None,
+            left: Instant::now(),
+        });
         let mut writer = Self {
             current,
             at: 0,
@@ -147,8 +171,10 @@ impl Writer {
         self.spare_records = self.spare_records.saturating_sub(next.records());
         if let Some(current) = self.on_disk.back_mut() {
             current.end = Some(self.at as u64);
+            current.left = Instant::now();
         }
-        self.on_disk.push_back(OnDisk { base: next.base, bytes: next.bytes as u64, end: None });
+        let (base, bytes) = (next.base, next.bytes as u64);
+        self.on_disk.push_back(OnDisk { base, bytes, end: None, left: Instant::now() });
         let left = mem::replace(&mut self.current, next);
         if self.keeps_unsynced {
             self.unsynced.push(Arc::clone(&left.file));
@@ -182,10 +208,18 @@ impl Writer {
     }
 
     /// Takes what the keeper has to do when the ledger has all before `shipped`.
-    pub(crate) fn take_chores(&mut self, shipped: Position) -> Chores {
-        let mut chores = Chores { retired: mem::take(&mut self.retired), shipped: Vec::new() };
+    pub(crate) fn take_chores(&mut self, shipped: Position, keeping: Keeping) -> Chores {
+        let mut chores = Chores { retired: mem::take(&mut self.retired), shipped: Vec::new(), kept: None };
+        let mut bytes = self.usage().bytes_on_disk;
         while self.has_shipped_segment(shipped) {
-            chores.shipped.extend(self.on_disk.pop_front());
+            let age = self.on_disk.front().map(|oldest| oldest.left.elapsed()).unwrap_or_default();
+            if age < keeping.shipped && bytes <= keeping.bytes_max {
+                chores.kept = Some(keeping.shipped - age);
+                break;
+            }
+            let deleted = self.on_disk.pop_front();
+            bytes -= deleted.map_or(0, |deleted| deleted.bytes);
+            chores.shipped.extend(deleted);
         }
         chores
     }
@@ -210,6 +244,19 @@ impl Writer {
             let start = from.get().saturating_sub(segment.base).max(HEADER_BYTES);
             (start < end).then_some(Stretch { base: segment.base, start, end })
         })
+    }
+
+    /// The tail, the position of the first record on disk that is not before `from`, and all stretches from
+    /// `from` on, each with the position where the next one may begin.
+    pub(crate) fn stretches(&self, from: Position) -> (Position, Position, Vec<(Stretch, Position)>) {
+        let mut stretches = Vec::new();
+        let mut at = from;
+        while let Some(stretch) = self.stretch(at) {
+            at = Position::new(stretch.base + stretch.end);
+            stretches.push((stretch, at));
+        }
+        let oldest = self.on_disk.front().map_or(self.tail(), |oldest| Position::new(oldest.base));
+        (self.tail(), oldest.max(from), stretches)
     }
 
     /// Bytes of records from `from` on.

@@ -1,8 +1,9 @@
-//! Asking what a subject has used.
+//! What a ledger is asked: what a subject has used, to have all of the journal, who else ships to it.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use tollgate_core::Span;
+use uuid::Uuid;
 
 use crate::Position;
 
@@ -36,8 +37,48 @@ pub type LoadReply = Box<dyn FnOnce(Result<Loaded, LoadError>) + Send>;
 pub struct Loaded {
     /// One sum for each that was asked for, in their order; beyond 64 bits it stays at the bound.
     pub sums: Vec<i64>,
-    /// The sums contain exactly the settlements whose position is less than this.
+    /// The sums contain exactly the settlements of this process's journal whose position is less than this.
     pub watermark: Position,
+    /// The same for every journal that the ledger knows, this one included, in the order of their ids; as
+    /// of the same instant as the sums.
+    pub watermarks: Vec<(Uuid, Position)>,
+}
+
+/// Takes the answer to [`crate::Ledger::flush`].
+pub type FlushReply = Box<dyn FnOnce(Result<(), LoadError>) + Send>;
+
+/// Takes the answer to [`crate::Ledger::instances`].
+pub type InstancesReply = Box<dyn FnOnce(Result<Vec<Uuid>, LoadError>) + Send>;
+
+/// A question to the ledger. Each is answered exactly once.
+pub(super) enum Ask {
+    Load(LoadRequest),
+    Flush { reached: Position, reply: FlushReply },
+    Instances { fresh: Duration, reply: InstancesReply },
+}
+
+impl Ask {
+    /// How far the journal must be shipped before the answer.
+    pub(super) fn reached(&self) -> Position {
+        match self {
+            Self::Load(LoadRequest { reached, .. }) | Self::Flush { reached, .. } => *reached,
+            Self::Instances { .. } => Position::default(),
+        }
+    }
+
+    /// Answers that there is no answer.
+    pub(super) fn refuse(self, error: LoadError) {
+        match self {
+            Self::Load(LoadRequest { reply, .. }) => reply(Err(error)),
+            Self::Flush { reply, .. } => reply(Err(error)),
+            Self::Instances { reply, .. } => reply(Err(error)),
+        }
+    }
+}
+
+/// Answers that the ledger is unavailable.
+pub(super) fn refuse(asks: impl IntoIterator<Item = Ask>) {
+    asks.into_iter().for_each(|ask| ask.refuse(LoadError::Unavailable));
 }
 
 /// Why a load has no answer. Neither is the caller's fault, and both are worth trying again.
@@ -59,5 +100,15 @@ impl fmt::Debug for LoadRequest {
             .field("sums", sums)
             .field("reached", reached)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Load(load) => load.fmt(f),
+            Self::Flush { reached, reply: _ } => write!(f, "Flush({reached:?})"),
+            Self::Instances { fresh, reply: _ } => write!(f, "Instances({fresh:?})"),
+        }
     }
 }

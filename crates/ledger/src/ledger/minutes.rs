@@ -8,16 +8,12 @@
 //! - Who asks for a minute asks for the one that it is; who asks for more begins and ends at hours or at
 //!   midnights, which in every time zone of today are at quarters of an hour.
 
-use rusqlite::{Connection, Result, Transaction};
-use tollgate_core::UnixMillis;
+use tollgate_core::{Span, UnixMillis};
 
-use super::{
-    batch::on_conflict_add,
-    period::{Period, Piece, Source},
-};
+use super::period::{Period, Piece, Source, pieces};
 
 /// How long before the newest admission of a batch minutes are merged.
-const KEPT_MILLIS: i64 = 3_600_000;
+pub(super) const KEPT_MILLIS: i64 = 3_600_000;
 
 /// How far minutes are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,17 +21,14 @@ pub(crate) struct Minutes {
     /// The start of the first minute that is not merged.
     pub(crate) until: i64,
     /// The end of the last minute that has a row: nothing is behind it.
-    end: i64,
+    pub(super) end: i64,
 }
 
 impl Minutes {
-    pub(crate) fn read(connection: &Connection) -> Result<Self> {
-        let sql = "SELECT until, (SELECT max(start) FROM usage_minutely) FROM minutes_merged";
-        let mut statement = connection.prepare_cached(sql)?;
-        let (until, last): (i64, Option<i64>) =
-            statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    /// From what the tables have: how far minutes are merged, and the start of the last row.
+    pub(super) fn new(until: i64, last: Option<i64>) -> Self {
         let end = last.map_or(until, |last| last.saturating_add(Period::Minute.millis()));
-        Ok(Self { until, end: end.max(until) })
+        Self { until, end: end.max(until) }
     }
 
     /// The start of the row that a line admitted at `at` is in.
@@ -44,9 +37,18 @@ impl Minutes {
         period.start(at)
     }
 
+    /// All pieces that `span` is summed from.
+    pub(super) fn cut(self, span: Span) -> impl Iterator<Item = Piece> {
+        pieces(span).flat_map(move |piece| {
+            let minutes = piece.source == Source::Rollup(Period::Minute);
+            let cut = minutes.then(|| self.pieces(piece.start, piece.end));
+            cut.into_iter().flatten().chain((!minutes).then_some(piece))
+        })
+    }
+
     /// Cuts the span from minute `start` to minute `end` into rows of quarters, rows of minutes, and
     /// those minutes of a merged quarter that only the lines know; what no row can be in is left out.
-    pub(super) fn pieces(self, start: i64, end: i64) -> impl Iterator<Item = Piece> {
+    fn pieces(self, start: i64, end: i64) -> impl Iterator<Item = Piece> {
         let end = end.min(self.end).max(start);
         let merged = end.min(self.until).max(start);
         // The quarter that is being merged has a row for what is merged of it.
@@ -63,45 +65,6 @@ impl Minutes {
         .into_iter()
         .filter(|piece| piece.start < piece.end)
     }
-}
-
-/// Merges minutes that were over long before `newest`, about as many rows as were `added`.
-pub(super) fn merge(
-    transaction: &Transaction<'_>,
-    minutes: Minutes,
-    newest: UnixMillis,
-    added: usize,
-) -> Result<()> {
-    let overdue = Period::Minute.start(UnixMillis(newest.0.saturating_sub(KEPT_MILLIS)));
-    let mut oldest = transaction.prepare_cached("SELECT min(start) FROM usage_minutely WHERE start >= ?1")?;
-    let (mut until, mut merged) = (minutes.until, 0);
-    while merged <= added {
-        let Some(minute) = oldest.query_row([until], |row| row.get::<_, Option<i64>>(0))? else { break };
-        if minute >= overdue {
-            break;
-        }
-        merged += merge_minute(transaction, minute)?;
-        until = minute.saturating_add(Period::Minute.millis());
-    }
-    if until > minutes.until {
-        transaction.prepare_cached("UPDATE minutes_merged SET until = ?1")?.execute([until])?;
-    }
-    Ok(())
-}
-
-/// Adds the rows of `minute` to those of its quarter; how many there were, or 1 when nothing is to do.
-fn merge_minute(transaction: &Transaction<'_>, minute: i64) -> Result<usize> {
-    const ADD: &str = concat!(
-        "INSERT INTO usage_minutely (user_id, meter, start, org_id, route, amount, events) ",
-        "SELECT user_id, meter, ?2, org_id, route, amount, events FROM usage_minutely WHERE start = ?1",
-        on_conflict_add!()
-    );
-    let quarter = Period::Quarter.start(UnixMillis(minute));
-    if quarter == minute {
-        return Ok(1);
-    }
-    transaction.prepare_cached(ADD)?.execute([minute, quarter])?;
-    transaction.prepare_cached("DELETE FROM usage_minutely WHERE start = ?1")?.execute([minute])
 }
 
 #[cfg(test)]

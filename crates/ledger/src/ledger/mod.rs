@@ -11,45 +11,52 @@
 //!   watermark in the answer. While the ledger fails, the answer is an error, at once.
 //! - Segments are given free only after the commit.
 
-mod batch;
-mod events;
-mod insert;
+mod event;
+mod feed;
 mod load;
 pub(crate) mod minutes;
 pub(crate) mod period;
+mod progress;
 mod queue;
 mod reader;
-mod schema;
-mod shipper;
-pub(crate) mod sums;
-mod totals;
+pub(crate) mod sqlite;
+pub(crate) mod totals;
+mod waiting;
 
 use std::{
     fmt, io,
     path::PathBuf,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use tollgate_core::UnixMillis;
 
+pub(crate) use self::reader::Store;
 pub use self::{
-    events::{EventFilter, LedgerEvent},
-    load::{LoadError, LoadReply, LoadRequest, Loaded, Subject},
+    event::{EventFilter, LedgerEvent},
+    load::{FlushReply, InstancesReply, LoadError, LoadReply, LoadRequest, Loaded, Subject},
     reader::LedgerReader,
 };
-use self::{queue::Queue, shipper::Shipper};
+use self::{
+    load::Ask,
+    progress::{Health, Shared},
+};
 use crate::{Journal, Position, journal::lock};
+
+/// From one look at the journal to the next, unless somebody asks: a batch of this much traffic costs
+/// little per line, and the journal keeps all of it meanwhile.
+const PERIOD: Duration = Duration::from_millis(500);
 
 /// Where the ledger is.
 #[derive(Clone, Debug)]
-pub struct LedgerOptions {
-    /// The SQLite file, `<data_dir>/ledger.sqlite3`; made when missing.
-    pub path: PathBuf,
+pub enum LedgerOptions {
+    /// In a file of this process's own.
+    Sqlite {
+        /// `<data_dir>/ledger.sqlite3`; made when missing.
+        path: PathBuf,
+    },
 }
 
 /// Why a ledger cannot be opened or read.
@@ -111,19 +118,31 @@ pub struct Ledger {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the ledger and its thread share.
-struct Shared {
-    journal: Arc<Journal>,
-    queue: Queue,
-    shipped: AtomicU64,
-    health: Mutex<Health>,
+/// A ledger that is open.
+struct Started {
+    shared: Arc<Shared>,
+    /// Ships until told to stop: for a thread of its own.
+    run: Box<dyn FnOnce() + Send>,
 }
 
-#[derive(Debug, Default)]
-struct Health {
-    oldest_unshipped: Option<UnixMillis>,
-    failing_since: Option<UnixMillis>,
-    last_error: Option<String>,
+/// What [`migrate`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// The schema's version before; 0 when there was none.
+    pub from: usize,
+    /// And now.
+    pub to: usize,
+}
+
+/// Makes the ledger's tables, or brings them up to date. Several processes may do so at once.
+///
+/// # Errors
+///
+/// When the store refuses, or its schema is newer than this program.
+pub fn migrate(options: &LedgerOptions) -> Result<Migrated, LedgerError> {
+    match options {
+        LedgerOptions::Sqlite { path } => sqlite::migrate(path),
+    }
 }
 
 impl Ledger {
@@ -131,26 +150,15 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// When SQLite refuses, the file's schema is newer than this program, or the file belongs to a later
-    /// state of the journal.
+    /// When the store refuses, its schema is newer than this program, or it belongs to a later state of
+    /// the journal.
     pub fn start(journal: Arc<Journal>, options: LedgerOptions) -> Result<Self, LedgerError> {
-        let LedgerOptions { path } = options;
-        let connection = schema::open(&path, journal.durability())?;
-        let watermark = batch::watermark(&connection, journal.id())?.unwrap_or_default();
-        let tail = journal.tail();
-        if watermark > tail {
-            return Err(LedgerError::AheadOfJournal { watermark: watermark.get(), tail: tail.get() });
-        }
-        let shared = Arc::new(Shared {
-            journal,
-            queue: Queue::default(),
-            shipped: AtomicU64::new(watermark.get()),
-            health: Mutex::default(),
-        });
-        let shipper = Shipper::new(Arc::clone(&shared), connection, watermark);
+        let Started { shared, run } = match options {
+            LedgerOptions::Sqlite { path } => sqlite::start(journal, &path)?,
+        };
         let thread = thread::Builder::new()
             .name("ledger-shipper".to_owned())
-            .spawn(move || shipper.run())
+            .spawn(run)
             .map_err(LedgerError::Thread)?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
@@ -158,13 +166,26 @@ impl Ledger {
     /// Asks what a subject has used. The answer comes through the request's `reply`, exactly once: soon
     /// after the journal is shipped far enough, or an error when the ledger fails or too many wait.
     pub fn load(&self, request: LoadRequest) {
-        self.shared.queue.push(request);
+        self.shared.queue.push(Ask::Load(request));
+    }
+
+    /// Ships at once, and calls `reply` when all before `reached`, as [`Journal::tail`] gave it, is
+    /// committed; exactly once, and with an error when the ledger fails, is too far behind or too many wait.
+    /// `reply` runs on the shipping thread or, when turned away, at once, and must not wait for anything.
+    pub fn flush(&self, reached: Position, reply: FlushReply) {
+        self.shared.queue.push(Ask::Flush { reached, reply });
+    }
+
+    /// Asks which journals have a gateway that runs: those seen within `fresh`, by the store's clock, this
+    /// one included. A gateway is seen about once a second. `reply` is as for [`Ledger::flush`].
+    pub fn instances(&self, fresh: Duration, reply: InstancesReply) {
+        self.shared.queue.push(Ask::Instances { fresh, reply });
     }
 
     /// All settlements before this position are in the ledger.
     #[must_use]
     pub fn shipped(&self) -> Position {
-        Position::new(self.shared.shipped.load(Ordering::Acquire))
+        self.shared.shipped()
     }
 
     /// How shipping goes.
@@ -199,6 +220,15 @@ impl Ledger {
         // A thread that panicked has said so.
         let _ = thread.map(JoinHandle::join);
     }
+}
+
+/// Refuses a ledger that has more of the journal than there is.
+fn ahead(watermark: Position, journal: &Journal) -> Result<(), LedgerError> {
+    let tail = journal.tail();
+    if watermark > tail {
+        return Err(LedgerError::AheadOfJournal { watermark: watermark.get(), tail: tail.get() });
+    }
+    Ok(())
 }
 
 impl Drop for Ledger {

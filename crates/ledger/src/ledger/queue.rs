@@ -1,16 +1,19 @@
-//! What the shipping thread is asked: loads, and to stop.
+//! What the shipping thread is asked, and the order to stop.
 
 use std::{
     sync::{Condvar, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use super::{LoadError, LoadRequest};
+use super::{
+    LoadError,
+    load::{Ask, refuse},
+};
 use crate::journal::lock;
 
-/// Most loads that wait: as many subjects may come back at once after a restart, and at some 50 µs
+/// Most questions that wait: as many subjects may come back at once after a restart, and at some 50 µs
 /// each the last one is answered within half a second.
-const LOADS_MAX: usize = 8192;
+const ASKS_MAX: usize = 8192;
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -21,7 +24,7 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct Inner {
-    loads: Vec<LoadRequest>,
+    asks: Vec<Ask>,
     stop: Option<Instant>,
     ended: bool,
 }
@@ -29,35 +32,35 @@ struct Inner {
 /// What there is to do.
 #[derive(Debug)]
 pub(super) struct Turn {
-    pub(super) loads: Vec<LoadRequest>,
+    pub(super) asks: Vec<Ask>,
     /// Told to stop: until when to ship before.
     pub(super) stop: Option<Instant>,
 }
 
 impl Queue {
-    pub(super) fn push(&self, load: LoadRequest) {
+    pub(super) fn push(&self, ask: Ask) {
         let mut inner = lock(&self.inner);
         let refused = if inner.ended {
             LoadError::Unavailable
-        } else if inner.loads.len() >= LOADS_MAX {
+        } else if inner.asks.len() >= ASKS_MAX {
             LoadError::Overloaded
         } else {
-            inner.loads.push(load);
+            inner.asks.push(ask);
             drop(inner);
             self.asked.notify_one();
             return;
         };
         drop(inner);
-        (load.reply)(Err(refused));
+        ask.refuse(refused);
     }
 
-    /// Waits for loads, for the order to stop, or for `timeout`.
+    /// Waits for questions, for the order to stop, or for `timeout`.
     pub(super) fn wait(&self, timeout: Duration) -> Turn {
         let inner = lock(&self.inner);
-        let idle = |inner: &mut Inner| inner.loads.is_empty() && inner.stop.is_none();
+        let idle = |inner: &mut Inner| inner.asks.is_empty() && inner.stop.is_none();
         let waited = self.asked.wait_timeout_while(inner, timeout, idle);
         let mut inner = waited.unwrap_or_else(PoisonError::into_inner).0;
-        Turn { loads: std::mem::take(&mut inner.loads), stop: inner.stop }
+        Turn { asks: std::mem::take(&mut inner.asks), stop: inner.stop }
     }
 
     /// Lets the thread end once all is shipped or `deadline` is over, and waits for that; whether it
@@ -74,16 +77,9 @@ impl Queue {
     pub(super) fn end(&self) {
         let mut inner = lock(&self.inner);
         inner.ended = true;
-        let loads = std::mem::take(&mut inner.loads);
+        let asks = std::mem::take(&mut inner.asks);
         drop(inner);
         self.ended.notify_all();
-        refuse(loads);
-    }
-}
-
-/// Answers that the ledger is unavailable.
-pub(super) fn refuse(loads: impl IntoIterator<Item = LoadRequest>) {
-    for load in loads {
-        (load.reply)(Err(LoadError::Unavailable));
+        refuse(asks);
     }
 }

@@ -1,18 +1,22 @@
-//! Reading a ledger that another thread or process may be writing.
+//! Reading a ledger that other threads and processes may be writing.
 
-use std::{fmt, path::Path};
+use std::fmt;
 
-use rusqlite::Connection;
 use tollgate_core::Span;
 use uuid::Uuid;
 
-use super::{EventFilter, LedgerError, LedgerEvent, Subject, batch, events, schema, sums};
+use super::{EventFilter, LedgerError, LedgerEvent, LedgerOptions, Subject, sqlite};
 use crate::Position;
 
 /// The ledger as it was when the reader was opened: all its answers agree with each other. Open
-/// another one to see what came later, and do not keep one for long: the file grows meanwhile.
+/// another one to see what came later, and do not keep one for long: the store keeps what is old meanwhile.
 pub struct LedgerReader {
-    connection: Connection,
+    pub(crate) store: Store,
+}
+
+/// What is read.
+pub(crate) enum Store {
+    Sqlite(sqlite::Reader),
 }
 
 impl LedgerReader {
@@ -20,12 +24,12 @@ impl LedgerReader {
     ///
     /// # Errors
     ///
-    /// When there is none, SQLite refuses, or its schema is not the one this program knows.
-    pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        let connection = schema::open_to_read(path)?;
-        // The first read of a transaction fixes what all later ones see.
-        connection.execute_batch("BEGIN; SELECT 1 FROM journal_watermark LIMIT 1;")?;
-        Ok(Self { connection })
+    /// When there is none, the store refuses, or its schema is not the one this program knows.
+    pub fn open(options: &LedgerOptions) -> Result<Self, LedgerError> {
+        let store = match options {
+            LedgerOptions::Sqlite { path } => Store::Sqlite(sqlite::Reader::open(path)?),
+        };
+        Ok(Self { store })
     }
 
     /// What `subject` has used of `meter` in `span`; beyond 64 bits it stays at the bound. What the span
@@ -34,9 +38,11 @@ impl LedgerReader {
     ///
     /// # Errors
     ///
-    /// When SQLite cannot read.
+    /// When the store cannot be read.
     pub fn sum(&self, subject: &Subject, meter: &str, span: Span) -> Result<i64, LedgerError> {
-        Ok(sums::sum(&self.connection, subject, meter, span)?)
+        match &self.store {
+            Store::Sqlite(reader) => reader.sum(subject, meter, span),
+        }
     }
 
     /// The lines that `filter` selects, in the order of their ids. Looks at every line of the filter's
@@ -44,31 +50,48 @@ impl LedgerReader {
     ///
     /// # Errors
     ///
-    /// When SQLite cannot read.
+    /// When the store cannot be read.
     pub fn events(&self, filter: &EventFilter) -> Result<Vec<LedgerEvent>, LedgerError> {
-        Ok(events::select(&self.connection, filter)?)
+        match &self.store {
+            Store::Sqlite(reader) => reader.events(filter),
+        }
     }
 
     /// The line with this id.
     ///
     /// # Errors
     ///
-    /// When SQLite cannot read.
+    /// When the store cannot be read.
     pub fn event(&self, id: Uuid) -> Result<Option<LedgerEvent>, LedgerError> {
-        Ok(events::get(&self.connection, id)?)
+        Ok(self.events_by_id(&[id])?.pop())
+    }
+
+    /// The lines with these ids, in no order.
+    pub(crate) fn events_by_id(&self, ids: &[Uuid]) -> Result<Vec<LedgerEvent>, LedgerError> {
+        match &self.store {
+            Store::Sqlite(reader) => reader.events_by_id(ids),
+        }
     }
 
     /// Up to where the settlements of `journal` are in the ledger; none when nothing of it is.
     ///
     /// # Errors
     ///
-    /// When SQLite cannot read.
+    /// When the store cannot be read.
     pub fn watermark(&self, journal: Uuid) -> Result<Option<Position>, LedgerError> {
-        Ok(batch::watermark(&self.connection, journal)?)
+        let watermarks = self.watermarks()?;
+        Ok(watermarks.into_iter().find(|(id, _)| *id == journal).map(|(_, position)| position))
     }
 
-    pub(crate) fn connection(&self) -> &Connection {
-        &self.connection
+    /// The same for all journals, in the order of their ids.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn watermarks(&self) -> Result<Vec<(Uuid, Position)>, LedgerError> {
+        match &self.store {
+            Store::Sqlite(reader) => reader.watermarks(),
+        }
     }
 }
 

@@ -94,6 +94,11 @@ pub(super) fn coarsen(totals: &mut Vec<Total>, start: impl Fn(UnixMillis) -> i64
     });
 }
 
+/// The nearest 64-bit number.
+pub(crate) fn clamp(sum: i128) -> i64 {
+    i64::try_from(sum).unwrap_or(if sum > 0 { i64::MAX } else { i64::MIN })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tollgate_core::{RequestKey, Settlement, UnixMillis};
-use tollgate_ledger::{AuditReport, Difference, audit};
+use tollgate_ledger::{AuditReport, Difference};
 
 use crate::common::{Data, FOREVER, NOON, open, settle, settlement};
 
@@ -24,7 +24,7 @@ fn shipped() -> Data {
 }
 
 fn audited(data: &Data) -> AuditReport {
-    audit(data.path()).unwrap()
+    data.audit()
 }
 
 #[test]

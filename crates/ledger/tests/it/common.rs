@@ -11,8 +11,9 @@ use std::{
 use tempfile::TempDir;
 use tollgate_core::{Charge, RequestKey, SettledBy, Settlement, Span, UnixMillis};
 use tollgate_ledger::{
-    Durability, EventFilter, Journal, JournalOptions, Ledger, LedgerEvent, LedgerOptions, LedgerReader,
-    LoadError, LoadRequest, Loaded, OpenError, OpenRequest, Position, Recovered, Subject, Unanswered,
+    AuditReport, Durability, EventFilter, Journal, JournalOptions, Ledger, LedgerEvent, LedgerOptions,
+    LedgerReader, LoadError, LoadRequest, Loaded, OpenError, OpenRequest, Position, Recovered, Subject,
+    Unanswered, audit,
 };
 
 /// 2026-11-22T20:00:00Z.
@@ -44,6 +45,7 @@ impl Data {
             dir: self.journal_dir(),
             segment_bytes: 64 * 1024,
             bytes_max: 64 << 20,
+            keep_shipped: Duration::ZERO,
             requests_in_flight_max: 64,
             durability: Durability::Process,
             unanswered: Unanswered::Charge,
@@ -55,7 +57,7 @@ impl Data {
     }
 
     pub(crate) fn ledger(&self, journal: &Arc<Journal>) -> Ledger {
-        Ledger::start(Arc::clone(journal), LedgerOptions { path: self.ledger_path() }).unwrap()
+        Ledger::start(Arc::clone(journal), self.ledger_options()).unwrap()
     }
 
     /// Ships all that `journal` has.
@@ -63,8 +65,16 @@ impl Data {
         self.ledger(journal).shutdown(FOREVER).unwrap();
     }
 
+    pub(crate) fn ledger_options(&self) -> LedgerOptions {
+        LedgerOptions::Sqlite { path: self.ledger_path() }
+    }
+
+    pub(crate) fn audit(&self) -> AuditReport {
+        audit(self.path(), &self.ledger_options()).unwrap()
+    }
+
     pub(crate) fn reader(&self) -> LedgerReader {
-        LedgerReader::open(&self.ledger_path()).unwrap()
+        LedgerReader::open(&self.ledger_options()).unwrap()
     }
 
     pub(crate) fn events(&self) -> Vec<LedgerEvent> {

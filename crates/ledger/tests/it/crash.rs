@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::FileExt};
 
-use tollgate_ledger::{Difference, Journal, JournalOpenError, JournalOptions, audit};
+use tollgate_ledger::{Difference, Journal, JournalOpenError, JournalOptions};
 
 use crate::common::{Data, open, settle, settlement};
 
@@ -60,7 +60,7 @@ fn a_death_during_recovery_repeats_it_without_harm() {
     assert_eq!(recovered.unanswered, 0);
     second.ship(&journal);
     assert_eq!(second.events().len(), 1);
-    assert!(audit(second.path()).unwrap().is_clean());
+    assert!(second.audit().is_clean());
     request.cancel();
 }
 
@@ -91,7 +91,7 @@ fn a_damaged_record_is_named_and_those_behind_it_are_shipped() {
         file.write_all_at(damage, place).unwrap();
 
         drop(after.ledger(&Data::new().journal().0));
-        let differences = audit(after.path()).unwrap().differences;
+        let differences = after.audit().differences;
         assert!(
             matches!(&differences[..], [Difference::Damage { path, offset, .. }]
                 if *path == segment && *offset == positions[1]),

@@ -8,4 +8,5 @@ mod crash;
 mod loads;
 mod model;
 mod shipping;
+mod subjects;
 mod sums;

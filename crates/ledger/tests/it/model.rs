@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::prelude::*;
-use tollgate_ledger::{Journal, JournalOptions, OpenRequest, Unanswered, audit};
+use tollgate_ledger::{Journal, JournalOptions, OpenRequest, Unanswered};
 
 use crate::common::{Data, open, settle, settlement};
 
@@ -166,7 +166,7 @@ impl Run {
             let id = uuid::Uuid::from_u128(crate::common::key(*number).event(0).to_bits());
             assert_eq!(charged.get(&id), Some(expected), "request {number}");
         }
-        let report = audit(self.data.path()).unwrap();
+        let report = self.data.audit();
         assert!(report.is_clean(), "{:#?}", report.differences);
         assert!(report.in_flight.is_empty());
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tollgate_core::{Settlement, Span, UnixMillis};
-use tollgate_ledger::{Journal, JournalOptions, LedgerError, OpenError, Position, Subject, audit};
+use tollgate_ledger::{Journal, JournalOptions, LedgerError, OpenError, Position, Subject};
 
 use crate::common::{Data, FOREVER, NOON, open, settle, settlement, wait_until};
 
@@ -45,7 +45,7 @@ fn a_batch_shipped_again_changes_nothing() {
     data.ship(&journal);
     assert_eq!((data.events(), data.reader().sum(&ada(), "tokens", Span::ALWAYS).unwrap()), before);
     assert_eq!(before.1, 500);
-    assert!(audit(data.path()).unwrap().is_clean());
+    assert!(data.audit().is_clean());
 }
 
 fn ada() -> Subject {
@@ -64,7 +64,7 @@ fn amounts_at_the_bound_neither_wrap_nor_stop_shipping() {
     for span in [Span::ALWAYS, hour] {
         assert_eq!(data.reader().sum(&ada(), "tokens", span).unwrap(), i64::MAX);
     }
-    assert!(audit(data.path()).unwrap().is_clean());
+    assert!(data.audit().is_clean());
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_ledger_ahead_of_its_journal_is_refused() {
     let (journal, _) = data.journal();
     data.ship(&journal);
     data.sql("UPDATE journal_watermark SET position = 1000000000000");
-    let options = tollgate_ledger::LedgerOptions { path: data.ledger_path() };
+    let options = data.ledger_options();
     let refused = tollgate_ledger::Ledger::start(Arc::clone(&journal), options).unwrap_err();
     assert!(matches!(refused, LedgerError::AheadOfJournal { .. }), "{refused}");
 }

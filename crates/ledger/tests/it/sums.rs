@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tollgate_core::{Charge, RequestKey, Settlement, Span, UnixMillis};
-use tollgate_ledger::{EventFilter, Journal, Subject, audit};
+use tollgate_ledger::{EventFilter, Journal, Subject};
 
 use crate::common::{Data, NOON, settle, settlement};
 
@@ -97,7 +97,7 @@ proptest! {
         }
         let spans: Vec<_> = edges.iter().map(|(a, b)| span(*a.min(b), *a.max(b))).collect();
         check(&data, &lines, &spans);
-        let report = audit(data.path()).unwrap();
+        let report = data.audit();
         prop_assert!(report.is_clean(), "{:#?}", report.differences);
     }
 }

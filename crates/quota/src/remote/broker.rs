@@ -20,7 +20,7 @@ use super::{
     DEAD_AFTER, HEARTBEAT_PERIOD, PROBE_PERIOD, RedisError, RemoteOptions, Shared, Source,
     epochs::Epochs, keys, lock, replay::Replay, store::Store,
 };
-use crate::{Counters, Gate, Mark, Subject, SubjectKey, ask::enqueue, lease::CallId};
+use crate::{Counters, Gate, Mark, Subject, SubjectKey, ask::enqueue, lease::CallId, subject::Book};
 
 /// Subjects that are asked about at once: Redis works through them one after the other.
 const TALKS_MAX: usize = 256;
@@ -276,8 +276,9 @@ impl Broker {
         let Ok(subject) = subject else { return };
         let mut book = subject.lock();
         let position = book.position_or_new(kind.key, kind.concurrent, true);
-        let counter = &mut book.counters[position];
-        counter.turn_to(self.now(), &subject.calendar);
+        let Book { calendar, counters, .. } = &mut *book;
+        let counter = &mut counters[position];
+        counter.turn_to(self.now(), calendar);
         if keys::start(counter.span) != parsed.start {
             return;
         }

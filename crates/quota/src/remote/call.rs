@@ -25,6 +25,8 @@ pub(super) struct Call {
     pub(super) generation: u32,
     /// All settlements of the subject before this are in it.
     pub(super) mark: Mark,
+    /// The name of the subject's calendar.
+    pub(super) calendar: String,
     pub(super) items: Vec<CallItem>,
 }
 

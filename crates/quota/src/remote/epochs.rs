@@ -18,7 +18,7 @@ use crate::Subject;
 const STEP: Duration = Duration::from_millis(20);
 /// Longest time that a subject's talk waits for a new epoch.
 const WAIT_MAX: Duration = Duration::from_millis(1500);
-/// Longest time for the ledger to take what is journalled, or to say who lives.
+/// Longest time for the ledger to say who lives.
 const LEDGER_MAX: Duration = Duration::from_secs(5);
 /// Counters that are brought along in one script.
 const CARRIED_MAX: usize = 500;
@@ -213,12 +213,9 @@ impl Epochs {
     ) -> Result<(), StepError> {
         broker.gate.freeze(bucket);
         let (carried, horizon) = self.void(broker, bucket);
-        let (reply, flushed) = oneshot::channel();
-        broker.source.flush(Box::new(move |done| {
-            let _ = reply.send(done);
-        }));
-        let flushed = time::timeout(LEDGER_MAX, flushed).await.ok().and_then(Result::ok).flatten();
-        flushed.ok_or(StepError::Ledger)?;
+        if !broker.flush().await {
+            return Err(StepError::Ledger);
+        }
         if forming {
             self.carry(broker, bucket, epoch, &carried).await?;
             let mut join = EPOCH.prepare_invoke();

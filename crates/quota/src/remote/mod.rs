@@ -24,7 +24,9 @@
 //!   hold. Counters are then loaded from the ledger, up to the instant that the epoch began; what is
 //!   admitted later is counted in Redis again. Nothing is added twice: what is settled by a request from
 //!   before is told apart by its place in the journal and the ledger's watermark.
-//! - Plans that count something new begin a new epoch as well.
+//! - Plans that count something new begin a new epoch as well. A subject whose calendar changes has its
+//!   windows loaded from the ledger; what other instances have journalled and not shipped at that moment
+//!   is not in them.
 //! - No call waits longer than [`CALL_MAX`]; after [`FAILURES_MAX`] failures in a row none is made until a
 //!   look at the epoch, every [`PROBE_PERIOD`], has been answered.
 //!

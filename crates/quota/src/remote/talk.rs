@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     Subject,
+    subject::Book,
     lease::{Offer, Resolved, Seen},
 };
 
@@ -74,7 +75,7 @@ impl Broker {
                 id: &member.id,
                 instance: &self.instance,
                 epoch: &epoch,
-                calendar: "",
+                calendar: &call.calendar,
                 dead: &dead,
             };
             let sent = (Instant::now(), self.source.now());
@@ -164,8 +165,9 @@ impl Broker {
         let asks = book.counters.iter().any(|c| c.lease().is_some_and(crate::lease::Lease::asks));
         let kinds = lock(&self.shared.kinds);
         let mut items = Vec::new();
-        for (position, counter) in book.counters.iter_mut().enumerate() {
-            counter.turn_to(now, &subject.calendar);
+        let Book { calendar, counters, .. } = &mut *book;
+        for (position, counter) in counters.iter_mut().enumerate() {
+            counter.turn_to(now, calendar);
             let (turn, key, span, held) = (counter.generation, counter.key, counter.span, counter.usage.held);
             let concurrent = counter.concurrent;
             let Some(lease) = counter.lease_mut() else { continue };
@@ -183,8 +185,9 @@ impl Broker {
             let waits_for = recall.filter(|recall| recall.name == name).map_or(0, |recall| recall.number);
             items.push(CallItem { position, turn, key, name, meter, span, concurrent, offer, waits_for });
         }
+        let calendar = calendar.name();
         book.calls.told_at = Some(now);
-        (!items.is_empty()).then(|| Call { id, generation: member.generation(), mark, items })
+        (!items.is_empty()).then(|| Call { id, generation: member.generation(), mark, calendar, items })
     }
 
     fn applied(&self, subject: &Subject, call: &Call, seen: &[Seen]) {
@@ -231,6 +234,9 @@ impl Broker {
     /// Has the ledger say what was used before `since`, and tells Redis.
     async fn load(&self, subject: &Subject, call: &Call, epoch: &str, since: UnixMillis) -> bool {
         let Some(member) = &subject.member else { return false };
+        if since > member.since() && !self.flush().await {
+            return false;
+        }
         let unknown = |item: &&CallItem| !item.concurrent && keys::start(item.span) < since.0;
         let items: Vec<_> = call.items.iter().filter(unknown).collect();
         let until = |span: Span| Span { end: span.end.min(since), ..span };
@@ -252,6 +258,15 @@ impl Broker {
         let result = self.store.call::<Value>(&script).await;
         self.note(&result);
         result.is_ok()
+    }
+
+    /// Has the ledger take all that is journalled here; whether it did.
+    pub(super) async fn flush(&self) -> bool {
+        let (reply, flushed) = oneshot::channel();
+        self.source.flush(Box::new(move |done| {
+            let _ = reply.send(done);
+        }));
+        matches!(time::timeout(LOAD_MAX, flushed).await, Ok(Ok(Some(()))))
     }
 
     /// Keeps Redis's clock; `at_once` when this machine's was found to be wrong.

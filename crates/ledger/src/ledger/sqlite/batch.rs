@@ -4,14 +4,14 @@ use rusqlite::{Connection, OptionalExtension, Result, Transaction, TransactionBe
 use tollgate_core::{Charge, Event, Settlement, UnixMillis};
 use uuid::Uuid;
 
-use super::{
-    insert::Insert,
-    minutes::{self, Minutes},
-    period::Period,
-    sums::clamp,
-    totals::{Key, Total, Totals, coarsen},
+use super::{insert::Insert, minutes};
+use crate::{
+    Position,
+    ledger::{
+        period::Period,
+        totals::{Key, Total, Totals, clamp, coarsen},
+    },
 };
-use crate::Position;
 
 /// SQLite adds integers beyond 64 bits as floats; such a sum stays at the bound instead.
 macro_rules! on_conflict_add {
@@ -83,7 +83,7 @@ impl<'c> Batch<'c> {
 }
 
 fn add_to_rollups(transaction: &Transaction<'_>, mut new: Vec<Total>, newest: UnixMillis) -> Result<()> {
-    let minutes = Minutes::read(transaction)?;
+    let minutes = minutes::read(transaction)?;
     coarsen(&mut new, |at| minutes.start(at));
     roll_up(transaction, roll_up!("usage_minutely"), &new)?;
     minutes::merge(transaction, minutes, newest, new.len())?;
@@ -108,4 +108,19 @@ pub(super) fn watermark(connection: &Connection, journal: Uuid) -> Result<Option
         .query_row([journal.to_string()], |row| row.get(0))
         .optional()?;
     Ok(position.map(|position| Position::new(u64::try_from(position).unwrap_or(0))))
+}
+
+/// How far each journal is in the ledger, in the order of their ids.
+pub(super) fn watermarks(connection: &Connection) -> Result<Vec<(Uuid, Position)>> {
+    let mut statement =
+        connection.prepare_cached("SELECT journal, position FROM journal_watermark ORDER BY 1")?;
+    let mut rows = statement.query([])?;
+    let mut watermarks = Vec::new();
+    while let Some(row) = rows.next()? {
+        // Whatever else was written there by hand is no journal's.
+        if let Ok(journal) = Uuid::parse_str(row.get_ref(0)?.as_str()?) {
+            watermarks.push((journal, Position::new(u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0))));
+        }
+    }
+    Ok(watermarks)
 }

@@ -4,11 +4,13 @@ use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::LedgerError;
-use crate::Durability;
+use crate::{Durability, LedgerError};
 
 /// In their order; `PRAGMA user_version` counts those that are done.
-const MIGRATIONS: [&str; 1] = [include_str!("../../../../migrations/sqlite/0001_ledger.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../../../../migrations/sqlite/0001_ledger.sql"),
+    include_str!("../../../../../migrations/sqlite/0002_subjects.sql"),
+];
 
 /// Longest wait for somebody else who writes to the file, as a person with a shell may.
 const BUSY: Duration = Duration::from_millis(500);
@@ -22,8 +24,11 @@ const CHECKPOINT_PAGES: i64 = 8 << 10;
 /// Statements kept prepared: more than there are.
 const STATEMENTS: usize = 32;
 
+/// The newest version of the tables.
+pub(super) const VERSION: usize = MIGRATIONS.len();
+
 /// Opens the ledger to write, makes it when there is none, and brings its tables up to date.
-pub(super) fn open(path: &Path, durability: Durability) -> Result<Connection, LedgerError> {
+pub(crate) fn open(path: &Path, durability: Durability) -> Result<Connection, LedgerError> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -42,13 +47,21 @@ pub(super) fn open(path: &Path, durability: Durability) -> Result<Connection, Le
 }
 
 /// Opens the ledger to read.
-pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
+pub(crate) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     let found = version(&connection)?;
     if found == MIGRATIONS.len() { Ok(connection) } else { Err(unknown(found)) }
+}
+
+/// The version of the tables in the file; 0 when there is none.
+pub(super) fn version_of(path: &Path) -> Result<usize, LedgerError> {
+    if !path.exists() {
+        return Ok(0);
+    }
+    Ok(version(&Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?)?)
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
@@ -67,7 +80,7 @@ fn migrate(connection: &mut Connection) -> Result<(), LedgerError> {
     Ok(transaction.commit()?)
 }
 
-fn version(connection: &Connection) -> Result<usize, LedgerError> {
+fn version(connection: &Connection) -> rusqlite::Result<usize> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     Ok(usize::try_from(version).unwrap_or(usize::MAX))
 }

@@ -3,25 +3,19 @@
 use rusqlite::{Connection, Result, Rows, params};
 use tollgate_core::Span;
 
-use super::{
+use super::{events::id_range, minutes};
+use crate::ledger::{
     Subject,
-    events::id_range,
-    minutes::Minutes,
-    period::{Period, Piece, Source, pieces},
+    period::{Period, Piece, Source},
+    totals::clamp,
 };
 
 /// Sums the subject's amounts of `meter` in `span`; beyond 64 bits it stays at the bound.
 pub(super) fn sum(connection: &Connection, subject: &Subject, meter: &str, span: Span) -> Result<i64> {
     let asked = Asked { connection, subject, meter };
     let mut sum = 0i128;
-    for piece in pieces(span) {
-        if piece.source == Source::Rollup(Period::Minute) {
-            for piece in Minutes::read(connection)?.pieces(piece.start, piece.end) {
-                sum += asked.sum(piece)?;
-            }
-        } else {
-            sum += asked.sum(piece)?;
-        }
+    for piece in minutes::read(connection)?.cut(span) {
+        sum += asked.sum(piece)?;
     }
     Ok(clamp(sum))
 }
@@ -96,9 +90,4 @@ const fn sql(source: Source) -> (&'static str, &'static str) {
              WHERE org_id = ?1 AND org_id <> '' AND meter = ?2 AND start >= ?3 AND start < ?4",
         ),
     }
-}
-
-/// The nearest 64-bit number.
-pub(crate) fn clamp(sum: i128) -> i64 {
-    i64::try_from(sum).unwrap_or(if sum > 0 { i64::MAX } else { i64::MIN })
 }

@@ -1,0 +1,139 @@
+//! The shipping thread: batches from the journal to the file, and answers in between.
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rusqlite::Connection;
+
+use super::{batch, batch::Batch, sums};
+use crate::{
+    journal::ReadError,
+    ledger::{
+        LoadError, LoadRequest, Loaded, PERIOD, feed,
+        load::Ask,
+        progress::{Ending, Pause, Shared},
+        waiting::Waiting,
+    },
+};
+
+/// Why a batch was not shipped.
+#[derive(Debug, thiserror::Error)]
+enum ShipError {
+    #[error("the ledger's SQLite file: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+pub(crate) struct Shipper {
+    shared: Arc<Shared>,
+    connection: Connection,
+    waiting: Waiting,
+    /// Whether the last look at the journal ended before its end.
+    unfinished: bool,
+    pause: Pause,
+}
+
+impl Shipper {
+    pub(crate) fn new(shared: Arc<Shared>, connection: Connection) -> Self {
+        Self { shared, connection, waiting: Waiting::default(), unfinished: false, pause: Pause::default() }
+    }
+
+    /// Ships until told to stop.
+    pub(crate) fn run(mut self) {
+        // Also when this thread panics, nobody waits for it in vain.
+        let _ending = Ending(Arc::clone(&self.shared));
+        loop {
+            let turn = self.shared.queue.wait(self.patience());
+            self.waiting.take_in(turn.asks, self.shared.journal.tail());
+            let now = Instant::now();
+            if self.pause.until().is_none_or(|until| until <= now) {
+                self.ship();
+            }
+            self.answer();
+            if let Some(until) = turn.stop {
+                if !self.shared.is_behind() || until <= now {
+                    break;
+                }
+                // The order to stop ends every wait at once, a pause included.
+                self.rest(until);
+            }
+        }
+        self.waiting.refuse_all();
+        if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
+            tracing::warn!(%error, "the ledger's write-ahead log stays: the next start reads it");
+        }
+    }
+
+    /// How long to wait for something to do.
+    fn patience(&self) -> Duration {
+        match self.pause.until() {
+            Some(until) => until.saturating_duration_since(Instant::now()),
+            None if self.unfinished => Duration::ZERO,
+            None => PERIOD,
+        }
+    }
+
+    fn rest(&self, deadline: Instant) {
+        if let Some(until) = self.pause.until() {
+            thread::sleep(until.min(deadline).saturating_duration_since(Instant::now()));
+        }
+    }
+
+    /// Ships batches up to what is the journal's end now, or until it is time to look at the queue.
+    fn ship(&mut self) {
+        let started = Instant::now();
+        let tail = self.shared.journal.tail();
+        while self.shared.shipped() < tail && started.elapsed() < PERIOD {
+            match self.ship_batch() {
+                Ok(()) => self.pause.succeeded(&self.shared),
+                Err(error) => return self.pause.failed(&self.shared, &error),
+            }
+        }
+        self.unfinished = self.shared.shipped() < tail;
+    }
+
+    /// One transaction.
+    fn ship_batch(&mut self) -> Result<(), ShipError> {
+        let Shared { journal, .. } = &*self.shared;
+        let mut batch = Batch::begin(&self.connection)?;
+        let reached = feed::next_batch(journal, self.shared.shipped(), |settlement| {
+            batch.add(settlement).map_err(ShipError::from)
+        })?;
+        batch.commit(journal.id(), reached)?;
+        self.shared.has_shipped(reached);
+        Ok(())
+    }
+
+    /// Answers what can be, and what cannot any longer.
+    fn answer(&mut self) {
+        if self.pause.until().is_some() {
+            return self.waiting.refuse_all();
+        }
+        for ask in self.waiting.ready(self.shared.shipped()) {
+            match ask {
+                Ask::Load(load) => self.load(load),
+                Ask::Flush { reached: _, reply } => reply(Ok(())),
+                // Nobody else ships to a file in this data directory.
+                Ask::Instances { fresh: _, reply } => reply(Ok(vec![self.shared.journal.id()])),
+            }
+        }
+    }
+
+    /// This thread alone writes: what it reads here is as of one instant.
+    fn load(&self, load: LoadRequest) {
+        let LoadRequest { subject, sums, reached: _, reply } = load;
+        let sum = |(meter, span): &(String, _)| sums::sum(&self.connection, &subject, meter, *span);
+        let loaded = sums.iter().map(sum).collect::<Result<Vec<_>, _>>().and_then(|sums| {
+            let watermarks = batch::watermarks(&self.connection)?;
+            Ok(Loaded { sums, watermark: self.shared.shipped(), watermarks })
+        });
+        reply(loaded.map_err(|error| {
+            tracing::warn!(%error, "counters cannot be loaded from the ledger");
+            LoadError::Unavailable
+        }));
+    }
+}

@@ -1,0 +1,78 @@
+//! Editing the table, while a gateway runs or not.
+
+use std::{fmt, time::Duration};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use tollgate_core::UnixMillis;
+
+use super::{SubjectRow, sqlite};
+use crate::{Durability, LedgerError, LedgerOptions, Subject, ledger::sqlite::schema};
+
+/// Longest wait for a gateway that writes; a batch takes well below a second.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// The table as an operator edits it.
+pub struct SubjectTable {
+    connection: Connection,
+}
+
+impl SubjectTable {
+    /// Opens the table of the ledger; the ledger is made when there is none, and its tables are brought up
+    /// to date.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses, or its schema is newer than this program.
+    pub fn open(options: &LedgerOptions) -> Result<Self, LedgerError> {
+        let LedgerOptions::Sqlite { path } = options;
+        let connection = schema::open(path, Durability::Power)?;
+        connection.busy_timeout(BUSY)?;
+        Ok(Self { connection })
+    }
+
+    /// The row of `subject`.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot read.
+    pub fn get(&self, subject: &Subject) -> Result<Option<SubjectRow>, LedgerError> {
+        Ok(sqlite::get(&self.connection, subject)?)
+    }
+
+    /// Changes the row of `subject` at `now`, or makes it from an empty one, in one transaction; what it is
+    /// then.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot write, or the table refuses the row. Nothing has changed then.
+    pub fn edit(
+        &mut self,
+        subject: &Subject,
+        now: UnixMillis,
+        change: impl FnOnce(&mut SubjectRow),
+    ) -> Result<SubjectRow, LedgerError> {
+        let transaction = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
+        let mut row = sqlite::get(&transaction, subject)?.unwrap_or_else(|| SubjectRow::empty(now));
+        row.updated_at = now;
+        change(&mut row);
+        sqlite::put(&transaction, subject, &row)?;
+        transaction.commit()?;
+        Ok(row)
+    }
+
+    /// Removes the row of `subject`; whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot write.
+    pub fn remove(&mut self, subject: &Subject) -> Result<bool, LedgerError> {
+        Ok(sqlite::remove(&self.connection, subject)?)
+    }
+}
+
+impl fmt::Debug for SubjectTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubjectTable").finish_non_exhaustive()
+    }
+}
