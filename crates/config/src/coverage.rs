@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tollgate_core::{MeterIndex, TierIndex};
+use tollgate_core::{Limit, Max, MeterIndex, TierIndex};
 
 use crate::{
     Route,
@@ -14,6 +14,24 @@ use crate::{
 /// Most limits that one request can have, of all the meters that its route charges together: they are all
 /// checked in one step while its subject waits.
 pub const REQUEST_LIMITS_MAX: usize = 16;
+
+/// Counters in Redis are exact up to 2^53: its scripts count in double precision.
+const REDIS_LIMIT_MAX: i64 = 1 << 53;
+
+/// Records limits that counters in Redis cannot count to.
+pub(crate) fn check_size(report: &Report<'_>, draft: &Draft) {
+    for tier in (0..draft.plans.tiers.len()).map(TierIndex) {
+        let Some(limits) = draft.plans.tiers.get(tier.0).map(|tier| &tier.limits) else { continue };
+        for (meter, limits) in draft.plans.meters.iter().zip(limits) {
+            let too_large = |limit: &Limit| matches!(limit.max, Max::AtMost(max) if max > REDIS_LIMIT_MAX);
+            if limits.iter().flatten().any(too_large) {
+                let message = format!("counters in Redis count to {REDIS_LIMIT_MAX}");
+                let suggestion = "write a smaller limit, or \"unlimited\"";
+                draft.wrong(report, tier, &format!("limits.{}", meter.name), Flaw::new(message, suggestion));
+            }
+        }
+    }
+}
 
 /// Records what tiers do not say about the meters that routes charge, and which say too much.
 pub(crate) fn check(report: &Report<'_>, draft: &Draft, routes: &[Route]) {

@@ -26,8 +26,9 @@ pub use coverage::REQUEST_LIMITS_MAX;
 pub use diff::{Change, Effect, diff};
 pub use gateway::{
     Admin, Amount, Anonymous, ChargeOn, CounterStore, Counters, Durability, Enforcement, Gateway, Health,
-    Identity, JournalLimits, LedgerStore, Listen, Log, LogFormat, LogLevel, Measure, Protocol, Route,
-    RouteCharge, Shutdown, Signature, Subjects, TlsFiles, Unanswered, Upstream, UpstreamIndex, Url,
+    Identity, JournalLimits, LedgerStore, Listen, Log, LogFormat, LogLevel, Measure, Postgres, PostgresHost,
+    PostgresStore, PostgresTls, PostgresUrl, Protocol, Redis, RedisKind, RedisStore, RedisUrl, Route, RouteCharge,
+    Secret, Shutdown, Signature, Subjects, TlsFiles, Unanswered, Upstream, UpstreamIndex, Url,
 };
 pub use mistake::{Mistake, Mistakes, Position};
 pub use nearest::{nearest, suggest};
@@ -80,6 +81,9 @@ pub fn parse(sources: &Sources) -> Result<Config, Mistakes> {
     let read = gateway_tree.as_ref().map(|tree| gateway::read(&gateway_report, tree, &gateway.path, names));
     if let (Some(draft), Some(gateway)) = (&draft, &read) {
         coverage::check(&tiers_report, draft, &gateway.routes);
+        if let CounterStore::Redis(_) = gateway.counters.store {
+            coverage::check_size(&tiers_report, draft);
+        }
     }
     let mut mistakes = gateway_report.into_mistakes();
     mistakes.extend(tiers_report.into_mistakes());

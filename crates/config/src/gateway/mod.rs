@@ -7,7 +7,9 @@ mod host;
 mod identity;
 mod listen;
 mod path;
+mod postgres;
 mod process;
+mod redis;
 mod route;
 mod stores;
 mod subjects;
@@ -24,7 +26,9 @@ pub use charge::{Amount, Measure, RouteCharge};
 pub use charge_on::ChargeOn;
 pub use identity::{Anonymous, Identity, Signature};
 pub use listen::{Admin, Listen, TlsFiles};
+pub use postgres::{Postgres, PostgresHost, PostgresStore, PostgresTls, PostgresUrl, Secret};
 pub use process::{Log, LogFormat, LogLevel, Shutdown};
+pub use redis::{Redis, RedisKind, RedisStore, RedisUrl};
 pub use route::Route;
 pub use stores::{CounterStore, Counters, JournalLimits, LedgerStore, Unanswered};
 pub use subjects::Subjects;
@@ -146,6 +150,7 @@ impl Gateway {
         };
         let listen = root.table("listen", |section| Listen::read(section, reader));
         let admin = root.table("admin", |section| Admin::read(section, &listen));
+        let ledger = root.table("ledger", |section| LedgerStore::read(section, reader));
         let upstreams = root.need("upstreams", "a table for each service, as in [upstreams.llm]");
         let upstreams = upstreams.map(|item| item.table_or_empty(|all| upstream::read_all(all, reader)));
         let upstreams = upstreams.unwrap_or_default();
@@ -165,8 +170,8 @@ impl Gateway {
             listen,
             admin,
             identity: root.table("identity", |section| Identity::read(section, reader)),
-            counters: root.table("counters", Counters::read),
-            ledger: root.table("ledger", LedgerStore::read),
+            counters: root.table("counters", |section| Counters::read(section, &ledger)),
+            ledger,
             journal: root.table("journal", JournalLimits::read),
             subjects: root.table("subjects", Subjects::read),
             shutdown: root.table("shutdown", Shutdown::read),

@@ -2,12 +2,15 @@
 
 use std::ops::RangeInclusive;
 
+use super::{
+    Reader,
+    postgres::{Postgres, PostgresStore, Url},
+    redis::RedisStore,
+};
 use crate::{
-    item::Item,
     number::{Unit, show_bytes},
     report::Flaw,
     section::Section,
-    text::quote,
 };
 
 /// A subject with a handful of counters takes some 500 bytes: a million is half a gigabyte.
@@ -40,17 +43,21 @@ pub struct Counters {
 }
 
 /// Where counters live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CounterStore {
     /// In this process; rebuilt from ledger and journal after a restart.
     Memory,
+    /// In Redis, shared by all gateways that name the same one and the same ledger.
+    Redis(RedisStore),
 }
 
 /// Where events end up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LedgerStore {
     /// A SQLite file in the data directory.
     Sqlite,
+    /// A Postgres database, which several gateways may share.
+    Postgres(PostgresStore),
 }
 
 /// Bounds of the journal, and what recovery does.
@@ -76,11 +83,14 @@ pub enum Unanswered {
 }
 
 impl Counters {
-    pub(super) fn read(section: &mut Section<'_>) -> Self {
+    pub(super) fn read(section: &mut Section<'_>, ledger: &LedgerStore) -> Self {
+        let redis = RedisStore::read(section);
+        if redis.is_some() && *ledger == LedgerStore::Sqlite {
+            let message = "counters that several gateways share need a ledger that they share";
+            section.wrong(Flaw::new(message, "write [ledger] store = \"postgres://user@host/database\""));
+        }
         Self {
-            store: section.or("store", CounterStore::Memory, |item| {
-                store(item, ("memory", CounterStore::Memory), &["redis://", "rediss://"])
-            }),
+            store: redis.map_or(CounterStore::Memory, CounterStore::Redis),
             subjects_max: section
                 .or("subjects_max", SUBJECTS_DEFAULT, |item| item.amount_in(Unit::Count, SUBJECTS_BOUNDS)),
         }
@@ -88,24 +98,24 @@ impl Counters {
 }
 
 impl LedgerStore {
-    pub(super) fn read(section: &mut Section<'_>) -> Self {
-        section.or("store", Self::Sqlite, |item| {
-            store(item, ("sqlite", Self::Sqlite), &["postgres://", "postgresql://"])
-        })
+    pub(super) fn read(section: &mut Section<'_>, reader: Reader<'_>) -> Self {
+        let url = section.maybe("store", |item| {
+            let text = item.string("\"sqlite\"")?;
+            match text {
+                "sqlite" => None,
+                "postgres" => Some(Url::Elsewhere),
+                _ if text.starts_with("postgres://") || text.starts_with("postgresql://") => {
+                    item.check(Postgres::parse(text)).map(|postgres| Url::Here(Box::new(postgres)))
+                }
+                _ => {
+                    let suggestion = "write \"sqlite\" or \"postgres://user@host/database\"";
+                    item.wrong(Flaw::new("this is not a store", suggestion));
+                    None
+                }
+            }
+        });
+        PostgresStore::read(section, reader, url).map_or(Self::Sqlite, Self::Postgres)
     }
-}
-
-/// The one store there is, or why another is none. Its URL is never shown: it may hold a password.
-fn store<T>(item: &Item<'_>, (name, store): (&str, T), planned: &[&str]) -> Option<T> {
-    let text = item.string(&quote(name))?;
-    if text == name {
-        return Some(store);
-    }
-    let is_planned = planned.iter().any(|scheme| text.starts_with(scheme));
-    let message =
-        if is_planned { "this store is not available in this version" } else { "this is not a store" };
-    item.wrong(Flaw::new(message, format!("write {}", quote(name))));
-    None
 }
 
 impl JournalLimits {

@@ -38,6 +38,8 @@ pub enum RedisAddress {
         master: String,
         /// Of the servers.
         password: Option<String>,
+        /// Whether the servers are spoken to over TLS.
+        tls: bool,
     },
     /// Some nodes of a Cluster, by URL.
     Cluster(Vec<String>),
@@ -120,8 +122,9 @@ impl Store {
                 let pool = Pool::builder(manager).config(config).runtime(Runtime::Tokio1).build();
                 Pools::Single(pool.map_err(|error| failed(&error))?)
             }
-            RedisAddress::Sentinel { urls, master, password } => {
+            RedisAddress::Sentinel { urls, master, password, tls } => {
                 let node = sentinel::SentinelNodeConnectionInfo {
+                    tls_mode: tls.then_some(sentinel::TlsMode::Secure),
                     redis_connection_info: Some(deadpool_redis::RedisConnectionInfo {
                         password: password.clone(),
                         ..Default::default()
@@ -247,15 +250,18 @@ impl Store {
             RedisAddress::Single(url) => Client::open(url.as_str())?,
             // A message goes to every node, so any of them tells.
             RedisAddress::Cluster(urls) => first(urls)?,
-            RedisAddress::Sentinel { urls, master, password } => {
+            RedisAddress::Sentinel { urls, master, password, tls } => {
                 let mut sentinels = redis::sentinel::Sentinel::build(urls.clone())?;
                 let info = "redis://localhost".into_connection_info()?;
                 let mut node = info.redis_settings().clone();
                 if let Some(password) = password {
                     node = node.set_password(password);
                 }
-                let node = redis::sentinel::SentinelNodeConnectionInfo::default()
+                let mut node = redis::sentinel::SentinelNodeConnectionInfo::default()
                     .set_redis_connection_info(node);
+                if *tls {
+                    node = node.set_tls_mode(redis::TlsMode::Secure);
+                }
                 sentinels.async_master_for(master, Some(&node)).await?
             }
         };
