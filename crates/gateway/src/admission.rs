@@ -10,7 +10,7 @@ use tollgate_config::Measure;
 use tollgate_core::{Max, SETTLEMENT_CHARGES_MAX, Scope, UnixMillis};
 use tollgate_ledger::{LoadError, LoadRequest, Loaded, OpenError, Subject as LedgerSubject, SyncFailed};
 use tollgate_quota::{
-    Admission as Decision, Hold, LoadTicket, Mark, Parties, Refusal as QuotaRefusal, Standings, SubjectKey,
+    Admission as Decision, Asked, Hold, LoadTicket, Mark, Parties, Refusal as QuotaRefusal, Standings, SubjectKey,
     Terms,
 };
 
@@ -24,8 +24,9 @@ use crate::{
 
 /// Longest time that a request waits to learn from the ledger what its subject used before.
 const LOAD_WAIT_MAX: Duration = Duration::from_secs(2);
-/// A window may turn, or a load be overtaken, while a request waits; more often than this is not chance.
-const LOAD_ATTEMPTS_MAX: u32 = 4;
+/// A window may turn, a load be overtaken, or others take what was just granted, while a request waits;
+/// more often than this is not chance.
+const ATTEMPTS_MAX: u32 = 16;
 /// When to try again after something of the gateway's own was not there.
 const RETRY_SECONDS: u64 = 1;
 
@@ -91,11 +92,13 @@ pub(crate) async fn admit(
     let parties = Parties { user: &user, org: org.as_ref() };
     let grant = route.grant(caller.tier);
     let warn_at = &live.tier(caller.tier).warn_at;
-    let terms = Terms { checks: &grant.checks, needs, warn_at, mode: live.mode };
+    let terms =
+        Terms { checks: &grant.checks, needs, warn_at, mode: live.mode, tracked: &route.tracked };
 
-    for attempt in 0..LOAD_ATTEMPTS_MAX {
+    let mut asked = Asked::default();
+    for attempt in 0..ATTEMPTS_MAX {
         let now = if attempt == 0 { arrived } else { worker.now() };
-        match parties.admit(terms, now) {
+        match parties.admit_asked(terms, now, asked) {
             Decision::Admitted { hold, standings, unenforced, warnings } => {
                 let metrics = &live.tiers[caller.tier.0].metrics;
                 if unenforced.is_some() {
@@ -114,9 +117,27 @@ pub(crate) async fn admit(
             }
             // Rare: not part of every exchange's future.
             Decision::NotLoaded => Box::pin(load(worker, parties, terms, route, caller)).await?,
+            Decision::NotLeased => {
+                asked = parties.begin_ask(terms, now);
+                Box::pin(answered(parties, asked)).await?;
+            }
+            Decision::Unavailable { check } => {
+                let limit = &grant.limits[check].policy;
+                tracing::debug!(limit = &**limit, "refused: the shared counters are away");
+                let message = "how much is left cannot be told at the moment; try again soon";
+                return Err(store_unavailable(message).into());
+            }
         }
     }
     Err(store_unavailable("what was used before is not known yet; try again soon").into())
+}
+
+/// Waits for the shared store to answer what was asked.
+async fn answered(parties: Parties<'_>, asked: Asked) -> Result<(), Refusal> {
+    let answered = poll_fn(|cx| parties.poll_asked(asked, cx));
+    tokio::time::timeout(LOAD_WAIT_MAX, answered)
+        .await
+        .map_err(|_| store_unavailable("how much is left cannot be told at the moment; try again soon"))
 }
 
 /// Asks the ledger for what the counters do not know, or waits for others who asked.

@@ -8,7 +8,7 @@ use tollgate_config::{Amount, Measure};
 use tollgate_core::{
     Charge, Charges, MeterKind, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement, TierIndex,
 };
-use tollgate_ledger::{OpenError, OpenRequest};
+use tollgate_ledger::{OpenError, OpenRequest, Position};
 use tollgate_quota::{Hold, Mark};
 
 use crate::{
@@ -159,10 +159,14 @@ impl Inner {
         let settlement = request.settlement(&hold, charges, status, duration_ms, metadata);
 
         // Journal first: a counter must never know of less than the journal when it is loaded.
-        let position = open.settle(&settlement);
         let counted = request.route.charges.iter().zip(&settlement.charges);
         let counted = counted.filter(|(charge, _)| charge.kind != MeterKind::Concurrent);
-        hold.settle(Mark(position.get()), counted.map(|(charge, charged)| (charge.id, charged.amount)));
+        let mut position = Position::default();
+        let journal = || {
+            position = open.settle(&settlement);
+            Mark(position.get())
+        };
+        hold.settle(journal, counted.map(|(charge, charged)| (charge.id, charged.amount)));
 
         request.route.metrics.took(status, took);
         request.route.metrics.settled(settlement.charges.iter().any(|charge| charge.estimated));

@@ -6,11 +6,12 @@
 use std::{net::IpAddr, ops::Deref, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Method};
-use tollgate_config::{Amount, ChargeOn, Config, Enforcement, Gateway, Measure};
+use tollgate_config::{Amount, ChargeOn, Config, CounterStore, Enforcement, Gateway, Measure};
 use tollgate_core::{Max, MeterKind, Plans, Scope, Tier, TierIndex};
-use tollgate_quota::{CHECKS_MAX, Check, CounterKey, MeterId, Mode};
+use tollgate_quota::{CHECKS_MAX, Check, CounterKey, Kinds, MeterId, Mode, Tracked};
 
 use crate::{
+    kinds,
     meters::MeterIds,
     names::{Names, USAGE_PREFIX},
     ratelimit::FIELD_INTEGER_MAX,
@@ -64,6 +65,8 @@ pub(crate) struct Route {
     pub(crate) needs: Vec<i64>,
     /// By [`TierIndex`].
     grants: Vec<Grant>,
+    /// All that is counted of the meters that it charges, on whatever tier, where counters are shared.
+    pub(crate) tracked: Vec<Tracked>,
     pub(crate) metrics: RouteMetrics,
 }
 
@@ -122,10 +125,14 @@ impl Live {
             .iter()
             .map(|upstream| Ok(Arc::new(Upstream::new(upstream, known)?)))
             .collect::<Result<Vec<_>, UpstreamError>>()?;
+        let counted = match gateway.counters.store {
+            CounterStore::Memory => Vec::new(),
+            CounterStore::Redis(_) => kinds::tracked(plans, ids),
+        };
         let mut routes = gateway
             .routes
             .iter()
-            .map(|route| Ok(Arc::new(Route::compile(route, plans, &upstreams, ids)?)))
+            .map(|route| Ok(Arc::new(Route::compile(route, plans, &upstreams, (ids, &counted))?)))
             .collect::<Result<Vec<_>, CompileError>>()?;
         // Most specific first: the longest path, then what names a host or methods.
         routes.sort_by_key(|route| {
@@ -153,6 +160,11 @@ impl Live {
         &self.config.plans.tiers[index.0]
     }
 
+    /// All that is counted of each subject.
+    pub(crate) fn kinds(&self, ids: &MeterIds) -> Kinds {
+        kinds::kinds(&self.config.plans, ids)
+    }
+
     pub(crate) fn is_trusted(&self, peer: IpAddr) -> bool {
         self.config.gateway.identity.trusted_peers.iter().any(|net| net.contains(&peer))
     }
@@ -176,7 +188,7 @@ impl Route {
         route: &tollgate_config::Route,
         plans: &Plans,
         upstreams: &[Arc<Upstream>],
-        ids: &MeterIds,
+        (ids, counted): (&MeterIds, &[Tracked]),
     ) -> Result<Self, CompileError> {
         let charges: Vec<RouteCharge> = route
             .charges
@@ -193,6 +205,8 @@ impl Route {
             })
             .collect();
         let needs = charges.iter().map(|charge| charge.flat_need()).collect();
+        let is_charged = |tracked: &&Tracked| charges.iter().any(|charge| charge.id == tracked.meter);
+        let tracked = counted.iter().filter(is_charged).cloned().collect();
         let grants = plans
             .tiers
             .iter()
@@ -209,6 +223,7 @@ impl Route {
             charge_on: route.charge_on,
             needs,
             grants,
+            tracked,
             metrics: RouteMetrics::new(&route.name),
         })
     }
@@ -280,6 +295,7 @@ impl Grant {
                     hard: limit.is_hard(),
                     concurrent: charge.kind == MeterKind::Concurrent,
                     need: index,
+                    on_store_failure: limit.on_store_failure,
                 });
                 // A user's and an organisation's limit may be on the same meter and window.
                 let shared = if limit.scope == Scope::Org { "-org" } else { "" };

@@ -17,12 +17,13 @@ use tokio::{
     sync::{mpsc, watch},
     time,
 };
-use tollgate_config::{Config, Durability, Gateway, LedgerStore, Sources, Unanswered};
+use tollgate_config::{Config, CounterStore, Durability, Gateway, LedgerStore, Sources, Unanswered};
 use tollgate_ledger::{Directory, Journal, JournalOptions, Ledger, LedgerOptions};
 use tollgate_quota::Mark;
 
 use crate::{
     admin::Admin,
+    counting,
     listener::{ServerTls, listen, probe},
     live::Live,
     logging,
@@ -71,7 +72,7 @@ pub(crate) fn serve(options: Options) -> anyhow::Result<()> {
     let prometheus = telemetry::install()?;
     let token = admin_token(&config.gateway)?;
 
-    let meters = MeterIds::default();
+    let meters = Arc::new(MeterIds::default());
     let gateway = config.gateway.clone();
     let live = Live::compile(config, None, &meters)?;
     let tls = gateway.listen.tls.as_ref().map(ServerTls::new).transpose()?;
@@ -88,7 +89,8 @@ pub(crate) fn serve(options: Options) -> anyhow::Result<()> {
 
     let (journal, ledger) = open_stores(&gateway)?;
     let subjects = open_subjects(&gateway)?;
-    let shared = Shared::new(shared::Parts { live, meters, journal, ledger, subjects, on_settled });
+    let counting = counting::start(&gateway, &journal, &ledger, &meters, live.kinds(&meters))?;
+    let shared = Shared::new(shared::Parts { live, meters, counting, journal, ledger, subjects, on_settled });
     let (phase, phases) = watch::channel(Phase::Serving);
     let (died, deaths) = mpsc::channel(workers);
     let threads = listeners
@@ -119,6 +121,9 @@ pub(crate) fn serve(options: Options) -> anyhow::Result<()> {
         }
     }
     // From here on nothing can be admitted: what is in the journal is all there is.
+    if let Some(remote) = &shared.remote {
+        remote.stop();
+    }
     if let Err(unshipped) = shared.ledger.shutdown(SHIP_MAX) {
         tracing::warn!(%unshipped, "the next start ships the rest");
     }
@@ -263,13 +268,16 @@ impl Signals {
     }
 }
 
-fn open_stores(gateway: &Gateway) -> anyhow::Result<(Arc<Journal>, Ledger)> {
+fn open_stores(gateway: &Gateway) -> anyhow::Result<(Arc<Journal>, Arc<Ledger>)> {
     let limits = &gateway.journal;
     let (journal, recovered) = Journal::open(JournalOptions {
         dir: gateway.data_dir.join("journal"),
         segment_bytes: limits.segment_bytes,
         bytes_max: limits.bytes_max,
-        keep_shipped: Duration::ZERO,
+        keep_shipped: match gateway.counters.store {
+            CounterStore::Memory => Duration::ZERO,
+            CounterStore::Redis(_) => counting::KEEP_SHIPPED,
+        },
         requests_in_flight_max: u32::try_from(limits.requests_in_flight_max).unwrap_or(u32::MAX),
         durability: match gateway.durability {
             Durability::Process => tollgate_ledger::Durability::Process,
@@ -285,7 +293,7 @@ fn open_stores(gateway: &Gateway) -> anyhow::Result<(Arc<Journal>, Ledger)> {
     }
     let ledger =
         Ledger::start(Arc::clone(&journal), ledger_options(gateway)?).context("cannot open the ledger")?;
-    Ok((journal, ledger))
+    Ok((journal, Arc::new(ledger)))
 }
 
 /// The table of subjects, in the ledger's store.

@@ -9,18 +9,20 @@ use arc_swap::ArcSwap;
 use tollgate_config::Durability;
 use tollgate_core::Settlement;
 use tollgate_ledger::{Journal, Ledger};
-use tollgate_quota::Counters;
+use tollgate_quota::{Counters, Remote};
 
-use crate::{live::Live, meters::MeterIds, subjects::Subjects, telemetry::ProcessMetrics};
+use crate::{counting::Counting, live::Live, meters::MeterIds, subjects::Subjects, telemetry::ProcessMetrics};
 
 /// The process-wide state.
 pub(crate) struct Shared {
     live: ArcSwap<Live>,
     live_version: AtomicU64,
-    pub(crate) meters: MeterIds,
-    pub(crate) counters: Counters,
+    pub(crate) meters: Arc<MeterIds>,
+    pub(crate) counters: Arc<Counters>,
+    /// The thread that shares the counters with other gateways, if they are shared.
+    pub(crate) remote: Option<Remote>,
     pub(crate) journal: Arc<Journal>,
-    pub(crate) ledger: Ledger,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) subjects: Arc<Subjects>,
     pub(crate) metrics: ProcessMetrics,
     /// Client connections open, all workers together.
@@ -41,17 +43,17 @@ pub(crate) type SettlementObserver = Box<dyn Fn(&Settlement<'_>) + Send + Sync>;
 /// What [`Shared`] is made of.
 pub(crate) struct Parts {
     pub(crate) live: Live,
-    pub(crate) meters: MeterIds,
+    pub(crate) meters: Arc<MeterIds>,
+    pub(crate) counting: Counting,
     pub(crate) journal: Arc<Journal>,
-    pub(crate) ledger: Ledger,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) subjects: Arc<Subjects>,
     pub(crate) on_settled: Option<SettlementObserver>,
 }
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { live, meters, journal, ledger, subjects, on_settled } = parts;
-        let counters = Counters::new(live.gateway().counters.subjects_max);
+        let Parts { live, meters, counting: Counting { counters, remote }, journal, ledger, subjects, on_settled } = parts;
         let metrics = ProcessMetrics::new();
         metrics.config_valid.set(1.0);
         let sync_before_answer = live.gateway().durability == Durability::Power;
@@ -60,6 +62,7 @@ impl Shared {
             live_version: AtomicU64::new(0),
             meters,
             counters,
+            remote,
             journal,
             ledger,
             subjects,
@@ -84,6 +87,10 @@ impl Shared {
 
     /// Puts a configuration in force: requests that begin from now on see all of it.
     pub(crate) fn set_live(&self, live: Live) {
+        if let Some(remote) = &self.remote {
+            // First, so that nothing is granted by the old agreement for what only the new plans count.
+            remote.set_kinds(live.kinds(&self.meters));
+        }
         self.live.store(Arc::new(live));
         self.live_version.fetch_add(1, Ordering::Release);
     }

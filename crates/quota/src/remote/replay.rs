@@ -30,6 +30,12 @@ impl Replay {
         Self { spent: HashMap::new(), oldest, end }
     }
 
+    /// The journal turned out to begin at `oldest`.
+    #[must_use]
+    pub fn from(self, oldest: Mark) -> Self {
+        Self { oldest, ..self }
+    }
+
     /// Adds what a settlement charged.
     pub fn add(&mut self, (scope, id): (Scope, &str), meter: &str, at: UnixMillis, mark: Mark, amount: i64) {
         if amount != 0 {
