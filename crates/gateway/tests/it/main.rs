@@ -12,6 +12,7 @@ mod disk;
 mod drain;
 mod economics;
 mod exhaustion;
+mod fleet;
 mod framing;
 mod headers;
 mod identity;

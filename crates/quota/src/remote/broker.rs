@@ -43,8 +43,10 @@ pub(super) struct Broker {
     pub(super) instance: String,
     pub(super) exact: bool,
     next_call: Cell<u64>,
-    /// Who has lately said that it lives, by the ms of Redis's clock.
+    /// Who has said that it lives, and when by Redis's clock (ms).
     instances: RefCell<HashMap<String, i64>>,
+    /// Since when Redis has answered without a break: who could not say that it lives may live.
+    answers_since: Cell<Option<time::Instant>>,
     active: RefCell<Vec<Arc<Subject>>>,
     talks: Semaphore,
     pub(super) look: Notify,
@@ -79,6 +81,7 @@ pub(super) fn run(shared: Arc<Shared>, counters: Arc<Counters>, options: RemoteO
         exact,
         next_call: Cell::new(first_call),
         instances: RefCell::default(),
+        answers_since: Cell::new(None),
         active: RefCell::default(),
         talks: Semaphore::new(TALKS_MAX),
         look: Notify::new(),
@@ -199,6 +202,11 @@ impl Broker {
 
     /// Remembers whether the store answers.
     pub(super) fn note<T>(&self, result: &Result<T, RedisError>) {
+        match result {
+            Ok(_) if self.answers_since.get().is_none() => self.answers_since.set(Some(time::Instant::now())),
+            Ok(_) => {}
+            Err(_) => self.answers_since.set(None),
+        }
         let was_down = self.gate.is_down();
         let is_down = self.store.is_open();
         {
@@ -231,6 +239,9 @@ impl Broker {
 
     /// Whether an instance may still be at work.
     pub(super) fn is_alive(&self, instance: &str) -> bool {
+        if self.answers_since.get().is_none_or(|since| since.elapsed() < DEAD_AFTER) {
+            return true;
+        }
         let now = self.now().0;
         let after = i64::try_from(DEAD_AFTER.as_millis()).unwrap_or(i64::MAX);
         self.instances.borrow().get(instance).is_some_and(|seen| now.saturating_sub(*seen) < after)

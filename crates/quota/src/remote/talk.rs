@@ -67,6 +67,10 @@ impl Broker {
                     None => return false,
                 },
             };
+            // A call that would not be sent is not made up: it would have to be remembered.
+            if self.store.is_open() {
+                return false;
+            }
             let Some(call) = self.make_up(subject, recall.as_ref()) else { return true };
             let dead = self.dead();
             let caller = Caller {

@@ -11,7 +11,8 @@ local epoch = redis.call('HMGET', KEYS[1], 'id', 'state')
 if epoch[1] ~= ARGV[2] or epoch[2] ~= 'forming' then return 0 end
 for i = 1, #KEYS - 1 do
   local key, held, to = KEYS[i + 1], ARGV[3 + i * 2], tonumber(ARGV[4 + i * 2])
-  redis.call('HSET', key, 'i:' .. ARGV[1], held .. ' ' .. ARGV[3] .. ' ' .. ARGV[4] .. ' 0')
+  if redis.call('HGET', key, 'e') ~= ARGV[2] then redis.call('DEL', key) end
+  redis.call('HSET', key, 'e', ARGV[2], 'i:' .. ARGV[1], held .. ' ' .. ARGV[3] .. ' ' .. ARGV[4] .. ' 0')
   if to >= 0 then redis.call('PEXPIREAT', key, to + KEEP_MS) end
 end
 return 1

@@ -3,7 +3,8 @@
 --
 -- KEYS[1]   the bucket's epoch, a hash (see epoch_v1.lua)
 -- KEYS[2]   the subject's calendar, a hash: cal = its name, since = in force since (ms); absent for the default
--- KEYS[3..] counters, each a hash:
+-- KEYS[3..] counters, each a hash; one of another epoch is none:
+--             e       the epoch's id
 --             s       settled, of all instances
 --             i:<id>  what instance <id> has, as "granted call mark recall": set aside for it in units; its last
 --                     call that was applied; all its settlements before this journal position are in s; the
@@ -81,6 +82,13 @@ for i = 1, #KEYS - 2 do
   counters[i] = c
   if now < c.from or (c.to >= 0 and now >= c.to) then fail('window', i) end
   local fields = redis.call('HGETALL', key)
+  for f = 1, #fields, 2 do
+    if fields[f] == 'e' and fields[f + 1] ~= epoch[1] then
+      redis.call('DEL', key)
+      fields = {}
+      break
+    end
+  end
   for f = 1, #fields, 2 do
     local name, value = fields[f], fields[f + 1]
     if name == 's' then
@@ -160,7 +168,7 @@ if status == 'ok' or status == 'full' then
     end
     c.s, c.g, c.call, c.mark = c.s2, c.g2 + grant, ARGV[3], ARGV[4]
     if c.all and grant == 0 then c.ack = c.recall end
-    redis.call('HSET', c.key, 's', string.format('%.0f', c.s),
+    redis.call('HSET', c.key, 'e', epoch[1], 's', string.format('%.0f', c.s),
       me, string.format('%.0f', c.g) .. ' ' .. c.call .. ' ' .. c.mark .. ' ' .. c.ack)
     for _, name in ipairs(c.gone) do redis.call('HDEL', c.key, name) end
     if c.to >= 0 then redis.call('PEXPIREAT', c.key, c.to + KEEP_MS) end

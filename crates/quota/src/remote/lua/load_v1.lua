@@ -13,7 +13,9 @@ local marks = tonumber(ARGV[2])
 local at = 2 + marks * 2
 for i = 1, #KEYS - 1 do
   local key, sum, to = KEYS[i + 1], ARGV[at + i * 2 - 1], tonumber(ARGV[at + i * 2])
+  if redis.call('HGET', key, 'e') ~= ARGV[1] then redis.call('DEL', key) end
   if redis.call('HSETNX', key, 's', sum) == 1 then
+    redis.call('HSET', key, 'e', ARGV[1])
     for m = 1, marks do redis.call('HSET', key, 'w:' .. ARGV[1 + m * 2], ARGV[2 + m * 2]) end
     if to >= 0 then redis.call('PEXPIREAT', key, to + KEEP_MS) end
   end
