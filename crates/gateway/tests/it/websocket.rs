@@ -84,7 +84,7 @@ async fn a_tunnel_is_one_request_with_its_bytes_and_duration() {
 #[tokio::test]
 async fn over_quota_the_upstream_sees_no_handshake() {
     let origin = origin();
-    let gateway = Stage::before(&origin).charge(r#"{ meter = "calls" }"#, r#"calls = "1/day""#).start();
+    let gateway = Stage::before(&origin).charge(r#"{ meter = "calls" }"#, r#"calls = "1/lifetime""#).start();
     let (first, _) = open(&gateway, "/ws").await.unwrap();
     let refused = match open(&gateway, "/ws").await {
         Err(Error::Http(response)) => response,
