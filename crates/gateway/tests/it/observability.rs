@@ -121,7 +121,7 @@ fn logs_are_lines_of_json_without_what_was_sent() {
     for path in ["/x/ok", "/x/500", "/x/close", "/nowhere", "/x/%2e%2e/y"] {
         let _ = send(&scene, "ann", path);
     }
-    let _ = (send(&scene, "", "/x/ok"), send(&scene, CANARY, "/x/ok"));
+    let _ = send(&scene, "", "/x/ok");
     let _ = scene.send("POST", "/x/ok", &[("X-User-Id", &format!("{CANARY} {CANARY}"))], CANARY);
     let _ = scene.send("POST", "/x/ok", &[("X-User-Id", "ann"), ("X-User-Tier", CANARY)], CANARY);
     drop(scene.settled());
