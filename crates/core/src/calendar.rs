@@ -63,8 +63,10 @@ impl Calendar {
     }
 }
 
-/// Clamped to years that every calendar calculation here can handle without overflow.
+/// Clamped to years that every calendar calculation here can handle without overflow. Not to 1970: the first
+/// windows of Unix time begin before it.
 fn to_timestamp(at: UnixMillis) -> Timestamp {
+    const YEAR_1000_MS: i64 = -30_610_224_000_000;
     const YEAR_9000_MS: i64 = 221_845_392_000_000;
-    Timestamp::from_millisecond(at.0.clamp(0, YEAR_9000_MS)).unwrap_or(Timestamp::UNIX_EPOCH)
+    Timestamp::from_millisecond(at.0.clamp(YEAR_1000_MS, YEAR_9000_MS)).unwrap_or(Timestamp::UNIX_EPOCH)
 }

@@ -286,8 +286,8 @@ mod tests {
         #[test]
         fn windows_tile_time(
             window in any_window(),
-            now in 86_400_000i64..4_000_000_000_000,
-            anchor in 0i64..4_000_000_000_000,
+            now in -4_000_000_000_000i64..4_000_000_000_000,
+            anchor in -4_000_000_000_000i64..4_000_000_000_000,
             zone in prop::sample::select(vec!["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kathmandu",
                 "America/Sao_Paulo", "Australia/Lord_Howe"]),
         ) {

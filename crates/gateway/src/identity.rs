@@ -254,3 +254,23 @@ pub(crate) fn is_valid(value: &HeaderValue) -> bool {
 pub(crate) fn text(value: &HeaderValue) -> &str {
     value.to_str().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A customer has a whole /64 of IPv6 addresses, and must not have a budget for each.
+    #[test]
+    fn anonymous_callers_are_told_apart_by_address_or_network() {
+        for (peer, name) in [
+            ("192.0.2.1", "anonymous@192.0.2.1"),
+            ("2001:db8:0:1::1", "anonymous@2001:db8:0:1::/64"),
+            ("2001:db8:0:1:ffff:ffff:ffff:ffff", "anonymous@2001:db8:0:1::/64"),
+            ("2001:db8:0:2::1", "anonymous@2001:db8:0:2::/64"),
+        ] {
+            let value = anonymous(peer.parse().unwrap());
+            assert_eq!(text(&value), name);
+            assert!(is_valid(&value), "it can be said to an upstream: {name}");
+        }
+    }
+}

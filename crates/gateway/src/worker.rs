@@ -184,7 +184,12 @@ impl Worker {
                 // Without time, no timeout would ever pass.
                 _ = &mut ticker => return,
                 accepted = accept(listener.as_ref()) => match accepted {
-                    Ok((stream, peer)) => self.welcome(stream, peer, tls.as_ref()),
+                    Ok((stream, peer)) => {
+                        self.welcome(stream, peer, tls.as_ref());
+                        // Those who are here come first: in a flood of connections, new ones wait in the
+                        // kernel's queue, not in front of everybody else's requests.
+                        tokio::task::yield_now().await;
+                    }
                     Err(error) => {
                         // Out of descriptors, most likely: those who have a connection go on.
                         tracing::warn!(%error, "no connection accepted");

@@ -16,6 +16,7 @@ use super::{
     Endpoint,
     endpoint::Connected,
     pool::{Pool, SendH1, SendH2},
+    tls,
 };
 
 /// How often a quiet HTTP/2 connection is asked whether it is alive, and how long it may take to say so.
@@ -66,12 +67,13 @@ impl<F: Future + 'static> Executor<F> for LocalExecutor {
     }
 }
 
-/// Connects to the pool's endpoint within the upstream's connect timeout.
-pub(crate) async fn connect(pool: &Rc<Pool>) -> Result<Fresh, ConnectError> {
+/// Connects to the pool's endpoint within the upstream's connect timeout. `only_h1` leaves no choice of the
+/// protocol to the endpoint.
+pub(crate) async fn connect(pool: &Rc<Pool>, only_h1: bool) -> Result<Fresh, ConnectError> {
     let endpoint = &pool.endpoint;
     let settings = pool.settings();
     let connected = endpoint.try_connect(settings.connections_max).ok_or(ConnectError::TooMany)?;
-    let result = timeout(settings.connect_timeout, open(endpoint, connected)).await;
+    let result = timeout(settings.connect_timeout, open(endpoint, connected, only_h1)).await;
     let result = result.unwrap_or(Err(ConnectError::Timeout));
     match &result {
         Ok(_) => endpoint.connected(),
@@ -80,7 +82,7 @@ pub(crate) async fn connect(pool: &Rc<Pool>) -> Result<Fresh, ConnectError> {
     result
 }
 
-async fn open(endpoint: &Arc<Endpoint>, connected: Connected) -> Result<Fresh, ConnectError> {
+async fn open(endpoint: &Arc<Endpoint>, connected: Connected, only_h1: bool) -> Result<Fresh, ConnectError> {
     let stream = TcpStream::connect((&*endpoint.url.host, endpoint.url.port)).await?;
     stream.set_nodelay(true)?;
     let Some(tls) = &endpoint.tls else {
@@ -88,7 +90,8 @@ async fn open(endpoint: &Arc<Endpoint>, connected: Connected) -> Result<Fresh, C
         return handshake(TokioIo::new(stream), is_h2, connected).await;
     };
     let name = ServerName::try_from(endpoint.url.host.clone()).map_err(|_| ConnectError::ServerName)?;
-    let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
+    let connector = TlsConnector::from(if only_h1 { tls::only_h1(tls) } else { Arc::clone(tls) });
+    let stream = connector.connect(name, stream).await?;
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     handshake(TokioIo::new(stream), is_h2, connected).await
 }

@@ -95,7 +95,10 @@ async fn attempt(
     progress: &Progress,
     pooled: bool,
 ) -> Result<Sent, Box<Failure>> {
-    if let Some(sender) = pool.shared() {
+    let protocol = pool.endpoint.protocol;
+    // Over HTTP/2 an upgrade would be lost, and the request an ordinary one.
+    let only_h1 = protocol == Protocol::Auto && request.headers().contains_key(header::UPGRADE);
+    if let Some(sender) = pool.shared().filter(|_| !only_h1) {
         return send_h2(pool, sender, request, progress).await;
     }
     if pooled {
@@ -107,18 +110,19 @@ async fn attempt(
         }
     }
     // Where one connection can serve all, one connects and the others wait for it.
-    let connecting = match pool.endpoint.protocol {
+    let connecting = match protocol {
         Protocol::Http1 => None,
-        Protocol::Auto if pool.negotiated_h1.get() => None,
+        Protocol::Auto if only_h1 || pool.negotiated_h1.get() => None,
         Protocol::Http2 | Protocol::Auto => Some(pool.connecting.lock().await),
     };
-    if let Some(sender) = pool.shared() {
+    if let Some(sender) = pool.shared().filter(|_| !only_h1) {
         drop(connecting);
         return send_h2(pool, sender, request, progress).await;
     }
     // Rare, and large: not part of every exchange's future.
-    let fresh = Box::pin(connect(pool)).await;
+    let fresh = Box::pin(connect(pool, only_h1)).await;
     match &fresh {
+        Ok(Fresh::H1(_)) if only_h1 => {}
         Ok(Fresh::H1(_)) => pool.negotiated_h1.set(true),
         Ok(Fresh::H2(sender)) => *pool.h2.borrow_mut() = Some(sender.clone()),
         Err(_) => {}

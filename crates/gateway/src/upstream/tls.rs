@@ -41,6 +41,13 @@ pub(crate) fn client_config(settings: &Settings) -> Result<Arc<ClientConfig>, Tl
     Ok(Arc::new(config))
 }
 
+/// The same, for a connection that must not become HTTP/2.
+pub(super) fn only_h1(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
 /// A file of certificates.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     fs::read(path).map_err(|error| TlsError::Read { path: path.to_owned(), error })

@@ -8,6 +8,7 @@ use tollgate_testkit::{Answer, BOUND, Gateway, Origin, eventually};
 use crate::{
     books::{self, Books, Said, assert_clean, audit},
     load::{Call, Connections, Load, once},
+    scene::clear_of_window_edges,
     support,
 };
 
@@ -43,8 +44,9 @@ charge = [{{ meter = "calls" }}, {{ meter = "bytes", amount = "request.bytes" }}
     )
 }
 
-/// A gateway that has charged `CALLS` calls to alice, all of them in the ledger.
+/// A gateway that has charged `CALLS` calls to alice, all of them in the ledger and in one row of each rollup.
 fn charged(origin: &Origin) -> Gateway {
+    clear_of_window_edges();
     let gateway = support::gateway().config(config(origin)).tiers(TIERS).start();
     for number in 0..CALLS {
         let call = Call::new(format!("call-{number}"), "alice", "/x/y");

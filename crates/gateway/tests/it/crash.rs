@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tollgate_testkit::{Answer, BOUND, Gate, Gateway, Origin, Received, eventually};
+use tollgate_testkit::{Answer, BOUND, Gate, Gateway, Origin, Received, eventually, free_port};
 
 use crate::{
     books::{self, Books, Line},
@@ -308,4 +308,22 @@ jobs = 1
     gateway.restart();
     let third = once(gateway.address(), Call::new("third", "alice", "/llm/call?tokens=2"));
     assert_eq!(third.status(), Some(200));
+}
+
+/// Two processes that write one journal would be the end of both.
+#[test]
+fn a_second_gateway_on_the_same_data_is_turned_away_and_the_first_goes_on() {
+    let origin = origin();
+    let gateway = start(&origin, "process", "charge");
+    let [listen, admin] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+    let data = gateway.data_dir().display().to_string();
+    let text = config(&origin, "process", "charge").replace("@DATA@", &data);
+    let second = gateway.home().join("second.toml");
+    fs::write(&second, text.replace("@LISTEN@", &listen).replace("@ADMIN@", &admin)).unwrap();
+    let said = books::tollgate(["serve".as_ref(), second.as_os_str()]);
+    assert!(said.code.is_some_and(|code| code != 0), "{said:?}");
+    assert!(said.err.contains(&data) && !said.err.contains("panicked"), "{said:?}");
+    assert_eq!(once(gateway.address(), call(0, 0, 0)).status(), Some(200));
+    drop(Books::settled(&gateway));
+    books::assert_clean(&gateway);
 }

@@ -18,6 +18,7 @@ mod headers;
 mod identity;
 mod load;
 mod numbers;
+mod observability;
 mod protocols;
 mod quotas;
 mod refusals;

@@ -267,3 +267,19 @@ fn an_answer_larger_than_its_limit_is_charged_in_full_and_the_next_is_refused() 
     let json = assert_refusal(&refused, 429, "quota_exceeded");
     assert_eq!((json["used"].as_i64(), json["remaining"].as_i64()), (Some(5000), Some(0)));
 }
+
+/// Lists, polls and deletes have no model work; an answer that is fetched again was paid for when it was made.
+#[test]
+fn tokens_are_held_and_charged_for_post_only() {
+    let scene = scene(&[("/llm/x", Answer::json(usage("900")))]);
+    let mut sent = Vec::new();
+    assert_eq!(post(&scene, "/llm/x", "thousand").status, 200);
+    // 100 are left: a POST would use them up.
+    for method in ["GET", "DELETE", "GET"] {
+        let identity = [("X-User-Id", "ann"), ("X-User-Tier", "thousand")];
+        let answer = scene.send(method, "/llm/x", &identity, "");
+        assert_eq!((answer.status, number(&answer, "X-RateLimit-Remaining")), (200, 100), "{method}");
+        sent.push((method.to_owned(), answer, "tokens", (0, false)));
+    }
+    assert_charged(&scene, &sent);
+}

@@ -15,8 +15,9 @@ use crate::{
     support::gateway,
 };
 
-/// Longer than any test here takes: what begins so long before the end of a window also ends in it.
-const TEST_SECONDS_MAX: u64 = 20;
+/// Longer than any test here takes on a machine that is busy with others: what begins so long before the end of a
+/// window also ends in it.
+const TEST_SECONDS_MAX: u64 = 60;
 const HOUR_SECONDS: u64 = 3600;
 
 /// A gateway and the origin behind it.

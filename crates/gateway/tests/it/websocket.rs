@@ -1,14 +1,21 @@
 //! WebSockets: requests that turn into tunnels.
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{Error, Message, client::IntoClientRequest as _, handshake::client::Response},
 };
-use tollgate_testkit::{Answer, BOUND, Ending, Gateway, Origin, Reply, eventually_async};
+use tollgate_testkit::{
+    Answer, BOUND, Client, Ending, Gateway, Origin, Reply, eventually_async, tls::Authority,
+};
 
-use crate::support::stage::{Stage, final_events, final_events_async, in_flight, request, sent, settlements};
+use crate::support::stage::{
+    Stage, USER, final_events, final_events_async, in_flight, request, sent, settlements,
+};
 
 /// The header lines of a handshake.
 const HANDSHAKE: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -19,10 +26,17 @@ fn origin() -> Origin {
 }
 
 async fn open(gateway: &Gateway, path: &str) -> Result<(WebSocketStream<TcpStream>, Response), Error> {
+    open_over(TcpStream::connect(gateway.address()).await?, gateway, path).await
+}
+
+async fn open_over<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    gateway: &Gateway,
+    path: &str,
+) -> Result<(WebSocketStream<S>, Response), Error> {
     let mut request = format!("ws://{}{path}", gateway.address()).into_client_request()?;
     request.headers_mut().insert("x-user-id", "ada".parse().unwrap());
     request.headers_mut().insert("x-forwarded-uri", "/healthz".parse().unwrap());
-    let stream = TcpStream::connect(gateway.address()).await?;
     client_async(request, stream).await
 }
 
@@ -46,6 +60,40 @@ async fn messages_pass_both_ways() {
     assert!(received.header("connection").is_some_and(|named| named.eq_ignore_ascii_case("upgrade")));
     socket.close(None).await.unwrap();
     while let Some(Ok(_)) = socket.next().await {}
+}
+
+/// Over TLS on both sides, to a service that would rather speak HTTP/2 and does so with everybody else.
+#[tokio::test]
+async fn a_tunnel_leads_to_services_that_prefer_http_2() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let server = authority.issue(&["localhost"]);
+    let (cert, key) = server.write(folder.path());
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, authority.certificate_pem()).unwrap();
+    let origin =
+        Origin::builder().on("/ws", Answer::WebSocket).tls(server.server_config(&["h2", "http/1.1"])).start();
+    let gateway = Stage::of_urls(vec![format!("https://localhost:{}", origin.address().port())])
+        .listen(format!("tls = {{ cert = {cert:?}, key = {key:?} }}"))
+        .upstream(format!("ca = {ca:?}\nprotocol = \"auto\""))
+        .start();
+    let config = authority.client_config(&["http/1.1"]);
+    let mut client = Client::tls(gateway.address(), "localhost", config.clone()).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(client.get("/plain", &[USER]).await.unwrap().status, 200);
+        assert_eq!(origin.last().version, "HTTP/2.0");
+
+        let stream = TcpStream::connect(gateway.address()).await.unwrap();
+        let stream = tokio_rustls::TlsConnector::from(config.clone())
+            .connect("localhost".try_into().unwrap(), stream)
+            .await
+            .unwrap();
+        let (mut socket, response) = open_over(stream, &gateway, "/ws").await.unwrap();
+        assert_eq!((response.status().as_u16(), &*origin.last().version), (101, "HTTP/1.1"));
+        for text in ["hello", &"x".repeat(300_000)] {
+            socket.send(Message::text(text)).await.unwrap();
+            assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(text));
+        }
+    }
 }
 
 #[tokio::test]
@@ -84,7 +132,7 @@ async fn a_tunnel_is_one_request_with_its_bytes_and_duration() {
 #[tokio::test]
 async fn over_quota_the_upstream_sees_no_handshake() {
     let origin = origin();
-    let gateway = Stage::before(&origin).charge(r#"{ meter = "calls" }"#, r#"calls = "1/day""#).start();
+    let gateway = Stage::before(&origin).charge(r#"{ meter = "calls" }"#, r#"calls = "1/lifetime""#).start();
     let (first, _) = open(&gateway, "/ws").await.unwrap();
     let refused = match open(&gateway, "/ws").await {
         Err(Error::Http(response)) => response,

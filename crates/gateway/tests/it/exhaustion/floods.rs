@@ -1,6 +1,12 @@
 //! Floods of HTTP/2 frames.
 
-use std::time::Duration;
+use std::{
+    io::Write as _,
+    net::TcpStream,
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    thread,
+    time::Duration,
+};
 
 use tollgate_testkit::{Answer, BOUND, Origin, eventually};
 
@@ -11,7 +17,7 @@ use super::{
         SETTINGS, field, frame, request_fields,
     },
 };
-use crate::support::stage::{Stage, final_events, settlements};
+use crate::support::stage::{Stage, final_events, request, sent, settlements};
 
 /// Taking nothing for so long, the gateway has stopped reading.
 const STILL: Duration = Duration::from_millis(500);
@@ -155,4 +161,38 @@ fn streams_max_bounds_what_one_connection_has_in_flight() {
     watch.assert_unharmed();
     let hanging = origin.received().iter().filter(|received| received.path() == "/hang").count();
     assert!(hanging <= 4, "{hanging}");
+}
+
+/// Connections that come faster than they can be handled, each with work to do.
+#[test]
+fn a_flood_of_connections_lets_those_who_are_here_go_on() {
+    /// Each leaves a port of this machine in use for a minute.
+    const FLOOD_MAX: usize = 3000;
+    let origin = Origin::echo();
+    let gateway = Stage::before(&origin).start();
+    let mut here = sent(&gateway, "");
+    let work = [
+        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+        &frame(SETTINGS, 0, 0, &[]),
+        &frame(PING, 0, 0, &[7; 8]).repeat(4000),
+    ]
+    .concat();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let flood = || {
+            for _ in (0..FLOOD_MAX / 2).take_while(|_| !over.load(SeqCst)) {
+                let Ok(mut stream) = TcpStream::connect(gateway.address()) else { continue };
+                let _ = stream.set_write_timeout(Some(STILL));
+                let _ = stream.write_all(&work);
+            }
+        };
+        scope.spawn(flood);
+        scope.spawn(flood);
+        for number in 0..30 {
+            here.send(request("GET", "/here", "", ""));
+            let status = here.response(false, BOUND).map(|answer| answer.status);
+            over.store(status != Some(200) || number == 29, SeqCst);
+            assert_eq!(status, Some(200), "who was here before is answered");
+        }
+    });
 }

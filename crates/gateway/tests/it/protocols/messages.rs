@@ -79,7 +79,7 @@ fn continue_is_said_when_the_body_is_wanted() {
 #[test]
 fn continue_is_not_said_to_what_is_refused() {
     let origin = Origin::echo();
-    let gateway = Stage::before(&origin).charge(r#"{ meter = "calls" }"#, r#"calls = "1/day""#).start();
+    let gateway = Stage::before(&origin).charge(r#"{ meter = "calls" }"#, r#"calls = "1/lifetime""#).start();
     let mut first = sent(&gateway, request("GET", "/", "", ""));
     assert_eq!(first.response(false, BOUND).expect("an answer").status, 200);
 
