@@ -26,8 +26,9 @@ pub use coverage::REQUEST_LIMITS_MAX;
 pub use diff::{Change, Effect, diff};
 pub use gateway::{
     Admin, Amount, Anonymous, ChargeOn, CounterStore, Counters, Durability, Enforcement, Gateway, Health,
-    Identity, JournalLimits, LedgerStore, Listen, Log, LogFormat, LogLevel, Measure, Protocol, Route,
-    RouteCharge, Shutdown, Signature, Subjects, TlsFiles, Unanswered, Upstream, UpstreamIndex, Url,
+    Identity, JournalLimits, LedgerStore, Listen, Log, LogFormat, LogLevel, Measure, Postgres, PostgresHost,
+    PostgresStore, PostgresTls, PostgresUrl, Protocol, Route, RouteCharge, Secret, Shutdown, Signature,
+    Subjects, TlsFiles, Unanswered, Upstream, UpstreamIndex, Url,
 };
 pub use mistake::{Mistake, Mistakes, Position};
 pub use nearest::{nearest, suggest};

@@ -1,4 +1,4 @@
-//! The durable room: the journal on disk, the SQLite ledger it ships to, and the audit of both.
+//! The durable room: the journal on disk, the ledger it ships to (SQLite or Postgres), and the audit of both.
 //!
 //! A request opens in the journal before it is forwarded and settles there before its answer ends.
 //! One thread ships the journal's settlements to the ledger; `audit` proves that the two agree. Beside them
@@ -21,7 +21,8 @@ pub use journal::{
 };
 pub use ledger::{
     EventFilter, FlushReply, InstancesReply, Ledger, LedgerError, LedgerEvent, LedgerOptions, LedgerReader,
-    LoadError, LoadReply, LoadRequest, Loaded, Migrated, Status, Subject, Unshipped, migrate,
+    LoadError, LoadReply, LoadRequest, Loaded, Migrated, PostgresError, PostgresHost, PostgresOptions,
+    PostgresTls, Status, Subject, Unshipped, migrate,
 };
 pub use subjects::{
     Directory, Lookup, LookupReply, SubjectChange, SubjectObserver, SubjectRow, SubjectTable,

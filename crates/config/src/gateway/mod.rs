@@ -7,6 +7,7 @@ mod host;
 mod identity;
 mod listen;
 mod path;
+mod postgres;
 mod process;
 mod route;
 mod stores;
@@ -24,6 +25,7 @@ pub use charge::{Amount, Measure, RouteCharge};
 pub use charge_on::ChargeOn;
 pub use identity::{Anonymous, Identity, Signature};
 pub use listen::{Admin, Listen, TlsFiles};
+pub use postgres::{Postgres, PostgresHost, PostgresStore, PostgresTls, PostgresUrl, Secret};
 pub use process::{Log, LogFormat, LogLevel, Shutdown};
 pub use route::Route;
 pub use stores::{CounterStore, Counters, JournalLimits, LedgerStore, Unanswered};
@@ -166,7 +168,7 @@ impl Gateway {
             admin,
             identity: root.table("identity", |section| Identity::read(section, reader)),
             counters: root.table("counters", Counters::read),
-            ledger: root.table("ledger", LedgerStore::read),
+            ledger: root.table("ledger", |section| LedgerStore::read(section, reader)),
             journal: root.table("journal", JournalLimits::read),
             subjects: root.table("subjects", Subjects::read),
             shutdown: root.table("shutdown", Shutdown::read),

@@ -2,6 +2,10 @@
 
 use std::ops::RangeInclusive;
 
+use super::{
+    Reader,
+    postgres::{Postgres, PostgresStore, Url},
+};
 use crate::{
     item::Item,
     number::{Unit, show_bytes},
@@ -47,10 +51,12 @@ pub enum CounterStore {
 }
 
 /// Where events end up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LedgerStore {
     /// A SQLite file in the data directory.
     Sqlite,
+    /// A Postgres database, which several gateways may share.
+    Postgres(PostgresStore),
 }
 
 /// Bounds of the journal, and what recovery does.
@@ -88,10 +94,23 @@ impl Counters {
 }
 
 impl LedgerStore {
-    pub(super) fn read(section: &mut Section<'_>) -> Self {
-        section.or("store", Self::Sqlite, |item| {
-            store(item, ("sqlite", Self::Sqlite), &["postgres://", "postgresql://"])
-        })
+    pub(super) fn read(section: &mut Section<'_>, reader: Reader<'_>) -> Self {
+        let url = section.maybe("store", |item| {
+            let text = item.string("\"sqlite\"")?;
+            match text {
+                "sqlite" => None,
+                "postgres" => Some(Url::Elsewhere),
+                _ if text.starts_with("postgres://") || text.starts_with("postgresql://") => {
+                    item.check(Postgres::parse(text)).map(|postgres| Url::Here(Box::new(postgres)))
+                }
+                _ => {
+                    let suggestion = "write \"sqlite\" or \"postgres://user@host/database\"";
+                    item.wrong(Flaw::new("this is not a store", suggestion));
+                    None
+                }
+            }
+        });
+        PostgresStore::read(section, reader, url).map_or(Self::Sqlite, Self::Postgres)
     }
 }
 

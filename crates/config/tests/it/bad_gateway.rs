@@ -205,11 +205,43 @@ signature = { header = "X-User-Id" }
         r#"[counters]
 store = "redis://:canary@host:6379"
 [ledger]
-store = "postgres://user:canary@host/db"
+store = "postgres://user:canary@host:canary/db"
+url_env = "LEDGER"
 [upstreams.llm]"#,
         &[
             r#"gateway.toml:2:9: counters.store: this store is not available in this version; write "memory""#,
-            r#"gateway.toml:4:9: ledger.store: this store is not available in this version; write "sqlite""#,
+            r#"gateway.toml:4:9: ledger.store: the URL's port is none, or its password is not encoded; write it as in "postgres://user@host:5432/database""#,
+            r#"gateway.toml:5:1: ledger.url_env: this goes with a Postgres store; remove it, or write store = "postgres""#,
+        ],
+    ),
+    (
+        "[upstreams.llm]",
+        r#"[ledger]
+store = "postgres"
+password_env = "canary!"
+[upstreams.llm]"#,
+        &[
+            r#"gateway.toml:1:2: ledger: the URL of the store is missing; add url_env = "TOLLGATE_LEDGER_URL", or write the URL as store"#,
+        ],
+    ),
+    (
+        "[upstreams.llm]",
+        r#"[ledger]
+store = "postgres://me@host/db?sslmode=require"
+password_env = "PASSWORD"
+ca = "ca.pem"
+[upstreams.llm]"#,
+        &[
+            "gateway.toml:4:1: ledger.ca: with this sslmode no certificate is verified, so ca has no use; write sslmode=verify-full",
+        ],
+    ),
+    (
+        "[upstreams.llm]",
+        r#"[ledger]
+store = "canary"
+[upstreams.llm]"#,
+        &[
+            r#"gateway.toml:2:9: ledger.store: this is not a store; write "sqlite" or "postgres://user@host/database""#,
         ],
     ),
     (

@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 use http::Method;
 use tollgate_config::{
     Amount, Anonymous, ChargeOn, Durability, Enforcement, LedgerStore, LogFormat, LogLevel, Measure,
-    Protocol, Unanswered, UpstreamIndex,
+    PostgresTls, Protocol, Secret, Unanswered, UpstreamIndex,
 };
 use tollgate_core::{MeterIndex, TierIndex};
 
@@ -141,4 +141,30 @@ upstream = "b"
         assert_eq!(chat.charge_on.includes(status), charged);
     }
     assert!(gateway.routes[1].charges.is_empty(), "a route without charge is legal");
+}
+
+#[test]
+fn a_postgres_ledger_takes_its_secrets_from_the_environment() {
+    let with = |table: &str| {
+        let text = format!("[ledger]\n{table}\n{GATEWAY}");
+        let LedgerStore::Postgres(store) = good(&text, TIERS).gateway.ledger else { panic!("{table}") };
+        store
+    };
+    let variable = |name: &str| match name {
+        "URL" => Some("postgresql://me@db/usage".to_owned()),
+        "BAD" => Some("postgres://me:canary@db:x".to_owned()),
+        "PASSWORD" => Some("canary".to_owned()),
+        _ => None,
+    };
+    let store = with("store = \"postgres\"\nurl_env = \"URL\"\npassword_env = \"PASSWORD\"\nca = \"ca.pem\"");
+    let postgres = store.resolve(variable).unwrap();
+    assert_eq!(postgres.password.as_ref().map(Secret::expose), Some("canary"));
+    assert_eq!((postgres.tls, postgres.ca), (PostgresTls::Verify, Some("ca.pem".into())));
+    let here = with("store = \"postgres://me:canary@db/usage?sslmode=disable\"");
+    assert!(!format!("{here:?}").contains("canary"));
+    assert_eq!(here.resolve(variable).unwrap().tls, PostgresTls::Disable);
+    let missing = with("store = \"postgres\"\nurl_env = \"NOWHERE\"").resolve(variable).unwrap_err();
+    assert_eq!(missing, "the environment variable NOWHERE is not set");
+    let bad = with("store = \"postgres\"\nurl_env = \"BAD\"").resolve(variable).unwrap_err();
+    assert!(bad.contains("BAD") && !bad.contains("canary"), "{bad}");
 }

@@ -24,9 +24,10 @@ pub(super) fn check(ledger: &LedgerReader, report: &mut AuditReport) -> std::res
             PERIODS
                 .iter()
                 .try_for_each(|period| check_period(reader.connection(), *period, minutes, report))?;
+            Ok(())
         }
+        Store::Postgres(reader) => reader.compare(&PERIODS, report),
     }
-    Ok(())
 }
 
 fn count_lines(connection: &Connection) -> Result<u64> {

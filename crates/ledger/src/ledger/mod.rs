@@ -16,6 +16,7 @@ mod feed;
 mod load;
 pub(crate) mod minutes;
 pub(crate) mod period;
+pub(crate) mod postgres;
 mod progress;
 mod queue;
 mod reader;
@@ -37,6 +38,7 @@ pub(crate) use self::reader::Store;
 pub use self::{
     event::{EventFilter, LedgerEvent},
     load::{FlushReply, InstancesReply, LoadError, LoadReply, LoadRequest, Loaded, Subject},
+    postgres::{PostgresError, PostgresHost, PostgresOptions, PostgresTls},
     reader::LedgerReader,
 };
 use self::{
@@ -57,6 +59,8 @@ pub enum LedgerOptions {
         /// `<data_dir>/ledger.sqlite3`; made when missing.
         path: PathBuf,
     },
+    /// In a database that several gateways share.
+    Postgres(PostgresOptions),
 }
 
 /// Why a ledger cannot be opened or read.
@@ -65,12 +69,20 @@ pub enum LedgerError {
     /// SQLite refused.
     #[error("the ledger's SQLite file cannot be used: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// Postgres refused, or is away.
+    #[error("the ledger's Postgres cannot be used: {0}")]
+    Postgres(#[from] PostgresError),
     /// The tables are of a version that this program does not know.
     #[error(
-        "the ledger's schema is version {found}, and this program knows {known}: use the program that fits"
+        "the ledger's schema is version {found}, and this program knows {known}: {}",
+        if found > known {
+            "a newer one made it; use that, or restore a copy from before"
+        } else {
+            "run `tollgate migrate`, or start the gateway"
+        }
     )]
     Schema {
-        /// The version in the file.
+        /// The version in the store.
         found: usize,
         /// The newest version known.
         known: usize,
@@ -142,6 +154,7 @@ pub struct Migrated {
 pub fn migrate(options: &LedgerOptions) -> Result<Migrated, LedgerError> {
     match options {
         LedgerOptions::Sqlite { path } => sqlite::migrate(path),
+        LedgerOptions::Postgres(options) => postgres::migrate(options),
     }
 }
 
@@ -155,6 +168,7 @@ impl Ledger {
     pub fn start(journal: Arc<Journal>, options: LedgerOptions) -> Result<Self, LedgerError> {
         let Started { shared, run } = match options {
             LedgerOptions::Sqlite { path } => sqlite::start(journal, &path)?,
+            LedgerOptions::Postgres(options) => postgres::start(journal, options)?,
         };
         let thread = thread::Builder::new()
             .name("ledger-shipper".to_owned())

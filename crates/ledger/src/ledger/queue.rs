@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::Notify;
+
 use super::{
     LoadError,
     load::{Ask, refuse},
@@ -20,6 +22,8 @@ pub(super) struct Queue {
     inner: Mutex<Inner>,
     asked: Condvar,
     ended: Condvar,
+    /// As `asked`, for a thread that waits for other things, too.
+    woken: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +51,7 @@ impl Queue {
         } else {
             inner.asks.push(ask);
             drop(inner);
-            self.asked.notify_one();
+            self.wake();
             return;
         };
         drop(inner);
@@ -63,12 +67,28 @@ impl Queue {
         Turn { asks: std::mem::take(&mut inner.asks), stop: inner.stop }
     }
 
+    /// Waits for questions, or for the order to stop. Cancel-safe.
+    pub(super) async fn asked(&self) {
+        self.woken.notified().await;
+    }
+
+    /// What there is to do now.
+    pub(super) fn take(&self) -> Turn {
+        let mut inner = lock(&self.inner);
+        Turn { asks: std::mem::take(&mut inner.asks), stop: inner.stop }
+    }
+
+    fn wake(&self) {
+        self.asked.notify_one();
+        self.woken.notify_one();
+    }
+
     /// Lets the thread end once all is shipped or `deadline` is over, and waits for that; whether it
     /// ended.
     pub(super) fn stop(&self, deadline: Duration) -> bool {
         let mut inner = lock(&self.inner);
         inner.stop = Some(Instant::now() + deadline);
-        self.asked.notify_one();
+        self.wake();
         let waited = self.ended.wait_timeout_while(inner, deadline, |inner| !inner.ended);
         waited.unwrap_or_else(PoisonError::into_inner).0.ended
     }

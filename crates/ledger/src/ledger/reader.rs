@@ -5,7 +5,7 @@ use std::fmt;
 use tollgate_core::Span;
 use uuid::Uuid;
 
-use super::{EventFilter, LedgerError, LedgerEvent, LedgerOptions, Subject, sqlite};
+use super::{EventFilter, LedgerError, LedgerEvent, LedgerOptions, Subject, postgres, sqlite};
 use crate::Position;
 
 /// The ledger as it was when the reader was opened: all its answers agree with each other. Open
@@ -17,10 +17,12 @@ pub struct LedgerReader {
 /// What is read.
 pub(crate) enum Store {
     Sqlite(sqlite::Reader),
+    Postgres(postgres::Reader),
 }
 
 impl LedgerReader {
-    /// Opens the ledger read-only.
+    /// Opens the ledger read-only. A reader of Postgres waits for it, and so must not be used inside an
+    /// asynchronous task.
     ///
     /// # Errors
     ///
@@ -28,6 +30,7 @@ impl LedgerReader {
     pub fn open(options: &LedgerOptions) -> Result<Self, LedgerError> {
         let store = match options {
             LedgerOptions::Sqlite { path } => Store::Sqlite(sqlite::Reader::open(path)?),
+            LedgerOptions::Postgres(options) => Store::Postgres(postgres::Reader::open(options)?),
         };
         Ok(Self { store })
     }
@@ -42,6 +45,7 @@ impl LedgerReader {
     pub fn sum(&self, subject: &Subject, meter: &str, span: Span) -> Result<i64, LedgerError> {
         match &self.store {
             Store::Sqlite(reader) => reader.sum(subject, meter, span),
+            Store::Postgres(reader) => reader.sum(subject, meter, span),
         }
     }
 
@@ -54,6 +58,7 @@ impl LedgerReader {
     pub fn events(&self, filter: &EventFilter) -> Result<Vec<LedgerEvent>, LedgerError> {
         match &self.store {
             Store::Sqlite(reader) => reader.events(filter),
+            Store::Postgres(reader) => reader.events(filter),
         }
     }
 
@@ -70,6 +75,7 @@ impl LedgerReader {
     pub(crate) fn events_by_id(&self, ids: &[Uuid]) -> Result<Vec<LedgerEvent>, LedgerError> {
         match &self.store {
             Store::Sqlite(reader) => reader.events_by_id(ids),
+            Store::Postgres(reader) => reader.events_by_id(ids),
         }
     }
 
@@ -91,6 +97,7 @@ impl LedgerReader {
     pub fn watermarks(&self) -> Result<Vec<(Uuid, Position)>, LedgerError> {
         match &self.store {
             Store::Sqlite(reader) => reader.watermarks(),
+            Store::Postgres(reader) => reader.watermarks(),
         }
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct Totals {
 }
 
 /// A [`Key`] that borrows.
-type KeyRef<'a> = (&'a str, &'a str, i64, &'a str, &'a str);
+pub(super) type KeyRef<'a> = (&'a str, &'a str, i64, &'a str, &'a str);
 
 impl Key {
     fn borrowed(&self) -> KeyRef<'_> {
@@ -49,6 +49,11 @@ impl Totals {
     pub(super) fn add(&mut self, settlement: &Settlement<'_>, meter: &str, amount: i64) {
         let Settlement { user_id, at, org_id, route, .. } = settlement;
         let key = (*user_id, meter, Period::Minute.start(*at), org_id.unwrap_or_default(), *route);
+        self.change(key, amount.into(), 1);
+    }
+
+    /// Adds an amount of so many lines; negative ones take away what was added.
+    pub(super) fn change(&mut self, key: KeyRef<'_>, amount: i128, events: i64) {
         let hasher = &self.hasher;
         let entry = self.table.entry(
             hasher.hash_one(key),
@@ -68,13 +73,13 @@ impl Totals {
             Total { key, amount: 0, events: 0 }
         });
         let total = total.get_mut();
-        total.amount += i128::from(amount);
-        total.events += 1;
+        total.amount += amount;
+        total.events += events;
     }
 
-    /// All of them, in no order.
+    /// All that have a line, in no order.
     pub(super) fn into_vec(self) -> Vec<Total> {
-        self.table.into_iter().collect()
+        self.table.into_iter().filter(|total| total.events != 0).collect()
     }
 }
 

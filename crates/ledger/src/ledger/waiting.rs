@@ -38,7 +38,17 @@ impl Waiting {
         ready
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn refuse_all(&mut self) {
         load::refuse(self.0.drain(..).map(|(_, _, ask)| ask));
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.refuse_all();
     }
 }

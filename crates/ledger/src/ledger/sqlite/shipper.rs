@@ -62,7 +62,6 @@ impl Shipper {
                 self.rest(until);
             }
         }
-        self.waiting.refuse_all();
         if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
             tracing::warn!(%error, "the ledger's write-ahead log stays: the next start reads it");
         }

@@ -1,0 +1,75 @@
+//! Whether the sums are the sums of the lines, compared where they are.
+
+use super::{PostgresError, connection::Connection, types::At};
+use crate::{
+    audit::{Difference, Sum},
+    ledger::{minutes::Minutes, period::Period},
+};
+
+/// What the comparison of one table gave.
+pub(super) struct Compared {
+    pub(super) rows: u64,
+    pub(super) differences: Vec<Difference>,
+}
+
+pub(super) async fn count_lines(connection: &Connection) -> Result<u64, PostgresError> {
+    count(connection, "SELECT count(*) FROM usage_ledger").await
+}
+
+/// Compares the sums of `period`'s table with those of the lines.
+pub(super) async fn compare(
+    connection: &Connection,
+    period: Period,
+    minutes: Minutes,
+) -> Result<Compared, PostgresError> {
+    let table = period.table();
+    let start = match period {
+        Period::Minute | Period::Quarter => {
+            "date_bin(CASE WHEN at < $1 THEN interval '15 minutes' ELSE interval '1 minute' END, at, \
+             timestamptz '2000-01-01')"
+        }
+        Period::Hour => {
+            "date_bin(CASE WHEN at < $1 THEN interval '1 hour' ELSE interval '1 hour' END, at, \
+             timestamptz '2000-01-01')"
+        }
+        Period::Day => {
+            "date_bin(CASE WHEN at < $1 THEN interval '1 day' ELSE interval '1 day' END, at, \
+             timestamptz '2000-01-01')"
+        }
+    };
+    let sql = format!(
+        "SELECT user_id, meter, start, org_id, route, kept.amount, kept.events, real.amount, real.events \
+         FROM {table} AS kept FULL JOIN (SELECT user_id, meter, {start} AS start, \
+         coalesce(org_id, '') AS org_id, route, least(greatest(sum(amount), -9223372036854775808), \
+         9223372036854775807)::bigint AS amount, count(*) AS events FROM usage_ledger \
+         GROUP BY 1, 2, 3, 4, 5) AS real USING (user_id, meter, start, org_id, route) \
+         WHERE kept.amount IS DISTINCT FROM real.amount OR kept.events IS DISTINCT FROM real.events \
+         ORDER BY 1, 2, 3, 4, 5"
+    );
+    let rows = connection.step(connection.client().query(&sql, &[&At(minutes.until)])).await?;
+    let difference = |row: &tokio_postgres::Row| {
+        let sum = |amount: usize, events: usize| {
+            let sum = (row.try_get::<_, Option<i64>>(amount)?, row.try_get::<_, Option<i64>>(events)?);
+            Ok::<_, tokio_postgres::Error>(Sum { amount: sum.0.unwrap_or(0), events: sum.1.unwrap_or(0) })
+        };
+        let At(start) = row.try_get(2)?;
+        Ok::<_, tokio_postgres::Error>(Difference::Rollup {
+            table,
+            user_id: row.try_get(0)?,
+            meter: row.try_get(1)?,
+            start,
+            org_id: row.try_get(3)?,
+            route: row.try_get(4)?,
+            rollup: sum(5, 6)?,
+            lines: sum(7, 8)?,
+        })
+    };
+    let differences = rows.iter().map(difference).collect::<Result<_, _>>()?;
+    let rows = count(connection, &format!("SELECT count(*) FROM {table}")).await?;
+    Ok(Compared { rows, differences })
+}
+
+async fn count(connection: &Connection, sql: &str) -> Result<u64, PostgresError> {
+    let row = connection.step(connection.client().query_one(sql, &[])).await?;
+    Ok(u64::try_from(row.try_get::<_, i64>(0)?).unwrap_or(0))
+}
