@@ -76,9 +76,8 @@ pub(super) async fn put(
 /// Removes the row; whether there was one.
 pub(super) async fn remove(connection: &Connection, subject: &Subject) -> Result<bool, PostgresError> {
     let (scope, id) = subject.columns();
-    let removed =
-        connection.execute("DELETE FROM subjects WHERE scope = $1 AND id = $2", &[&scope, &stored(id)]);
-    Ok(removed.await? > 0)
+    let sql = "DELETE FROM subjects WHERE scope = $1 AND id = $2";
+    Ok(connection.execute(sql, &[&scope, &stored(id)]).await? > 0)
 }
 
 fn read(row: &Row) -> Result<Option<(Subject, SubjectRow)>, tokio_postgres::Error> {
