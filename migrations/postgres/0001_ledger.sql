@@ -40,7 +40,7 @@ CREATE INDEX usage_minutely_org ON usage_minutely (start, org_id, meter) WHERE o
 
 -- One row: the start of the first minute that is not merged.
 CREATE TABLE minutes_merged (
-    only  boolean     NOT NULL PRIMARY KEY DEFAULT true CHECK (only),
+    one   boolean     NOT NULL PRIMARY KEY DEFAULT true CHECK (one),
     until timestamptz NOT NULL
 );
 

@@ -263,16 +263,16 @@ fn quit(child: &mut Child) {
     }
 }
 
-/// The folder of Postgres's programs: Debian keeps them out of the `PATH`.
+/// The folder of Postgres's programs: Debian keeps them out of the `PATH`, or puts links to some there.
 fn programs() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
     let mut packaged: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
     packaged.sort();
-    let found = std::env::split_paths(&path)
-        .chain(packaged.into_iter().rev())
-        .find(|dir| dir.join("initdb").is_file());
-    found.expect("no Postgres server is installed: apt-get install -y postgresql")
+    let dirs = std::env::split_paths(&path).chain(packaged.into_iter().rev());
+    let program = dirs.filter_map(|dir| dir.join("initdb").canonicalize().ok()).next();
+    let dir = program.and_then(|program| Some(program.parent()?.to_owned()));
+    dir.expect("no Postgres server is installed: apt-get install -y postgresql")
 }
 
 /// Postgres does not run as root: the user and group of an account that it can run as.

@@ -1,46 +1,87 @@
-//! One settlement of the journal beside its lines of the ledger.
+//! Settlements of the journal beside their lines of the ledger.
 
-use tollgate_core::{Charge, Event, Settlement};
+use std::collections::HashMap;
+
+use tollgate_core::{Charge, Event, EventId};
 use uuid::Uuid;
 
 use super::Difference;
-use crate::{LedgerError, LedgerEvent, LedgerReader};
+use crate::{LedgerError, LedgerEvent, LedgerReader, codec};
 
-/// Compares each event of `settlement`, which the journal has at `position`, with its line; a missing
-/// line is a difference when the settlement was shipped.
-pub(super) fn compare(
-    ledger: &LedgerReader,
-    settlement: &Settlement<'_>,
-    position: u64,
-    shipped: bool,
-    differences: &mut Vec<Difference>,
-) -> Result<(), LedgerError> {
-    for event in settlement.events() {
-        match ledger.event(Uuid::from_u128(event.id.to_bits()))? {
-            Some(line) => {
-                let differs = |(column, ledger, journal)| Difference::Column {
-                    id: event.id,
-                    column,
-                    ledger,
-                    journal,
-                    position,
-                };
-                differences.extend(columns(&line, &event).into_iter().map(differs));
-            }
-            None if shipped => differences.push(Difference::Missing { id: event.id, position }),
-            None => {}
-        }
-    }
-    Ok(())
+/// Settlements compared at once: one question to the ledger for all of them.
+const BATCH: usize = 256;
+
+/// Compares settlements as they come; the last ones at the end.
+pub(super) struct Comparison<'a> {
+    ledger: &'a LedgerReader,
+    waiting: Vec<Waiting>,
 }
 
-/// The columns that differ: name, the ledger's text, the journal's.
-fn columns(line: &LedgerEvent, event: &Event<'_>) -> Vec<(&'static str, String, String)> {
+struct Waiting {
+    payload: Vec<u8>,
+    position: u64,
+    shipped: bool,
+}
+
+impl<'a> Comparison<'a> {
+    pub(super) fn new(ledger: &'a LedgerReader) -> Self {
+        Self { ledger, waiting: Vec::with_capacity(BATCH) }
+    }
+
+    /// Compares each event of a settlement, which the journal has at `position`, with its line; a missing
+    /// line is a difference when the settlement was shipped.
+    pub(super) fn add(
+        &mut self,
+        payload: &[u8],
+        (position, shipped): (u64, bool),
+        differences: &mut Vec<Difference>,
+    ) -> Result<(), LedgerError> {
+        self.waiting.push(Waiting { payload: payload.to_vec(), position, shipped });
+        if self.waiting.len() < BATCH { Ok(()) } else { self.finish(differences) }
+    }
+
+    /// Compares those that wait.
+    pub(super) fn finish(&mut self, differences: &mut Vec<Difference>) -> Result<(), LedgerError> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let settlements: Vec<_> = waiting
+            .iter()
+            // Whoever added it has decoded it before.
+            .filter_map(|waiting| Some((waiting, codec::decode(&waiting.payload).ok()?)))
+            .collect();
+        let events = settlements.iter().flat_map(|(_, settlement)| settlement.events());
+        let ids: Vec<_> = events.map(|event| uuid(event.id)).collect();
+        let lines = self.ledger.events_by_id(&ids)?;
+        let lines: HashMap<_, _> = lines.into_iter().map(|line| (line.id, line)).collect();
+        for (Waiting { payload: _, position, shipped }, settlement) in &settlements {
+            for event in settlement.events() {
+                let (id, position) = (event.id, *position);
+                let differs =
+                    |(column, ledger, journal)| Difference::Column { id, column, ledger, journal, position };
+                match lines.get(&uuid(id)) {
+                    Some(line) => {
+                        let wanted = self.ledger.as_kept(wanted(&event));
+                        differences.extend(columns(line, &wanted).into_iter().map(differs));
+                    }
+                    None if *shipped => differences.push(Difference::Missing { id, position }),
+                    None => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn uuid(id: EventId) -> Uuid {
+    Uuid::from_u128(id.to_bits())
+}
+
+/// The line that an event becomes.
+fn wanted(event: &Event<'_>) -> LedgerEvent {
     let Charge { meter, amount, estimated } = event.charge;
     let settled = event.settlement;
     let own = |text: Option<&str>| text.map(str::to_owned);
-    let wanted = LedgerEvent {
-        id: line.id,
+    LedgerEvent {
+        id: uuid(event.id),
         at: settled.at,
         user_id: settled.user_id.to_owned(),
         org_id: own(settled.org_id),
@@ -55,13 +96,15 @@ fn columns(line: &LedgerEvent, event: &Event<'_>) -> Vec<(&'static str, String, 
         request_id: settled.request_id.to_owned(),
         resource: own(settled.resource),
         metadata: own(settled.metadata),
-    };
-    if *line == wanted {
+    }
+}
+
+/// The columns that differ: name, the ledger's text, the journal's.
+fn columns(line: &LedgerEvent, wanted: &LedgerEvent) -> Vec<(&'static str, String, String)> {
+    if line == wanted {
         return Vec::new();
     }
-    let texts = [texts(line), texts(&wanted)];
-    let [ledger, journal] = texts;
-    let pairs = ledger.into_iter().zip(journal);
+    let pairs = texts(line).into_iter().zip(texts(wanted));
     pairs
         .filter(|((_, ledger), (_, journal))| ledger != journal)
         .map(|((column, ledger), (_, journal))| (column, ledger, journal))

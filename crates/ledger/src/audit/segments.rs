@@ -10,7 +10,7 @@ use std::{
 use tollgate_core::Settlement;
 use uuid::Uuid;
 
-use super::{AuditError, AuditReport, Difference, lines};
+use super::{AuditError, AuditReport, Difference, lines::Comparison};
 use crate::{
     LedgerReader, Position, codec,
     journal::{self, End, HEADER_BYTES, Item, SegmentHeader, SegmentReader, record_bytes},
@@ -20,7 +20,7 @@ pub(super) struct Segments<'a> {
     dir: &'a Path,
     journal: Uuid,
     watermark: u64,
-    ledger: &'a LedgerReader,
+    lines: Comparison<'a>,
     /// Where each request was settled first, and the checksum of that record.
     seen: HashMap<u128, (u64, u32)>,
     /// Behind the last segment.
@@ -29,7 +29,14 @@ pub(super) struct Segments<'a> {
 
 impl<'a> Segments<'a> {
     pub(super) fn new(dir: &'a Path, journal: Uuid, watermark: Position, ledger: &'a LedgerReader) -> Self {
-        Self { dir, journal, watermark: watermark.get(), ledger, seen: HashMap::new(), end: 0 }
+        Self {
+            dir,
+            journal,
+            watermark: watermark.get(),
+            lines: Comparison::new(ledger),
+            seen: HashMap::new(),
+            end: 0,
+        }
     }
 
     pub(super) fn check(mut self, report: &mut AuditReport) -> Result<(), AuditError> {
@@ -44,6 +51,7 @@ impl<'a> Segments<'a> {
                 Ok(file) => self.check_file(base, &path, file, report)?,
             }
         }
+        self.lines.finish(&mut report.differences)?;
         if self.watermark > self.end {
             self.bad_watermark(format!("and the journal ends at {}", self.end), report);
         }
@@ -87,7 +95,10 @@ impl<'a> Segments<'a> {
                         let position = base + offset;
                         let crc = crc32fast::hash(payload);
                         let end = position + record_bytes(payload.len()) as u64;
-                        self.check_record(&settlement, position, crc, report)?;
+                        if self.is_first(&settlement, position, crc, report) {
+                            let shipped = position < self.watermark;
+                            self.lines.add(payload, (position, shipped), &mut report.differences)?;
+                        }
                         if position < self.watermark && self.watermark < end {
                             self.bad_watermark(format!("inside the record at {position}"), report);
                         }
@@ -102,19 +113,20 @@ impl<'a> Segments<'a> {
         Ok(())
     }
 
-    fn check_record(
+    /// Counts the settlement; whether its request was not settled before.
+    fn is_first(
         &mut self,
         settlement: &Settlement<'_>,
         position: u64,
         crc: u32,
         report: &mut AuditReport,
-    ) -> Result<(), AuditError> {
-        let shipped = position < self.watermark;
+    ) -> bool {
         report.settlements += 1;
-        report.pending += u64::from(!shipped);
+        report.pending += u64::from(position >= self.watermark);
         match self.seen.entry(settlement.key.to_bits()) {
             Entry::Vacant(unseen) => {
                 unseen.insert((position, crc));
+                true
             }
             Entry::Occupied(seen) => {
                 let (first, first_crc) = *seen.get();
@@ -122,9 +134,8 @@ impl<'a> Segments<'a> {
                     let key = settlement.key;
                     report.differences.push(Difference::Twice { key, first, second: position });
                 }
-                return Ok(());
+                false
             }
         }
-        Ok(lines::compare(self.ledger, settlement, position, shipped, &mut report.differences)?)
     }
 }

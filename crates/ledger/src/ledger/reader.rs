@@ -79,6 +79,14 @@ impl LedgerReader {
         }
     }
 
+    /// `event` as the store keeps it.
+    pub(crate) fn as_kept(&self, event: LedgerEvent) -> LedgerEvent {
+        match &self.store {
+            Store::Sqlite(_) => event,
+            Store::Postgres(_) => postgres::as_kept(event),
+        }
+    }
+
     /// Up to where the settlements of `journal` are in the ledger; none when nothing of it is.
     ///
     /// # Errors

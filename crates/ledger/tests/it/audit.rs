@@ -10,11 +10,26 @@ use std::{
 use tollgate_core::{RequestKey, Settlement, UnixMillis};
 use tollgate_ledger::{AuditReport, Difference};
 
-use crate::common::{Data, FOREVER, NOON, open, settle, settlement};
+use crate::common::{Data, FOREVER, NOON, Store, on_each_store, open, settle, settlement};
+
+on_each_store!(
+    a_clean_directory_is_clean,
+    what_is_pending_or_open_is_counted_and_no_difference,
+    a_running_directory_under_load_is_clean,
+    a_missing_line_is_found_in_ledger_and_rollups,
+    every_changed_column_is_named,
+    every_wrong_rollup_is_named,
+    minutes_that_are_not_merged_as_far_as_is_said_are_named,
+    a_line_that_nobody_settled_is_found_in_the_rollups,
+    a_watermark_that_can_not_be_is_named,
+    a_request_settled_twice_in_two_ways_is_named,
+    damage_in_journal_and_table_is_named,
+    differences_read_as_sentences,
+);
 
 /// A stopped directory with ten settlements shipped.
-fn shipped() -> Data {
-    let data = Data::new();
+fn shipped(store: &Store) -> Data {
+    let data = store.data();
     let (journal, _) = data.journal();
     for number in 0..10 {
         settle(&journal, &settlement(number, &[("calls", 1), ("tokens", 10)]));
@@ -27,9 +42,8 @@ fn audited(data: &Data) -> AuditReport {
     data.audit()
 }
 
-#[test]
-fn a_clean_directory_is_clean() {
-    let report = audited(&shipped());
+fn a_clean_directory_is_clean(store: &Store) {
+    let report = audited(&shipped(store));
     assert!(report.is_clean(), "{:#?}", report.differences);
     let AuditReport { running, events, settlements, pending, in_flight, rollup_rows, differences: _ } =
         report;
@@ -37,9 +51,8 @@ fn a_clean_directory_is_clean() {
     assert_eq!(rollup_rows, 6);
 }
 
-#[test]
-fn what_is_pending_or_open_is_counted_and_no_difference() {
-    let data = Data::new();
+fn what_is_pending_or_open_is_counted_and_no_difference(store: &Store) {
+    let data = store.data();
     let (journal, _) = data.journal();
     data.ship(&journal);
     settle(&journal, &settlement(1, &[("calls", 1)]));
@@ -50,9 +63,8 @@ fn what_is_pending_or_open_is_counted_and_no_difference() {
     assert_eq!(report.in_flight[0].key, settlement(2, &[]).key);
 }
 
-#[test]
-fn a_running_directory_under_load_is_clean() {
-    let data = Data::new();
+fn a_running_directory_under_load_is_clean(store: &Store) {
+    let data = store.data();
     let (journal, _) = data.journal();
     let ledger = data.ledger(&journal);
     let done = AtomicBool::new(false);
@@ -71,10 +83,9 @@ fn a_running_directory_under_load_is_clean() {
     ledger.shutdown(FOREVER).unwrap();
 }
 
-#[test]
-fn a_missing_line_is_found_in_ledger_and_rollups() {
-    let data = shipped();
-    data.sql("DELETE FROM usage_ledger WHERE id = (SELECT min(id) FROM usage_ledger)");
+fn a_missing_line_is_found_in_ledger_and_rollups(store: &Store) {
+    let data = shipped(store);
+    data.sql("DELETE FROM usage_ledger WHERE id = (SELECT id FROM usage_ledger ORDER BY id LIMIT 1)");
     let differences = audited(&data).differences;
     let id = settlement(0, &[]).key.event(0);
     assert!(matches!(differences[0], Difference::Missing { id: missing, .. } if missing == id));
@@ -85,16 +96,15 @@ fn a_missing_line_is_found_in_ledger_and_rollups() {
     assert_eq!(tables.collect::<Vec<_>>(), ["usage_minutely", "usage_hourly", "usage_daily"]);
 }
 
-#[test]
-fn every_changed_column_is_named() {
+fn every_changed_column_is_named(store: &Store) {
     let changes = [
-        ("at", "at + 1"),
+        ("at", &*store.instant(NOON + 1)),
         ("user_id", "'eve'"),
         ("org_id", "NULL"),
         ("tier", "'enterprise'"),
         ("meter", "'other'"),
         ("amount", "amount - 1"),
-        ("estimated", "1"),
+        ("estimated", "NOT estimated"),
         ("route", "'/'"),
         ("method", "'GET'"),
         ("status", "500"),
@@ -104,9 +114,9 @@ fn every_changed_column_is_named() {
         ("metadata", "'{}'"),
     ];
     for (name, value) in changes {
-        let data = shipped();
+        let data = shipped(store);
         data.sql(&format!(
-            "UPDATE usage_ledger SET {name} = {value} WHERE id = (SELECT min(id) FROM usage_ledger)"
+            "UPDATE usage_ledger SET {name} = {value} WHERE id = (SELECT id FROM usage_ledger ORDER BY id LIMIT 1)"
         ));
         let differences = audited(&data).differences;
         let named = |d: &Difference| matches!(d, Difference::Column { column, .. } if *column == name);
@@ -114,53 +124,49 @@ fn every_changed_column_is_named() {
     }
 }
 
-#[test]
-fn every_wrong_rollup_is_named() {
+fn every_wrong_rollup_is_named(store: &Store) {
     let plants = [
         "UPDATE usage_minutely SET amount = amount + 1 WHERE meter = 'tokens'",
         "DELETE FROM usage_minutely WHERE meter = 'calls'",
         "UPDATE usage_hourly SET amount = amount + 1 WHERE meter = 'tokens'",
         "UPDATE usage_daily SET events = 0 WHERE meter = 'calls'",
         "DELETE FROM usage_daily WHERE meter = 'calls'",
-        "INSERT INTO usage_hourly VALUES ('eve', 'calls', 0, '', '/', 0, 0)",
+        &format!("INSERT INTO usage_hourly VALUES ('eve', 'calls', {}, '', '/', 0, 0)", store.instant(0)),
     ];
     for plant in plants {
-        let data = shipped();
+        let data = shipped(store);
         data.sql(plant);
         let differences = audited(&data).differences;
         assert!(matches!(&differences[..], [Difference::Rollup { .. }]), "{plant}: {differences:#?}");
     }
 }
 
-#[test]
-fn minutes_that_are_not_merged_as_far_as_is_said_are_named() {
-    let data = Data::new();
+fn minutes_that_are_not_merged_as_far_as_is_said_are_named(store: &Store) {
+    let data = store.data();
     let (journal, _) = data.journal();
     let at = UnixMillis(NOON + 7 * 60_000);
     settle(&journal, &Settlement { at, key: RequestKey::new(at, 1), ..settlement(1, &[("calls", 1)]) });
     data.ship(&journal);
     assert!(audited(&data).is_clean());
-    data.sql(&format!("UPDATE minutes_merged SET until = {}", NOON + 3_600_000));
+    data.sql(&format!("UPDATE minutes_merged SET until = {}", store.instant(NOON + 3_600_000)));
     let differences = audited(&data).differences;
     let named = |d: &Difference| matches!(d, Difference::Rollup { table: "usage_minutely", .. });
     assert!(differences.len() == 2 && differences.iter().all(named), "{differences:#?}");
 }
 
-#[test]
-fn a_line_that_nobody_settled_is_found_in_the_rollups() {
-    let data = shipped();
-    data.sql(
-        "INSERT INTO usage_ledger SELECT '00000000-0000-7000-8000-000000000000', at, user_id, org_id, tier, \
-         meter, amount, estimated, route, method, status, duration_ms, request_id, resource, metadata \
-         FROM usage_ledger LIMIT 1",
-    );
+fn a_line_that_nobody_settled_is_found_in_the_rollups(store: &Store) {
+    let data = shipped(store);
+    let id = settlement(77, &[]).key;
+    data.sql(&format!(
+        "INSERT INTO usage_ledger SELECT '{id}', at, user_id, org_id, tier, meter, amount, estimated, route, \
+         method, status, duration_ms, request_id, resource, metadata FROM usage_ledger LIMIT 1"
+    ));
     assert_eq!(audited(&data).differences.len(), 3);
 }
 
-#[test]
-fn a_watermark_that_can_not_be_is_named() {
+fn a_watermark_that_can_not_be_is_named(store: &Store) {
     for (plant, count) in [("position - 3", 1), ("position + 1000000", 1)] {
-        let data = Data::new();
+        let data = store.data();
         let (journal, _) = data.journal();
         settle(&journal, &settlement(1, &[("calls", 1)]));
         data.ship(&journal);
@@ -171,9 +177,8 @@ fn a_watermark_that_can_not_be_is_named() {
     }
 }
 
-#[test]
-fn a_request_settled_twice_in_two_ways_is_named() {
-    let data = Data::new();
+fn a_request_settled_twice_in_two_ways_is_named(store: &Store) {
+    let data = store.data();
     let (journal, _) = data.journal();
     let first = settle(&journal, &settlement(1, &[("calls", 1)]));
     let second = settle(&journal, &settlement(1, &[("calls", 2)]));
@@ -185,9 +190,8 @@ fn a_request_settled_twice_in_two_ways_is_named() {
     assert_eq!(data.events().len(), 1);
 }
 
-#[test]
-fn damage_in_journal_and_table_is_named() {
-    let data = Data::new();
+fn damage_in_journal_and_table_is_named(store: &Store) {
+    let data = store.data();
     let (journal, _) = data.journal();
     let position = settle(&journal, &settlement(1, &[("calls", 1)]));
     let request = open(&journal, &settlement(2, &[("calls", 1)]));
@@ -206,10 +210,11 @@ fn damage_in_journal_and_table_is_named() {
     );
 }
 
-#[test]
-fn differences_read_as_sentences() {
-    let data = shipped();
-    data.sql("UPDATE usage_ledger SET amount = 77 WHERE id = (SELECT min(id) FROM usage_ledger)");
+fn differences_read_as_sentences(store: &Store) {
+    let data = shipped(store);
+    data.sql(
+        "UPDATE usage_ledger SET amount = 77 WHERE id = (SELECT id FROM usage_ledger ORDER BY id LIMIT 1)",
+    );
     let texts: Vec<_> = audited(&data).differences.iter().map(ToString::to_string).collect();
     let id = settlement(0, &[]).key.event(0);
     assert!(texts[0].starts_with(&format!("event {id}: amount is 77 in the ledger, 1 in the journal")));

@@ -3,7 +3,11 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
@@ -12,24 +16,108 @@ use tempfile::TempDir;
 use tollgate_core::{Charge, RequestKey, SettledBy, Settlement, Span, UnixMillis};
 use tollgate_ledger::{
     AuditReport, Durability, EventFilter, Journal, JournalOptions, Ledger, LedgerEvent, LedgerOptions,
-    LedgerReader, LoadError, LoadRequest, Loaded, OpenError, OpenRequest, Position, Recovered, Subject,
-    Unanswered, audit,
+    LedgerReader, LoadError, LoadRequest, Loaded, OpenError, OpenRequest, Position, PostgresHost,
+    PostgresOptions, PostgresTls, Recovered, Subject, Unanswered, audit,
 };
+use tollgate_testkit::Postgres;
 
 /// 2026-11-22T20:00:00Z.
 pub(crate) const NOON: i64 = 1_795_377_600_000;
 /// Long enough for any machine: only a broken program waits so long.
 pub(crate) const FOREVER: Duration = Duration::from_secs(600);
 
-pub(crate) struct Data(TempDir);
+/// Where ledgers are.
+#[derive(Clone)]
+pub(crate) enum Store {
+    Sqlite,
+    Postgres(Arc<Postgres>),
+}
+
+/// Makes a test of each function that takes a store, for each store.
+macro_rules! on_each_store {
+    ($($name:ident),+ $(,)?) => {
+        mod on_sqlite {
+            $(#[test] fn $name() { super::$name(&crate::common::Store::Sqlite); })+
+        }
+        mod on_postgres {
+            $(#[test] fn $name() { super::$name(&crate::common::Store::postgres()); })+
+        }
+    };
+}
+pub(crate) use on_each_store;
+
+impl Store {
+    /// A server of the test's own.
+    pub(crate) fn postgres() -> Self {
+        Self::Postgres(Arc::new(Postgres::new()))
+    }
+
+    /// An instant in milliseconds as its SQL has it.
+    pub(crate) fn instant(&self, millis: i64) -> String {
+        match self {
+            Self::Sqlite => millis.to_string(),
+            Self::Postgres(_) => format!("to_timestamp({millis} / 1000.0)"),
+        }
+    }
+
+    /// How many cases of a property are worth their time.
+    pub(crate) fn cases(&self, on_sqlite: u32) -> u32 {
+        match self {
+            Self::Sqlite => on_sqlite,
+            Self::Postgres(_) => on_sqlite / 4,
+        }
+    }
+
+    /// A new data directory with a ledger of its own.
+    pub(crate) fn data(&self) -> Data {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let database = format!("ledger_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        if let Self::Postgres(server) = self {
+            server.create_database(&database);
+        }
+        Data { dir: tempfile::tempdir().unwrap(), store: self.clone(), database }
+    }
+}
+
+pub(crate) struct Data {
+    dir: TempDir,
+    store: Store,
+    database: String,
+}
 
 impl Data {
+    /// On SQLite.
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Store::Sqlite.data()
+    }
+
+    /// Another directory that ships to the same ledger, if that can be shared.
+    pub(crate) fn neighbour(&self) -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), store: self.store.clone(), database: self.database.clone() }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+        self.dir.path()
+    }
+
+    /// The server that its ledger is on.
+    pub(crate) fn server(&self) -> &Postgres {
+        match &self.store {
+            Store::Sqlite => panic!("SQLite has no server"),
+            Store::Postgres(server) => server,
+        }
+    }
+
+    pub(crate) fn postgres_options(&self) -> PostgresOptions {
+        let server = self.server();
+        PostgresOptions {
+            host: PostgresHost::Tcp("127.0.0.1".to_owned()),
+            port: server.port(),
+            user: server.user().to_owned(),
+            password: Some(server.password().to_owned()),
+            database: self.database.clone(),
+            tls: PostgresTls::Prefer,
+        }
     }
 
     pub(crate) fn journal_dir(&self) -> PathBuf {
@@ -66,7 +154,10 @@ impl Data {
     }
 
     pub(crate) fn ledger_options(&self) -> LedgerOptions {
-        LedgerOptions::Sqlite { path: self.ledger_path() }
+        match &self.store {
+            Store::Sqlite => LedgerOptions::Sqlite { path: self.ledger_path() },
+            Store::Postgres(_) => LedgerOptions::Postgres(self.postgres_options()),
+        }
     }
 
     pub(crate) fn audit(&self) -> AuditReport {
@@ -82,7 +173,25 @@ impl Data {
     }
 
     pub(crate) fn sql(&self, sql: &str) {
-        rusqlite::Connection::open(self.ledger_path()).unwrap().execute_batch(sql).unwrap();
+        match &self.store {
+            Store::Sqlite => {
+                rusqlite::Connection::open(self.ledger_path()).unwrap().execute_batch(sql).unwrap();
+            }
+            Store::Postgres(server) => {
+                server.sql(&self.database, sql);
+            }
+        }
+    }
+
+    pub(crate) fn count(&self, table: &str) -> i64 {
+        let sql = format!("SELECT count(*) FROM {table}");
+        match &self.store {
+            Store::Sqlite => {
+                let connection = rusqlite::Connection::open(self.ledger_path()).unwrap();
+                connection.query_row(&sql, [], |row| row.get(0)).unwrap()
+            }
+            Store::Postgres(server) => server.sql(&self.database, &sql).parse().unwrap(),
+        }
     }
 
     /// The only segment with records, or the first of several.
@@ -98,7 +207,7 @@ impl Data {
 
     /// What a process that dies now leaves behind: its files as they are.
     pub(crate) fn as_after_a_crash(&self) -> Self {
-        let copy = Self::new();
+        let copy = self.neighbour();
         copy_dir(self.path(), copy.path());
         copy
     }

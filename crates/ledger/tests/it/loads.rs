@@ -12,11 +12,18 @@ use std::{
 use tollgate_core::{Span, UnixMillis};
 use tollgate_ledger::{LoadError, LoadRequest, Position, Subject};
 
-use crate::common::{Data, FOREVER, NOON, load, settle, settlement, wait_until};
+use crate::common::{FOREVER, NOON, Store, load, on_each_store, settle, settlement, wait_until};
 
-#[test]
-fn a_load_covers_exactly_what_is_before_its_watermark() {
-    let data = Data::new();
+on_each_store!(
+    a_load_covers_exactly_what_is_before_its_watermark,
+    a_load_waits_for_all_that_was_settled_before_it,
+    a_subject_without_use_has_zeros,
+    what_was_not_shipped_before_a_crash_is_loaded_after_it,
+    every_load_is_answered_once_whatever_happens,
+);
+
+fn a_load_covers_exactly_what_is_before_its_watermark(store: &Store) {
+    let data = store.data();
     let (journal, _) = data.journal();
     let ledger = data.ledger(&journal);
     let settled = Mutex::new(Vec::<(Position, i64)>::new());
@@ -56,9 +63,8 @@ fn a_load_covers_exactly_what_is_before_its_watermark() {
     ledger.shutdown(FOREVER).unwrap();
 }
 
-#[test]
-fn a_load_waits_for_all_that_was_settled_before_it() {
-    let data = Data::new();
+fn a_load_waits_for_all_that_was_settled_before_it(store: &Store) {
+    let data = store.data();
     let (journal, _) = data.journal();
     for number in 0..20_000 {
         settle(&journal, &settlement(number, &[("tokens", 1)]));
@@ -68,18 +74,16 @@ fn a_load_waits_for_all_that_was_settled_before_it() {
     assert_eq!((loaded.sums, loaded.watermark), (vec![20_000], journal.tail()));
 }
 
-#[test]
-fn a_subject_without_use_has_zeros() {
-    let data = Data::new();
+fn a_subject_without_use_has_zeros(store: &Store) {
+    let data = store.data();
     let (journal, _) = data.journal();
     let ledger = data.ledger(&journal);
     let loaded = load(&ledger, "nobody", &[("tokens", Span::ALWAYS)], journal.tail()).unwrap();
     assert_eq!((loaded.sums, loaded.watermark), (vec![0], journal.tail()));
 }
 
-#[test]
-fn what_was_not_shipped_before_a_crash_is_loaded_after_it() {
-    let data = Data::new();
+fn what_was_not_shipped_before_a_crash_is_loaded_after_it(store: &Store) {
+    let data = store.data();
     let (journal, _) = data.journal();
     for number in 0..20 {
         settle(&journal, &settlement(number, &[("tokens", 5)]));
@@ -92,9 +96,8 @@ fn what_was_not_shipped_before_a_crash_is_loaded_after_it() {
     assert_eq!(loaded.sums, [1100]);
 }
 
-#[test]
-fn every_load_is_answered_once_whatever_happens() {
-    let data = Data::new();
+fn every_load_is_answered_once_whatever_happens(store: &Store) {
+    let data = store.data();
     let (journal, _) = data.journal();
     let ledger = data.ledger(&journal);
     let (sender, receiver) = mpsc::channel();

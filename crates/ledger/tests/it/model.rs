@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::TestRunner};
 use tollgate_ledger::{Journal, JournalOptions, OpenRequest, Unanswered};
 
-use crate::common::{Data, open, settle, settlement};
+use crate::common::{Data, Store, on_each_store, open, settle, settlement};
+
+on_each_store!(every_admitted_request_is_in_the_ledger_once, recovery_is_marked_and_charges_by_rule,);
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -66,8 +68,8 @@ struct Run {
 }
 
 impl Run {
-    fn new() -> Self {
-        let data = Data::new();
+    fn new(store: &Store) -> Self {
+        let data = store.data();
         let (journal, _) = data.journal();
         Self { data, journal, open: Vec::new(), expected: BTreeMap::new(), next: 0 }
     }
@@ -172,25 +174,25 @@ impl Run {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
-
-    #[test]
-    fn every_admitted_request_is_in_the_ledger_once(steps in steps()) {
-        let mut run = Run::new();
-        for step in steps {
-            run.step(step);
-        }
-        run.finish();
-    }
+fn every_admitted_request_is_in_the_ledger_once(store: &Store) {
+    let cases = store.cases(48);
+    TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() })
+        .run(&steps(), |steps| {
+            let mut run = Run::new(store);
+            for step in steps {
+                run.step(step);
+            }
+            run.finish();
+            Ok(())
+        })
+        .unwrap();
 }
 
-#[test]
-fn recovery_is_marked_and_charges_by_rule() {
-    let data = Data::new();
-    let (journal, _) = data.journal();
-    let _open = open(&journal, &settlement(1, &[("tokens", 500), ("calls", 1)]));
+fn recovery_is_marked_and_charges_by_rule(store: &Store) {
     for (rule, amounts) in [(Unanswered::Charge, [500, 1]), (Unanswered::Release, [0, 0])] {
+        let data = store.data();
+        let (journal, _) = data.journal();
+        let _open = open(&journal, &settlement(1, &[("tokens", 500), ("calls", 1)]));
         let after = data.as_after_a_crash();
         let (journal, recovered) =
             Journal::open(JournalOptions { unanswered: rule, ..after.options() }).unwrap();

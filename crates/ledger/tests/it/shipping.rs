@@ -5,11 +5,20 @@ use std::sync::Arc;
 use tollgate_core::{Settlement, Span, UnixMillis};
 use tollgate_ledger::{Journal, JournalOptions, LedgerError, OpenError, Position, Subject};
 
-use crate::common::{Data, FOREVER, NOON, open, settle, settlement, wait_until};
+use crate::common::{Data, FOREVER, NOON, Store, on_each_store, open, settle, settlement, wait_until};
 
-#[test]
-fn all_columns_arrive() {
-    let data = Data::new();
+on_each_store!(
+    all_columns_arrive,
+    a_batch_shipped_again_changes_nothing,
+    amounts_at_the_bound_neither_wrap_nor_stop_shipping,
+    shipping_frees_a_full_journal,
+    a_journal_that_was_full_when_its_process_died_opens_again,
+    a_ledger_ahead_of_its_journal_is_refused,
+    a_lost_journal_begins_anew_beside_its_ledger,
+);
+
+fn all_columns_arrive(store: &Store) {
+    let data = store.data();
     let (journal, _) = data.journal();
     let settled = Settlement {
         org_id: None,
@@ -32,9 +41,8 @@ fn all_columns_arrive() {
     assert_eq!(calls.metadata.as_deref(), Some(r#"{"bytes":3}"#));
 }
 
-#[test]
-fn a_batch_shipped_again_changes_nothing() {
-    let data = Data::new();
+fn a_batch_shipped_again_changes_nothing(store: &Store) {
+    let data = store.data();
     let (journal, _) = data.journal();
     for number in 0..50 {
         settle(&journal, &settlement(number, &[("calls", 1), ("tokens", 10)]));
@@ -52,9 +60,8 @@ fn ada() -> Subject {
     Subject::User("ada".to_owned())
 }
 
-#[test]
-fn amounts_at_the_bound_neither_wrap_nor_stop_shipping() {
-    let data = Data::new();
+fn amounts_at_the_bound_neither_wrap_nor_stop_shipping(store: &Store) {
+    let data = store.data();
     let (journal, _) = data.journal();
     for (number, amount) in [(1, i64::MAX), (2, i64::MAX), (3, 5)] {
         settle(&journal, &settlement(number, &[("tokens", amount)]));
@@ -67,9 +74,8 @@ fn amounts_at_the_bound_neither_wrap_nor_stop_shipping() {
     assert!(data.audit().is_clean());
 }
 
-#[test]
-fn shipping_frees_a_full_journal() {
-    let data = Data::new();
+fn shipping_frees_a_full_journal(store: &Store) {
+    let data = store.data();
     let options = JournalOptions { bytes_max: 128 * 1024, ..data.options() };
     let (journal, _) = Journal::open(options).unwrap();
     wait_until(|| journal.status().segments == 2);
@@ -93,9 +99,8 @@ fn shipping_frees_a_full_journal() {
     assert_eq!(data.events().len(), 2000);
 }
 
-#[test]
-fn a_journal_that_was_full_when_its_process_died_opens_again() {
-    let data = Data::new();
+fn a_journal_that_was_full_when_its_process_died_opens_again(store: &Store) {
+    let data = store.data();
     let options = |data: &Data| JournalOptions { bytes_max: 128 * 1024, ..data.options() };
     let (journal, _) = Journal::open(options(&data)).unwrap();
     wait_until(|| journal.status().segments == 2);
@@ -126,9 +131,8 @@ fn as_many_requests_as_there_are_slots() {
     assert_eq!(journal.status().in_flight, 0);
 }
 
-#[test]
-fn a_ledger_ahead_of_its_journal_is_refused() {
-    let data = Data::new();
+fn a_ledger_ahead_of_its_journal_is_refused(store: &Store) {
+    let data = store.data();
     let (journal, _) = data.journal();
     data.ship(&journal);
     data.sql("UPDATE journal_watermark SET position = 1000000000000");
@@ -137,9 +141,8 @@ fn a_ledger_ahead_of_its_journal_is_refused() {
     assert!(matches!(refused, LedgerError::AheadOfJournal { .. }), "{refused}");
 }
 
-#[test]
-fn a_lost_journal_begins_anew_beside_its_ledger() {
-    let data = Data::new();
+fn a_lost_journal_begins_anew_beside_its_ledger(store: &Store) {
+    let data = store.data();
     let (journal, _) = data.journal();
     for number in 0..10 {
         settle(&journal, &settlement(number, &[("calls", 1)]));

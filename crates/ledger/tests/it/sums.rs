@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::TestRunner};
 use tollgate_core::{Charge, RequestKey, Settlement, Span, UnixMillis};
 use tollgate_ledger::{EventFilter, Journal, Subject};
 
-use crate::common::{Data, NOON, settle, settlement};
+use crate::common::{Data, NOON, Store, on_each_store, settle, settlement};
+
+on_each_store!(
+    sums_are_exact_however_late_lines_come_and_minutes_are_merged,
+    sums_of_any_span_are_those_of_the_lines,
+    minutes_that_are_over_are_merged_to_quarters_of_an_hour,
+);
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -46,9 +52,8 @@ fn check(data: &Data, lines: &[Line], spans: &[Span]) {
     }
 }
 
-#[test]
-fn sums_of_any_span_are_those_of_the_lines() {
-    let data = Data::new();
+fn sums_of_any_span_are_those_of_the_lines(store: &Store) {
+    let data = store.data();
     let (journal, _) = data.journal();
     // Every 37 minutes over ten days, which hits the edges of hours and days as well.
     let lines: Vec<Line> =
@@ -76,45 +81,41 @@ fn instants() -> impl Strategy<Value = i64> {
     prop_oneof![4 => minutes, 2 => -2 * HOUR..5 * HOUR, 1 => -40 * HOUR..40 * HOUR]
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
-    #[test]
-    fn sums_are_exact_however_late_lines_come_and_minutes_are_merged(
-        batches in prop::collection::vec(
-            prop::collection::vec((instants(), users(), 0..1000i64), 0..12), 1..8),
-        edges in prop::collection::vec((instants(), instants()), 1..40),
-    ) {
-        let data = Data::new();
-        let (journal, _) = data.journal();
-        let mut lines = Vec::new();
-        for batch in batches {
-            for line in batch {
-                settle_line(&journal, lines.len() as u64, line);
-                lines.push(line);
+fn sums_are_exact_however_late_lines_come_and_minutes_are_merged(store: &Store) {
+    let batches =
+        prop::collection::vec(prop::collection::vec((instants(), users(), 0..1000i64), 0..12), 1..8);
+    let edges = prop::collection::vec((instants(), instants()), 1..40);
+    let cases = store.cases(64);
+    TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() })
+        .run(&(batches, edges), |(batches, edges)| {
+            let data = store.data();
+            let (journal, _) = data.journal();
+            let mut lines = Vec::new();
+            for batch in batches {
+                for line in batch {
+                    settle_line(&journal, lines.len() as u64, line);
+                    lines.push(line);
+                }
+                data.ship(&journal);
             }
-            data.ship(&journal);
-        }
-        let spans: Vec<_> = edges.iter().map(|(a, b)| span(*a.min(b), *a.max(b))).collect();
-        check(&data, &lines, &spans);
-        let report = data.audit();
-        prop_assert!(report.is_clean(), "{:#?}", report.differences);
-    }
+            let spans: Vec<_> = edges.iter().map(|(a, b)| span(*a.min(b), *a.max(b))).collect();
+            check(&data, &lines, &spans);
+            let report = data.audit();
+            prop_assert!(report.is_clean(), "{:#?}", report.differences);
+            Ok(())
+        })
+        .unwrap();
 }
 
-#[test]
-fn minutes_that_are_over_are_merged_to_quarters_of_an_hour() {
-    let data = Data::new();
+fn minutes_that_are_over_are_merged_to_quarters_of_an_hour(store: &Store) {
+    let data = store.data();
     let (journal, _) = data.journal();
     let lines: Vec<Line> = (0..300).map(|minute| (minute * MINUTE, "ada", minute)).collect();
     for (number, line) in (0..).zip(&lines) {
         settle_line(&journal, number, *line);
         data.ship(&journal);
     }
-    let rows: i64 = rusqlite::Connection::open(data.ledger_path())
-        .unwrap()
-        .query_row("SELECT count(*) FROM usage_minutely", [], |row| row.get(0))
-        .unwrap();
+    let rows = data.count("usage_minutely");
     // Five hours: the last one in minutes, the others in quarters.
     assert!((60 + 16..=61 + 16).contains(&rows), "{rows}");
     // A month in a zone that is half an hour off, whose lines are gone from the table as minutes.

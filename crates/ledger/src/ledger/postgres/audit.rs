@@ -1,5 +1,7 @@
 //! Whether the sums are the sums of the lines, compared where they are.
 
+use tokio_postgres::types::ToSql;
+
 use super::{PostgresError, connection::Connection, types::At};
 use crate::{
     audit::{Difference, Sum},
@@ -23,30 +25,28 @@ pub(super) async fn compare(
     minutes: Minutes,
 ) -> Result<Compared, PostgresError> {
     let table = period.table();
-    let start = match period {
+    let width = match period {
         Period::Minute | Period::Quarter => {
-            "date_bin(CASE WHEN at < $1 THEN interval '15 minutes' ELSE interval '1 minute' END, at, \
-             timestamptz '2000-01-01')"
+            "CASE WHEN at < $1 THEN interval '15 minutes' ELSE interval '1 minute' END"
         }
-        Period::Hour => {
-            "date_bin(CASE WHEN at < $1 THEN interval '1 hour' ELSE interval '1 hour' END, at, \
-             timestamptz '2000-01-01')"
-        }
-        Period::Day => {
-            "date_bin(CASE WHEN at < $1 THEN interval '1 day' ELSE interval '1 day' END, at, \
-             timestamptz '2000-01-01')"
-        }
+        Period::Hour => "interval '1 hour'",
+        Period::Day => "interval '1 day'",
+    };
+    let until = At(minutes.until);
+    let values: &[&(dyn ToSql + Sync)] = match period {
+        Period::Minute | Period::Quarter => &[&until],
+        Period::Hour | Period::Day => &[],
     };
     let sql = format!(
         "SELECT user_id, meter, start, org_id, route, kept.amount, kept.events, real.amount, real.events \
-         FROM {table} AS kept FULL JOIN (SELECT user_id, meter, {start} AS start, \
+         FROM {table} AS kept FULL JOIN (SELECT user_id, meter, date_bin({width}, at, timestamptz '2000-01-01') AS start, \
          coalesce(org_id, '') AS org_id, route, least(greatest(sum(amount), -9223372036854775808), \
          9223372036854775807)::bigint AS amount, count(*) AS events FROM usage_ledger \
          GROUP BY 1, 2, 3, 4, 5) AS real USING (user_id, meter, start, org_id, route) \
          WHERE kept.amount IS DISTINCT FROM real.amount OR kept.events IS DISTINCT FROM real.events \
          ORDER BY 1, 2, 3, 4, 5"
     );
-    let rows = connection.step(connection.client().query(&sql, &[&At(minutes.until)])).await?;
+    let rows = connection.step(connection.client().query(&sql, values)).await?;
     let difference = |row: &tokio_postgres::Row| {
         let sum = |amount: usize, events: usize| {
             let sum = (row.try_get::<_, Option<i64>>(amount)?, row.try_get::<_, Option<i64>>(events)?);

@@ -1,8 +1,9 @@
 //! Lines as binary COPY wants them.
 
-use tollgate_core::{Charge, Event, Settlement};
+use tollgate_core::{Charge, Event, Settlement, UnixMillis};
 
 use super::types::{At, stored, stored_json};
+use crate::LedgerEvent;
 
 /// The columns, in the order of [`Lines::push`].
 macro_rules! columns {
@@ -96,5 +97,28 @@ impl Lines {
     fn length(&mut self, bytes: usize) {
         // A record has some KiB at most.
         self.0.extend(i32::try_from(bytes).unwrap_or(i32::MAX).to_be_bytes());
+    }
+}
+
+/// The event as it is read back after [`Lines::push`].
+pub(crate) fn as_kept(event: LedgerEvent) -> LedgerEvent {
+    let text = |text: String| stored(&text).into_owned();
+    let At(at) = At::from(event.at).kept();
+    LedgerEvent {
+        id: event.id,
+        at: UnixMillis(at),
+        user_id: text(event.user_id),
+        org_id: event.org_id.map(text),
+        tier: text(event.tier),
+        meter: text(event.meter),
+        amount: event.amount,
+        estimated: event.estimated,
+        route: text(event.route),
+        method: text(event.method),
+        status: event.status,
+        duration_ms: event.duration_ms.min(i64::MAX.unsigned_abs()),
+        request_id: text(event.request_id),
+        resource: event.resource.map(text),
+        metadata: event.metadata.map(|metadata| stored_json(&metadata)),
     }
 }

@@ -34,13 +34,10 @@ use self::{
     context::Context,
     ship::Session,
 };
+pub(crate) use self::{copy::as_kept, reader::Reader};
 pub use self::{
     error::PostgresError,
     options::{PostgresHost, PostgresOptions, PostgresTls},
-};
-pub(crate) use self::{
-    reader::Reader,
-    types::{stored, stored_json},
 };
 use super::{
     LedgerError, Migrated, Started,

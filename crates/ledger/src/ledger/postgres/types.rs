@@ -27,6 +27,11 @@ impl At {
         }
     }
 
+    /// What is read back.
+    pub(super) fn kept(self) -> Self {
+        Self::from_micros(self.micros())
+    }
+
     fn from_micros(micros: i64) -> Self {
         match micros {
             i64::MIN | i64::MAX => Self(micros),
@@ -66,13 +71,13 @@ impl<'a> FromSql<'a> for At {
 }
 
 /// A text as Postgres can keep it: it has no zero characters.
-pub(crate) fn stored(text: &str) -> Cow<'_, str> {
+pub(super) fn stored(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
 /// Metadata as jsonb keeps it, in one way of writing it. What is no JSON, or none that jsonb takes, is a
 /// JSON string: a line must not be kept out of the ledger by what it says about itself.
-pub(crate) fn stored_json(text: &str) -> String {
+pub(super) fn stored_json(text: &str) -> String {
     let text = stored(text);
     let parsed = serde_json::from_str::<serde_json::Value>(&text).map(|value| value.to_string());
     match parsed {
