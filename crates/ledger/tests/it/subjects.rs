@@ -83,7 +83,7 @@ fn full(row: &mut SubjectRow) {
     row.org_id = Some("acme".to_owned());
     row.time_zone = Some("Europe/Berlin".to_owned());
     row.billing_anchor = Some(UnixMillis(-5));
-    row.overrides = Some(r#"{"calls":{}}"#.to_owned());
+    row.overrides = Some(r#"{"calls": {}}"#.to_owned());
 }
 
 fn what_is_written_is_read_and_removed(store: &Store) {
@@ -115,7 +115,7 @@ fn what_makes_no_sense_is_refused_by_the_table_itself(store: &Store) {
     refused(&acme(), |row| row.org_id = Some("other".to_owned()));
     refused(&Subject::User(String::new()), |_| ());
     let row = table.get(&ann()).unwrap().unwrap();
-    assert_eq!(row.overrides.as_deref(), Some(r#"{"calls":{}}"#));
+    assert_eq!(row.overrides.as_deref(), Some(r#"{"calls": {}}"#));
 }
 
 fn edits_by_anyone_are_told_once_they_can_be_read(store: &Store) {
