@@ -27,8 +27,8 @@ pub use diff::{Change, Effect, diff};
 pub use gateway::{
     Admin, Amount, Anonymous, ChargeOn, CounterStore, Counters, Durability, Enforcement, Gateway, Health,
     Identity, JournalLimits, LedgerStore, Listen, Log, LogFormat, LogLevel, Measure, Postgres, PostgresHost,
-    PostgresStore, PostgresTls, PostgresUrl, Protocol, Redis, RedisKind, RedisStore, RedisUrl, Route, RouteCharge,
-    Secret, Shutdown, Signature, Subjects, TlsFiles, Unanswered, Upstream, UpstreamIndex, Url,
+    PostgresStore, PostgresTls, PostgresUrl, Protocol, Redis, RedisKind, RedisStore, RedisUrl, Route,
+    RouteCharge, Secret, Shutdown, Signature, Subjects, TlsFiles, Unanswered, Upstream, UpstreamIndex, Url,
 };
 pub use mistake::{Mistake, Mistakes, Position};
 pub use nearest::{nearest, suggest};

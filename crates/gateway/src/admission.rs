@@ -10,8 +10,8 @@ use tollgate_config::Measure;
 use tollgate_core::{Max, SETTLEMENT_CHARGES_MAX, Scope, UnixMillis};
 use tollgate_ledger::{LoadError, LoadRequest, Loaded, OpenError, Subject as LedgerSubject, SyncFailed};
 use tollgate_quota::{
-    Admission as Decision, Asked, Hold, LoadTicket, Mark, Parties, Refusal as QuotaRefusal, Standings, SubjectKey,
-    Terms,
+    Admission as Decision, Asked, Hold, LoadTicket, Mark, Parties, Refusal as QuotaRefusal, Standings,
+    SubjectKey, Terms,
 };
 
 use crate::{
@@ -92,8 +92,7 @@ pub(crate) async fn admit(
     let parties = Parties { user: &user, org: org.as_ref() };
     let grant = route.grant(caller.tier);
     let warn_at = &live.tier(caller.tier).warn_at;
-    let terms =
-        Terms { checks: &grant.checks, needs, warn_at, mode: live.mode, tracked: &route.tracked };
+    let terms = Terms { checks: &grant.checks, needs, warn_at, mode: live.mode, tracked: &route.tracked };
 
     let mut asked = Asked::default();
     for attempt in 0..ATTEMPTS_MAX {

@@ -38,18 +38,10 @@ pub(crate) fn start(
     };
     let address = redis_address(gateway)?.ok_or_else(|| anyhow!("counters.store names no Redis"))?;
     let counters = Arc::new(Counters::leased(subjects_max, Remote::gate(&address)));
-    let source = Books {
-        journal: Arc::clone(journal),
-        ledger: Arc::clone(ledger),
-        meters: Arc::clone(meters),
-    };
-    let options = RemoteOptions {
-        address,
-        source: Arc::new(source),
-        replay: replay(journal)?,
-        kinds,
-        exact: false,
-    };
+    let source =
+        Books { journal: Arc::clone(journal), ledger: Arc::clone(ledger), meters: Arc::clone(meters) };
+    let options =
+        RemoteOptions { address, source: Arc::new(source), replay: replay(journal)?, kinds, exact: false };
     let remote = Remote::start(Arc::clone(&counters), options).context("cannot count in Redis")?;
     Ok(Counting { counters, remote: Some(remote) })
 }
@@ -79,13 +71,7 @@ fn replay(journal: &Journal) -> anyhow::Result<Replay> {
     let oldest = journal.replay(Position::new(0), &mut |position, settlement| {
         let mark = Mark(position.get());
         for charge in &settlement.charges {
-            replay.add(
-                (Scope::User, settlement.user_id),
-                charge.meter,
-                settlement.at,
-                mark,
-                charge.amount,
-            );
+            replay.add((Scope::User, settlement.user_id), charge.meter, settlement.at, mark, charge.amount);
             if let Some(org) = settlement.org_id {
                 replay.add((Scope::Org, org), charge.meter, settlement.at, mark, charge.amount);
             }
@@ -129,13 +115,15 @@ impl Source for Books {
         };
         let sums = sums.into_iter().map(named).collect();
         let reply = Box::new(move |loaded: Result<tollgate_ledger::Loaded, _>| {
-            reply(loaded.ok().map(|loaded| LedgerSums {
-                sums: loaded.sums,
-                watermarks: loaded
-                    .watermarks
-                    .into_iter()
-                    .map(|(journal, position)| (journal.simple().to_string(), Mark(position.get())))
-                    .collect(),
+            reply(loaded.ok().map(|loaded| {
+                LedgerSums {
+                    sums: loaded.sums,
+                    watermarks: loaded
+                        .watermarks
+                        .into_iter()
+                        .map(|(journal, position)| (journal.simple().to_string(), Mark(position.get())))
+                        .collect(),
+                }
             }));
         });
         self.ledger.load(LoadRequest { subject, sums, reached: Position::new(0), reply });
@@ -143,7 +131,8 @@ impl Source for Books {
 
     fn instances(&self, reply: Reply<Vec<String>>) {
         let reply = Box::new(move |journals: Result<Vec<uuid::Uuid>, _>| {
-            let names = |journals: Vec<uuid::Uuid>| journals.iter().map(|id| id.simple().to_string()).collect();
+            let names =
+                |journals: Vec<uuid::Uuid>| journals.iter().map(|id| id.simple().to_string()).collect();
             reply(journals.ok().map(names));
         });
         self.ledger.instances(ALIVE_WITHIN, reply);

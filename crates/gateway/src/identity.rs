@@ -74,7 +74,7 @@ impl Claimed {
     }
 
     /// On the tier that is said, or on the default one.
-    pub(crate) fn as_said(self, calendars: Calendars) -> Caller {
+    pub(crate) fn into_said(self, calendars: Calendars) -> Caller {
         Caller { calendars, ..self.caller }
     }
 

@@ -35,7 +35,8 @@ pub(crate) fn tracked(plans: &Plans, ids: &MeterIds) -> Vec<Tracked> {
 pub(crate) fn kinds(plans: &Plans, ids: &MeterIds) -> Kinds {
     let of_meter = |(index, meter): (usize, &Meter)| {
         let windows = windows(plans, MeterIndex(index), |_| true);
-        let (name, id, concurrent) = (meter.name.clone(), ids.of(&meter.name), meter.kind == MeterKind::Concurrent);
+        let (name, id, concurrent) =
+            (meter.name.clone(), ids.of(&meter.name), meter.kind == MeterKind::Concurrent);
         windows.into_iter().map(move |window| Kind {
             meter: name.clone(),
             key: CounterKey { meter: id, window },

@@ -11,7 +11,9 @@ use tollgate_core::Settlement;
 use tollgate_ledger::{Journal, Ledger};
 use tollgate_quota::{Counters, Remote};
 
-use crate::{counting::Counting, live::Live, meters::MeterIds, subjects::Subjects, telemetry::ProcessMetrics};
+use crate::{
+    counting::Counting, live::Live, meters::MeterIds, subjects::Subjects, telemetry::ProcessMetrics,
+};
 
 /// The process-wide state.
 pub(crate) struct Shared {
@@ -53,7 +55,15 @@ pub(crate) struct Parts {
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { live, meters, counting: Counting { counters, remote }, journal, ledger, subjects, on_settled } = parts;
+        let Parts {
+            live,
+            meters,
+            counting: Counting { counters, remote },
+            journal,
+            ledger,
+            subjects,
+            on_settled,
+        } = parts;
         let metrics = ProcessMetrics::new();
         metrics.config_valid.set(1.0);
         let sync_before_answer = live.gateway().durability == Durability::Power;

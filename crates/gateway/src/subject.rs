@@ -181,6 +181,7 @@ impl Who {
 fn exists(options: &LedgerOptions) -> bool {
     match options {
         LedgerOptions::Sqlite { path } => Path::exists(path),
+        LedgerOptions::Postgres(_) => true,
     }
 }
 

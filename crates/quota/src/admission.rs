@@ -150,10 +150,9 @@ impl Parties<'_> {
         let mut org = self.org.map(|org| org.lock());
         let horizon = org.as_ref().map_or(user.horizon, |org| org.horizon.max(user.horizon));
         let mut at = settle_clock(now, horizon);
-        for (subject, book, scope) in [
-            (Some(self.user), Some(&mut *user), Scope::User),
-            (self.org, org.as_deref_mut(), Scope::Org),
-        ] {
+        for (subject, book, scope) in
+            [(Some(self.user), Some(&mut *user), Scope::User), (self.org, org.as_deref_mut(), Scope::Org)]
+        {
             if let (Some(member), Some(book)) = (subject.and_then(|s| s.member.as_ref()), book) {
                 track(book, terms.tracked, scope);
                 // Nothing that an epoch's leases admit is charged before it began.

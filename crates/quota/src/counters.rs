@@ -12,7 +12,10 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use tollgate_core::{Calendar, Scope, Span, Usage};
 
-use crate::{CounterKey, Gate, Mark, Member, Subject, counter::{Counter, State}};
+use crate::{
+    CounterKey, Gate, Mark, Member, Subject,
+    counter::{Counter, State},
+};
 
 /// Enough that threads rarely meet at one lock.
 const SHARDS: usize = 64;
@@ -207,7 +210,12 @@ fn may_forget(entry: &Entry, shipped: Mark, idle_sweeps: u32) -> bool {
     }
     let mut book = entry.subject.lock();
     book.idle_sweeps = book.idle_sweeps.saturating_add(1);
-    book.idle_sweeps > idle_sweeps && book.holds == 0 && book.last_mark <= shipped && !book.is_loading() && !book.calls.active && !book.calls.queued
+    book.idle_sweeps > idle_sweeps
+        && book.holds == 0
+        && book.last_mark <= shipped
+        && !book.is_loading()
+        && !book.calls.active
+        && !book.calls.queued
 }
 
 /// The same in every instance: FNV-1a, 32 bits (RFC 9923).

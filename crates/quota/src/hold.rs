@@ -100,8 +100,10 @@ impl Hold {
                 book.calls.active = true;
                 member.gate.activate(Arc::clone(subject));
             }
-            let owes =
-                book.counters.iter().any(|counter| counter.lease().is_some_and(|l| l.owes(counter.usage.held)));
+            let owes = book
+                .counters
+                .iter()
+                .any(|counter| counter.lease().is_some_and(|l| l.owes(counter.usage.held)));
             if owes {
                 enqueue(subject, book);
             }

@@ -146,7 +146,16 @@ impl Redis {
 
     fn launch(&mut self) {
         let child = Command::new(find())
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args([
+                "--port",
+                &self.port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ])
             .args(["--daemonize", "no", "--loglevel", "warning"])
             .args(&self.options)
             .current_dir(self.dir.path())
@@ -156,7 +165,8 @@ impl Redis {
             .spawn()
             .unwrap_or_else(|error| panic!("start {PROGRAM}: {error}; install it with: {INSTALL}"));
         self.child = Some(child);
-        let answers = eventually(BOUND, || self.try_command(&["PING"]).is_some_and(|pong| pong.contains("PONG")));
+        let answers =
+            eventually(BOUND, || self.try_command(&["PING"]).is_some_and(|pong| pong.contains("PONG")));
         assert!(answers, "{PROGRAM} does not answer on port {}", self.port);
     }
 }

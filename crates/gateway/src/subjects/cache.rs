@@ -136,7 +136,7 @@ impl Cache {
     }
 
     /// The row has changed; an ask if it is to be read.
-    pub(super) fn changed(&self, key: SubjectKey<'_>) -> Option<Arc<Ask>> {
+    pub(super) fn changed(&self, key: SubjectKey<'_>, now: Instant) -> Option<Arc<Ask>> {
         let hash = self.hasher.hash_one(key);
         let mut shard = self.shard(hash);
         let epoch = self.epoch.load(Ordering::Acquire);
@@ -148,7 +148,7 @@ impl Cache {
             entry.again = true;
             return None;
         }
-        Some(entry.ask_again(Instant::now(), epoch))
+        Some(entry.ask_again(now, epoch))
     }
 
     /// Every row may have changed: each is read again when it is next asked for.
@@ -239,3 +239,6 @@ fn forget_some(shard: &mut HashTable<Entry>) {
 fn lock(shard: &Mutex<HashTable<Entry>>) -> MutexGuard<'_, HashTable<Entry>> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -160,7 +160,7 @@ impl Subjects {
     fn changed(self: &Arc<Self>, change: SubjectChange) {
         match change {
             SubjectChange::Row(subject) => {
-                if let Some(ask) = self.cache.changed(key(&subject)) {
+                if let Some(ask) = self.cache.changed(key(&subject), Instant::now()) {
                     self.look_up(subject, ask);
                 }
             }

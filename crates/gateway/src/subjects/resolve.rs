@@ -35,10 +35,10 @@ pub(crate) async fn caller(
 ) -> Result<Caller, Refusal> {
     let all_is_said = claimed.tier().is_some() && claimed.org().is_some();
     if claimed.is_anonymous || (all_is_said && !route.is_metered()) {
-        return Ok(claimed.as_said(Calendars::default()));
+        return Ok(claimed.into_said(Calendars::default()));
     }
     if let Some(version) = worker.shared.subjects.empty() {
-        return Ok(claimed.as_said(Calendars { version, ..Calendars::default() }));
+        return Ok(claimed.into_said(Calendars { version, ..Calendars::default() }));
     }
     let rows = Rows { worker, fresh: live.gateway().subjects.cache };
     let user = rows.get(Scope::User, claimed.user()).await?;

@@ -26,6 +26,7 @@ mod reload;
 mod routing;
 mod scene;
 mod signature;
+mod subjects;
 mod support;
 mod trace;
 mod upstreams;

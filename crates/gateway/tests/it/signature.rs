@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tollgate_testkit::{Gateway, Origin, Received, raw};
+use tollgate_testkit::{BOUND, Gateway, Origin, Received, eventually, raw};
 
 use crate::{books::tollgate, support};
 
@@ -149,6 +149,25 @@ fn the_documented_recipe_accepts_what_the_gateway_signed_and_nothing_else() {
 }
 
 #[test]
+fn what_the_table_of_subjects_says_is_signed_like_what_a_header_says() {
+    let origin = Origin::echo();
+    let gateway = start(&origin);
+    let config = gateway.config_path();
+    let set = "subject set user alice --tier gold --org acme --config".split(' ');
+    let said = tollgate(set.chain([config.to_str().unwrap()]));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let told = || {
+        answered(&gateway, "GET /api/v1/x HTTP/1.1\nHost: h\nX-User-Id: alice\n\n");
+        let received = origin.last();
+        (received.all("x-user-tier"), received.all("x-org-id")) == (vec!["gold"], vec!["acme"])
+    };
+    assert!(eventually(BOUND, told), "{:?}", origin.last());
+    let request = request(&origin.last());
+    let others = [with(&request, "X-User-Tier", "free"), with(&request, "X-Org-Id", "other")];
+    assert_eq!(verdicts(&[request, others[0].clone(), others[1].clone()]), [true, false, false]);
+}
+
+#[test]
 fn an_old_signature_is_refused_though_it_is_right() {
     let origin = Origin::echo();
     let gateway = start(&origin);
@@ -196,7 +215,7 @@ fn a_clients_own_signature_never_reaches_the_upstream() {
 fn without_a_good_key_nothing_is_served_and_the_key_is_never_shown() {
     let gateway = support::gateway().config(config(&Origin::echo())).tiers(TIERS);
     let mut started = gateway.env("TOLLGATE_TEST_KEY", "short-canary").spawn();
-    let exit = started.wait_exit(tollgate_testkit::BOUND).expect("an end");
+    let exit = started.wait_exit(BOUND).expect("an end");
     assert_eq!(exit.code(), Some(2));
     let logs = started.logs();
     assert!(logs.contains("TOLLGATE_TEST_KEY") && logs.contains("32") && !logs.contains("canary"), "{logs}");

@@ -6,8 +6,12 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use super::{Lookup, SubjectObserver, queue::Queue, sqlite::Watch};
-use crate::{LedgerError, LedgerOptions, journal::lock};
+use super::{Lookup, Queue, SubjectObserver};
+use crate::{
+    LedgerError, LedgerOptions,
+    journal::lock,
+    ledger::{postgres, sqlite},
+};
 
 /// The table as a running gateway reads it. See the module's contract.
 pub struct Directory {
@@ -24,12 +28,20 @@ impl Directory {
     /// When there is no ledger, the store refuses, or the system gives no thread.
     pub fn start(options: &LedgerOptions, observer: SubjectObserver) -> Result<Self, LedgerError> {
         let queue = Arc::new(Queue::default());
-        let LedgerOptions::Sqlite { path } = options;
-        let watch = Watch::open(path, observer)?;
+        let run: Box<dyn FnOnce(&Queue) + Send> = match options {
+            LedgerOptions::Sqlite { path } => {
+                let watch = sqlite::subjects::Watch::open(path, observer)?;
+                Box::new(move |queue| watch.run(queue))
+            }
+            LedgerOptions::Postgres(options) => {
+                let watch = postgres::subjects::Watch::open(options, observer)?;
+                Box::new(move |queue| watch.run(queue))
+            }
+        };
         let ending = Ending(Arc::clone(&queue));
         let thread = thread::Builder::new()
             .name("ledger-subjects".to_owned())
-            .spawn(move || watch.run(&ending.0))
+            .spawn(move || run(&ending.0))
             .map_err(LedgerError::Thread)?;
         Ok(Self { queue, thread: Mutex::new(Some(thread)) })
     }

@@ -11,11 +11,11 @@
 
 mod directory;
 mod queue;
-mod sqlite;
 mod table;
 
 use tollgate_core::UnixMillis;
 
+pub(crate) use self::queue::Queue;
 pub use self::{
     directory::Directory,
     queue::{Lookup, LookupReply},

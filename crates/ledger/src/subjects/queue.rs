@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Notify;
+
 use super::SubjectRow;
 use crate::{LoadError, Subject, journal::lock};
 
@@ -33,9 +35,11 @@ impl fmt::Debug for Lookup {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     inner: Mutex<Inner>,
     asked: Condvar,
+    /// As `asked`, for a thread that waits for other things, too.
+    woken: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +49,7 @@ struct Inner {
 }
 
 impl Queue {
-    pub(super) fn push(&self, lookup: Lookup) {
+    pub(crate) fn push(&self, lookup: Lookup) {
         let mut inner = lock(&self.inner);
         let refused = if inner.stopped {
             LoadError::Unavailable
@@ -54,7 +58,7 @@ impl Queue {
         } else {
             inner.lookups.push(lookup);
             drop(inner);
-            self.asked.notify_one();
+            self.wake();
             return;
         };
         drop(inner);
@@ -62,7 +66,7 @@ impl Queue {
     }
 
     /// Waits for lookups or for `timeout`; none when it is time to stop.
-    pub(super) fn wait(&self, timeout: Duration) -> Option<Vec<Lookup>> {
+    pub(crate) fn wait(&self, timeout: Duration) -> Option<Vec<Lookup>> {
         let inner = lock(&self.inner);
         let idle = |inner: &mut Inner| inner.lookups.is_empty() && !inner.stopped;
         let waited = self.asked.wait_timeout_while(inner, timeout, idle);
@@ -70,13 +74,29 @@ impl Queue {
         (!inner.stopped).then(|| std::mem::take(&mut inner.lookups))
     }
 
+    /// Waits for lookups, or for the order to stop. Cancel-safe.
+    pub(crate) async fn asked(&self) {
+        self.woken.notified().await;
+    }
+
+    /// What is asked now; none when it is time to stop.
+    pub(crate) fn take(&self) -> Option<Vec<Lookup>> {
+        let mut inner = lock(&self.inner);
+        (!inner.stopped).then(|| std::mem::take(&mut inner.lookups))
+    }
+
+    fn wake(&self) {
+        self.asked.notify_one();
+        self.woken.notify_one();
+    }
+
     /// Turns away what waits and what comes.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let mut inner = lock(&self.inner);
         inner.stopped = true;
         let lookups = std::mem::take(&mut inner.lookups);
         drop(inner);
-        self.asked.notify_one();
+        self.wake();
         for lookup in lookups {
             (lookup.reply)(Err(LoadError::Unavailable));
         }

@@ -3,18 +3,26 @@
 use std::{fmt, time::Duration};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-
 use tollgate_core::UnixMillis;
 
-use super::{SubjectRow, sqlite};
-use crate::{Durability, LedgerError, LedgerOptions, Subject, ledger::sqlite::schema};
+use super::SubjectRow;
+use crate::{
+    Durability, LedgerError, LedgerOptions, Subject,
+    ledger::{
+        postgres::subjects as postgres,
+        sqlite::{schema, subjects as sqlite},
+    },
+};
 
 /// Longest wait for a gateway that writes; a batch takes well below a second.
 const BUSY: Duration = Duration::from_secs(10);
 
 /// The table as an operator edits it.
-pub struct SubjectTable {
-    connection: Connection,
+pub struct SubjectTable(Store);
+
+enum Store {
+    Sqlite(Connection),
+    Postgres(postgres::Table),
 }
 
 impl SubjectTable {
@@ -23,12 +31,16 @@ impl SubjectTable {
     ///
     /// # Errors
     ///
-    /// When the store refuses, or its schema is newer than this program.
+    /// When the store refuses or is away, or its schema is newer than this program.
     pub fn open(options: &LedgerOptions) -> Result<Self, LedgerError> {
-        let LedgerOptions::Sqlite { path } = options;
-        let connection = schema::open(path, Durability::Power)?;
-        connection.busy_timeout(BUSY)?;
-        Ok(Self { connection })
+        Ok(Self(match options {
+            LedgerOptions::Sqlite { path } => {
+                let connection = schema::open(path, Durability::Power)?;
+                connection.busy_timeout(BUSY)?;
+                Store::Sqlite(connection)
+            }
+            LedgerOptions::Postgres(options) => Store::Postgres(postgres::Table::open(options)?),
+        }))
     }
 
     /// The row of `subject`.
@@ -37,7 +49,10 @@ impl SubjectTable {
     ///
     /// When the store cannot read.
     pub fn get(&self, subject: &Subject) -> Result<Option<SubjectRow>, LedgerError> {
-        Ok(sqlite::get(&self.connection, subject)?)
+        match &self.0 {
+            Store::Sqlite(connection) => Ok(sqlite::get(connection, subject)?),
+            Store::Postgres(table) => table.get(subject),
+        }
     }
 
     /// Changes the row of `subject` at `now`, or makes it from an empty one, in one transaction; what it is
@@ -52,13 +67,18 @@ impl SubjectTable {
         now: UnixMillis,
         change: impl FnOnce(&mut SubjectRow),
     ) -> Result<SubjectRow, LedgerError> {
-        let transaction = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
-        let mut row = sqlite::get(&transaction, subject)?.unwrap_or_else(|| SubjectRow::empty(now));
-        row.updated_at = now;
-        change(&mut row);
-        sqlite::put(&transaction, subject, &row)?;
-        transaction.commit()?;
-        Ok(row)
+        match &mut self.0 {
+            Store::Sqlite(connection) => {
+                let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
+                let mut row = sqlite::get(&transaction, subject)?.unwrap_or_else(|| SubjectRow::empty(now));
+                row.updated_at = now;
+                change(&mut row);
+                sqlite::put(&transaction, subject, &row)?;
+                transaction.commit()?;
+                Ok(row)
+            }
+            Store::Postgres(table) => table.edit(subject, now, change),
+        }
     }
 
     /// Removes the row of `subject`; whether there was one.
@@ -67,7 +87,10 @@ impl SubjectTable {
     ///
     /// When the store cannot write.
     pub fn remove(&mut self, subject: &Subject) -> Result<bool, LedgerError> {
-        Ok(sqlite::remove(&self.connection, subject)?)
+        match &self.0 {
+            Store::Sqlite(connection) => Ok(sqlite::remove(connection, subject)?),
+            Store::Postgres(table) => table.remove(subject),
+        }
     }
 }
 

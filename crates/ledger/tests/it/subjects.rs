@@ -3,9 +3,21 @@
 use std::sync::mpsc::{Receiver, channel};
 
 use tollgate_core::UnixMillis;
-use tollgate_ledger::{Directory, LoadError, Lookup, Subject, SubjectChange, SubjectRow, SubjectTable};
+use tollgate_ledger::{
+    Directory, LedgerOptions, LoadError, Lookup, PostgresOptions, Subject, SubjectChange, SubjectRow,
+    SubjectTable,
+};
+use tollgate_testkit::free_port;
 
-use crate::common::{Data, FOREVER, NOON};
+use crate::common::{Data, FOREVER, NOON, Store, on_each_store};
+
+on_each_store!(
+    what_is_written_is_read_and_removed,
+    what_makes_no_sense_is_refused_by_the_table_itself,
+    edits_by_anyone_are_told_once_they_can_be_read,
+    a_table_that_is_away_is_an_error_until_it_is_back,
+    every_lookup_is_answered_once_whatever_happens,
+);
 
 /// A directory, and what it tells.
 struct Watched {
@@ -38,12 +50,17 @@ impl Watched {
         }
     }
 
-    /// The first changes that are told from now on, and whether the table is empty then.
-    fn changes(&self) -> (Vec<SubjectChange>, bool) {
+    /// Waits until these changes are told, and no others; whether the table is empty then.
+    fn empty_after(&self, wanted: &[SubjectChange]) -> bool {
+        let mut left = wanted.to_vec();
         loop {
             let (changes, empty) = self.next();
-            if !changes.is_empty() {
-                return (changes, empty);
+            for change in changes {
+                let position = left.iter().position(|wanted| *wanted == change);
+                left.remove(position.unwrap_or_else(|| panic!("{change:?} was not to come, but {left:?}")));
+            }
+            if left.is_empty() {
+                return empty;
             }
         }
     }
@@ -66,12 +83,11 @@ fn full(row: &mut SubjectRow) {
     row.org_id = Some("acme".to_owned());
     row.time_zone = Some("Europe/Berlin".to_owned());
     row.billing_anchor = Some(UnixMillis(-5));
-    row.overrides = Some(r#"{"calls":{}}"#.to_owned());
+    row.overrides = Some(r#"{"calls": {}}"#.to_owned());
 }
 
-#[test]
-fn what_is_written_is_read_and_removed() {
-    let data = Data::new();
+fn what_is_written_is_read_and_removed(store: &Store) {
+    let data = store.data();
     let mut table = table(&data);
     assert_eq!(table.get(&ann()).unwrap(), None);
     let written = table.edit(&ann(), UnixMillis(NOON), full).unwrap();
@@ -85,9 +101,8 @@ fn what_is_written_is_read_and_removed() {
     assert_eq!(table.get(&ann()).unwrap(), None);
 }
 
-#[test]
-fn what_makes_no_sense_is_refused_by_the_table_itself() {
-    let data = Data::new();
+fn what_makes_no_sense_is_refused_by_the_table_itself(store: &Store) {
+    let data = store.data();
     let mut table = table(&data);
     table.edit(&ann(), UnixMillis(NOON), full).unwrap();
     let mut refused = |subject: &Subject, change: fn(&mut SubjectRow)| {
@@ -100,35 +115,36 @@ fn what_makes_no_sense_is_refused_by_the_table_itself() {
     refused(&acme(), |row| row.org_id = Some("other".to_owned()));
     refused(&Subject::User(String::new()), |_| ());
     let row = table.get(&ann()).unwrap().unwrap();
-    assert_eq!(row.overrides.as_deref(), Some(r#"{"calls":{}}"#));
+    assert_eq!(row.overrides.as_deref(), Some(r#"{"calls": {}}"#));
 }
 
-#[test]
-fn edits_by_anyone_are_told_once_they_can_be_read() {
-    let data = Data::new();
+fn edits_by_anyone_are_told_once_they_can_be_read(store: &Store) {
+    let data = store.data();
     let mut table = table(&data);
     let watched = Watched::start(&data);
     assert_eq!(watched.next(), (vec![], true));
     assert_eq!(watched.look_up(&ann()), Ok(None));
 
     let written = table.edit(&ann(), UnixMillis(NOON), full).unwrap();
-    assert_eq!(watched.changes(), (vec![SubjectChange::Row(ann())], false));
+    assert!(!watched.empty_after(&[row(&ann())]));
     assert_eq!(watched.look_up(&ann()), Ok(Some(written)));
 
     data.sql("INSERT INTO subjects (scope, id, tier) VALUES ('org', 'acme', 'free')");
-    assert_eq!(watched.changes(), (vec![SubjectChange::Row(acme())], false));
+    assert!(!watched.empty_after(&[row(&acme())]));
     assert_eq!(watched.look_up(&acme()).unwrap().unwrap().tier.as_deref(), Some("free"));
 
     data.sql("UPDATE subjects SET id = 'bob' WHERE id = 'ann'");
     let bob = Subject::User("bob".to_owned());
-    let (mut changes, empty) = watched.changes();
-    changes.sort_by_key(|change| format!("{change:?}"));
-    assert_eq!((&changes[..], empty), (&[SubjectChange::Row(ann()), SubjectChange::Row(bob)][..], false));
+    watched.empty_after(&[row(&ann()), row(&bob)]);
     assert_eq!(watched.look_up(&ann()), Ok(None));
 
     data.sql("DELETE FROM subjects");
-    assert!(watched.changes().1);
+    assert!(watched.empty_after(&[row(&acme()), row(&bob)]));
     assert_eq!(watched.look_up(&acme()), Ok(None));
+}
+
+fn row(subject: &Subject) -> SubjectChange {
+    SubjectChange::Row(subject.clone())
 }
 
 #[test]
@@ -140,14 +156,61 @@ fn more_changes_than_are_kept_are_told_as_any() {
         "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 10001) \
          INSERT INTO subjects (scope, id) SELECT 'user', n FROM n",
     );
-    assert_eq!(watched.changes(), (vec![SubjectChange::Any], false));
+    assert!(!watched.empty_after(&[SubjectChange::Any]));
     data.sql("DELETE FROM subjects WHERE id = '7'");
-    assert_eq!(watched.changes(), (vec![SubjectChange::Row(Subject::User("7".to_owned()))], false));
+    assert!(!watched.empty_after(&[row(&Subject::User("7".to_owned()))]));
+}
+
+/// What may have changed while nobody listened is told as any row.
+#[test]
+fn a_connection_that_breaks_is_made_anew_and_everything_may_have_changed() {
+    let data = Store::postgres().data();
+    let mut table = table(&data);
+    table.edit(&ann(), UnixMillis(NOON), full).unwrap();
+    let watched = Watched::start(&data);
+    assert_eq!(watched.next(), (vec![], false));
+    data.server().terminate_connections();
+    while watched.next().0 != [SubjectChange::Any] {}
+    data.sql("UPDATE subjects SET tier = 'free'");
+    watched.empty_after(&[row(&ann())]);
+    assert_eq!(watched.look_up(&ann()).unwrap().unwrap().tier.as_deref(), Some("free"));
+
+    data.sql("TRUNCATE subjects");
+    assert!(watched.empty_after(&[SubjectChange::Any]));
+}
+
+/// A server that is silent keeps nobody waiting for longer than a statement may take.
+#[test]
+fn a_server_that_does_not_answer_is_away() {
+    let data = Store::postgres().data();
+    table(&data).edit(&ann(), UnixMillis(NOON), full).unwrap();
+    let watched = Watched::start(&data);
+    data.server().pause();
+    assert_eq!(watched.look_up(&ann()), Err(LoadError::Unavailable));
+    // While it tries to connect, it does not even wait for that.
+    assert_eq!(watched.look_up(&ann()), Err(LoadError::Unavailable));
+    data.server().resume();
+    while watched.look_up(&ann()).is_err() {}
+    while watched.next().0 != [SubjectChange::Any] {}
 }
 
 #[test]
-fn a_table_that_is_away_is_an_error_until_it_is_back() {
-    let data = Data::new();
+fn a_server_that_is_away_at_the_start_is_no_error() {
+    let store = Store::postgres();
+    let data = store.data();
+    table(&data).edit(&ann(), UnixMillis(NOON), full).unwrap();
+    let nowhere = LedgerOptions::Postgres(PostgresOptions { port: free_port(), ..data.postgres_options() });
+    let directory = Directory::start(&nowhere, Box::new(|_| ())).unwrap();
+    let (sender, answer) = channel();
+    let reply = Box::new(move |row| sender.send(row).unwrap());
+    directory.look_up(Lookup { subject: ann(), reply });
+    assert_eq!(answer.recv().unwrap(), Err(LoadError::Unavailable));
+    let shown = SubjectTable::open(&nowhere).unwrap_err().to_string();
+    assert!(!shown.contains(data.server().password()), "{shown}");
+}
+
+fn a_table_that_is_away_is_an_error_until_it_is_back(store: &Store) {
+    let data = store.data();
     table(&data).edit(&ann(), UnixMillis(NOON), full).unwrap();
     let watched = Watched::start(&data);
     data.sql("ALTER TABLE subjects RENAME TO away");
@@ -157,9 +220,8 @@ fn a_table_that_is_away_is_an_error_until_it_is_back() {
     assert_eq!(watched.look_up(&ann()).unwrap().unwrap().tier.as_deref(), Some("pro"));
 }
 
-#[test]
-fn every_lookup_is_answered_once_whatever_happens() {
-    let data = Data::new();
+fn every_lookup_is_answered_once_whatever_happens(store: &Store) {
+    let data = store.data();
     drop(table(&data));
     let Watched { directory, told } = Watched::start(&data);
     let (sender, answers) = channel();

@@ -17,8 +17,8 @@ use tokio::{
 use tollgate_core::UnixMillis;
 
 use super::{
-    DEAD_AFTER, HEARTBEAT_PERIOD, PROBE_PERIOD, RedisError, RemoteOptions, Shared, Source,
-    epochs::Epochs, keys, lock, replay::Replay, store::Store,
+    DEAD_AFTER, HEARTBEAT_PERIOD, PROBE_PERIOD, RedisError, RemoteOptions, Shared, Source, epochs::Epochs,
+    keys, lock, replay::Replay, store::Store,
 };
 use crate::{Counters, Gate, Mark, Subject, SubjectKey, ask::enqueue, lease::CallId, subject::Book};
 
@@ -164,9 +164,10 @@ impl Broker {
             let mut book = subject.lock();
             let idle = now.since(book.horizon) > IDLE_MILLIS;
             let told = book.calls.told_at.is_some_and(|at| now.since(at) < TELL_MILLIS);
-            let settled = book.counters.iter().all(|counter| {
-                counter.lease().is_none_or(|lease| lease.is_settled(counter.usage.held))
-            });
+            let settled = book
+                .counters
+                .iter()
+                .all(|counter| counter.lease().is_none_or(|lease| lease.is_settled(counter.usage.held)));
             if settled && book.holds == 0 && !book.calls.queued && !book.calls.talking {
                 book.calls.active = false;
                 return false;

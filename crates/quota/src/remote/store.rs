@@ -132,8 +132,7 @@ impl Store {
                     ..Default::default()
                 };
                 let kind = sentinel::SentinelServerType::Master;
-                let mut settings =
-                    sentinel::Config::from_urls(urls.clone(), master.clone(), kind);
+                let mut settings = sentinel::Config::from_urls(urls.clone(), master.clone(), kind);
                 settings.node_connection_info = Some(node);
                 settings.pool = Some(config);
                 Pools::Sentinel(settings.create_pool(runtime).map_err(|error| failed(&error))?)
@@ -257,8 +256,8 @@ impl Store {
                 if let Some(password) = password {
                     node = node.set_password(password);
                 }
-                let mut node = redis::sentinel::SentinelNodeConnectionInfo::default()
-                    .set_redis_connection_info(node);
+                let mut node =
+                    redis::sentinel::SentinelNodeConnectionInfo::default().set_redis_connection_info(node);
                 if *tls {
                     node = node.set_tls_mode(redis::TlsMode::Secure);
                 }

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     Subject,
-    subject::Book,
     lease::{Offer, Resolved, Seen},
+    subject::Book,
 };
 
 /// Answers that ask for another call: an earlier call without an answer, a window that turned, a counter

@@ -152,10 +152,8 @@ fn many_at_once_use_all_there_is_and_no_more() {
 #[test]
 fn user_and_organisation_stay_exact_together_under_threads() {
     on_all(3, |backend, instances| {
-        let checks = [
-            check(CALLS, Window::Lifetime, Scope::User, 60),
-            check(CALLS, Window::Month, Scope::Org, 150),
-        ];
+        let checks =
+            [check(CALLS, Window::Lifetime, Scope::User, 60), check(CALLS, Window::Month, Scope::Org, 150)];
         let admitted = AtomicI64::new(0);
         thread::scope(|scope| {
             for client in 0..9usize {

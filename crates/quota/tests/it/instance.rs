@@ -331,13 +331,8 @@ fn kinds() -> Kinds {
 }
 
 fn tracked() -> Vec<Tracked> {
-    let one = |meter| Tracked {
-        meter,
-        plan: 1,
-        concurrent: meter == JOBS,
-        user: keys(meter),
-        org: keys(meter),
-    };
+    let one =
+        |meter| Tracked { meter, plan: 1, concurrent: meter == JOBS, user: keys(meter), org: keys(meter) };
     [CALLS, TOKENS].into_iter().map(one).collect()
 }
 

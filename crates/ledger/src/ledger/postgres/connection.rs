@@ -1,9 +1,14 @@
 //! One connection, with bounds on every wait.
 
-use std::{cell::RefCell, collections::HashMap, future::Future, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    future::{Future, poll_fn},
+    time::Duration,
+};
 
 use tokio::{task::AbortHandle, time::timeout};
-use tokio_postgres::{Client, Config, Row, Statement, config::SslMode, types::ToSql};
+use tokio_postgres::{AsyncMessage, Client, Config, Row, Statement, config::SslMode, types::ToSql};
 
 use super::{PostgresError, PostgresHost, PostgresOptions, PostgresTls, tls::Encryption};
 
@@ -49,13 +54,26 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects. Dropping the future closes what was opened.
     pub(super) async fn open(options: &PostgresOptions, purpose: Purpose) -> Result<Self, PostgresError> {
+        Self::listen(options, purpose, |_| {}).await
+    }
+
+    /// Connects; the payload of each notification is passed on as it comes.
+    pub(super) async fn listen(
+        options: &PostgresOptions,
+        purpose: Purpose,
+        mut hear: impl FnMut(&str) + Send + 'static,
+    ) -> Result<Self, PostgresError> {
         let encryption = Encryption::new(&options.tls)?;
         let config = config(options);
         let connected = timeout(CONNECT_MAX, config.connect(encryption)).await;
-        let (client, driver) = connected.map_err(|_| PostgresError::Slow(CONNECT_MAX))??;
+        let (client, mut driver) = connected.map_err(|_| PostgresError::Slow(CONNECT_MAX))??;
         let driver = tokio::spawn(async move {
-            // Whoever waits for an answer learns of the error, too.
-            let _ = driver.await;
+            // Whoever waits for an answer learns of an error, too.
+            while let Some(Ok(message)) = poll_fn(|cx| driver.poll_message(cx)).await {
+                if let AsyncMessage::Notification(notification) = message {
+                    hear(notification.payload());
+                }
+            }
         });
         let step_max = purpose.statement_max() + ANSWER_MAX;
         let connection =

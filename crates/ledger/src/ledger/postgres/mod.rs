@@ -20,6 +20,7 @@ mod presence;
 mod reader;
 mod schema;
 mod ship;
+pub(crate) mod subjects;
 mod sums;
 mod tls;
 mod types;

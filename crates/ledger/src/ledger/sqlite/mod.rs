@@ -7,6 +7,7 @@ mod minutes;
 mod reader;
 pub(crate) mod schema;
 mod shipper;
+pub(crate) mod subjects;
 mod sums;
 
 use std::{path::Path, sync::Arc};

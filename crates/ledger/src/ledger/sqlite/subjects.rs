@@ -8,8 +8,8 @@ use std::{
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tollgate_core::UnixMillis;
 
-use super::{SubjectChange, SubjectObserver, SubjectRow, queue::Queue};
-use crate::{LedgerError, LoadError, Subject, ledger::sqlite::schema};
+use super::schema;
+use crate::{LedgerError, LoadError, Subject, SubjectChange, SubjectObserver, SubjectRow, subjects::Queue};
 
 /// From one look for changes to the next: other processes cannot wake this one, and nobody notices a
 /// quarter of a second.
@@ -17,7 +17,7 @@ const POLL: Duration = Duration::from_millis(250);
 
 const COLUMNS: &str = "tier, org_id, time_zone, billing_anchor, overrides, updated_at";
 
-pub(super) struct Watch {
+pub(crate) struct Watch {
     connection: Connection,
     observer: SubjectObserver,
     /// The last change that was told.
@@ -27,7 +27,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Looks once.
-    pub(super) fn open(path: &Path, observer: SubjectObserver) -> Result<Self, LedgerError> {
+    pub(crate) fn open(path: &Path, observer: SubjectObserver) -> Result<Self, LedgerError> {
         let connection = schema::open_to_read(path)?;
         let mut watch = Self { connection, observer, seq: 0, failing: false };
         (watch.seq, _) = watch.state()?;
@@ -36,7 +36,7 @@ impl Watch {
     }
 
     /// Until the queue is stopped.
-    pub(super) fn run(mut self, queue: &Queue) {
+    pub(crate) fn run(mut self, queue: &Queue) {
         let mut next = Instant::now() + POLL;
         while let Some(lookups) = queue.wait(next.saturating_duration_since(Instant::now())) {
             for lookup in lookups {
@@ -102,14 +102,14 @@ impl Watch {
 }
 
 /// The row of `subject`.
-pub(super) fn get(connection: &Connection, subject: &Subject) -> rusqlite::Result<Option<SubjectRow>> {
+pub(crate) fn get(connection: &Connection, subject: &Subject) -> rusqlite::Result<Option<SubjectRow>> {
     let sql = format!("SELECT {COLUMNS} FROM subjects WHERE scope = ?1 AND id = ?2");
     let (scope, id) = subject.columns();
     connection.prepare_cached(&sql)?.query_row([scope, id], read).optional()
 }
 
 /// Writes the row of `subject`, whether there is one or not.
-pub(super) fn put(connection: &Connection, subject: &Subject, row: &SubjectRow) -> rusqlite::Result<()> {
+pub(crate) fn put(connection: &Connection, subject: &Subject, row: &SubjectRow) -> rusqlite::Result<()> {
     let SubjectRow { tier, org_id, time_zone, billing_anchor, overrides, updated_at } = row;
     let (scope, id) = subject.columns();
     let sql = format!(
@@ -124,7 +124,7 @@ pub(super) fn put(connection: &Connection, subject: &Subject, row: &SubjectRow) 
 }
 
 /// Removes the row of `subject`; whether there was one.
-pub(super) fn remove(connection: &Connection, subject: &Subject) -> rusqlite::Result<bool> {
+pub(crate) fn remove(connection: &Connection, subject: &Subject) -> rusqlite::Result<bool> {
     let (scope, id) = subject.columns();
     Ok(connection.execute("DELETE FROM subjects WHERE scope = ?1 AND id = ?2", [scope, id])? > 0)
 }
