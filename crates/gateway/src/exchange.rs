@@ -19,7 +19,7 @@ use tollgate_quota::Standings;
 use tollgate_usage::{Scanner, framing};
 
 use crate::{
-    admission::{self, Granted},
+    admission::{self, Applicant},
     admitted::{Admission, Admitted, End, Measures},
     body::{self, BodyEnd, Progress, Proxied, ProxiedParts, RequestBody, ResponseBody},
     connection::{Busy, Connection},
@@ -145,14 +145,9 @@ async fn serve(
     // Hold: admitted by every limit, or refused by one.
     let admitted = if route.is_metered() {
         let needs = admission::needs(&route, &parts.method, &size);
-        let Granted { hold, standings } =
-            admission::admit(worker, live, &route, &caller, (&needs, arrival.at)).await.map_err(
-                |refused| {
-                    context.standings = refused.standings;
-                    refused.refusal
-                },
-            )?;
-        context.standings = Some(standings);
+        let (caller, needs) = (&caller, &needs);
+        let applicant = Applicant { live, route: &route, caller, needs, arrived: arrival.at };
+        let hold = admission::admit(worker, applicant, &mut context.standings).await?;
         let admission = Admission {
             shared: Arc::clone(&worker.shared),
             live: Rc::clone(live),
@@ -165,7 +160,7 @@ async fn serve(
             key: RequestKey::new(hold.at(), arrival.random),
             request_id: context.request_id.clone(),
         };
-        Some(Admitted::open(admission, hold, &needs).map_err(admission::not_journalled)?)
+        Some(Admitted::open(admission, hold, needs).map_err(admission::not_journalled)?)
     } else {
         None
     };

@@ -59,8 +59,8 @@ pub(crate) enum IdentityError {
 }
 
 /// Learns who is calling and leaves in `headers` only what may pass to an upstream: no identity, in any
-/// spelling, but a trusted peer's valid one, nothing hop-by-hop, nothing named by `Connection`, nothing
-/// that is the gateway's to say.
+/// spelling, but the caller's as this function returns it, nothing hop-by-hop, nothing named by
+/// `Connection`, nothing that is the gateway's to say.
 pub(crate) fn identify(headers: &mut HeaderMap, peer: IpAddr, live: &Live) -> Result<Caller, IdentityError> {
     let names = &live.names;
     let trusted = live.is_trusted(peer);
@@ -82,7 +82,7 @@ pub(crate) fn identify(headers: &mut HeaderMap, peer: IpAddr, live: &Live) -> Re
                     return Err(IdentityError::Invalid(name.clone()));
                 }
                 *slot = Some(value.clone());
-                // Not removed: it is replaced when the request is dressed for the upstream.
+                // Not removed: it is what the upstream is to see.
                 continue;
             }
             Class::Misspelt if trusted => return Err(IdentityError::Misspelt(name.clone())),
@@ -101,18 +101,27 @@ pub(crate) fn identify(headers: &mut HeaderMap, peer: IpAddr, live: &Live) -> Re
     }
 
     let [user, org, claimed, email, role] = claims;
-    let (user, tier) = match (user, live.gateway().identity.anonymous) {
-        (Some(user), _) => (user, tier_of(claimed, live)?),
+    let named = || claimed.as_ref().map(|claim| tier_of(claim, live)).transpose();
+    match (user, live.gateway().identity.anonymous) {
+        (Some(user), _) => {
+            let named = named()?;
+            let tier = named.unwrap_or(live.plans().default_tier);
+            if named.is_none() {
+                headers.insert(names.of(Claim::Tier).clone(), live.tiers[tier.0].header.clone());
+            }
+            Ok(Caller { user, org, email, role, tier, request_id, via })
+        }
         (None, Anonymous::Tier(tier)) => {
-            tier_of(claimed, live)?;
+            named()?;
             // Without a user, all else that is said is said of nobody.
             CLAIMS.iter().for_each(|claim| drop(headers.remove(names.of(*claim))));
             let user = anonymous(peer);
-            return Ok(Caller { user, org: None, email: None, role: None, tier, request_id, via });
+            headers.insert(names.of(Claim::User).clone(), user.clone());
+            headers.insert(names.of(Claim::Tier).clone(), live.tiers[tier.0].header.clone());
+            Ok(Caller { user, org: None, email: None, role: None, tier, request_id, via })
         }
-        (None, Anonymous::Reject) => return Err(IdentityError::Missing(names.of(Claim::User).clone())),
-    };
-    Ok(Caller { user, org, email, role, tier, request_id, via })
+        (None, Anonymous::Reject) => Err(IdentityError::Missing(names.of(Claim::User).clone())),
+    }
 }
 
 type Removed = ArrayVec<HeaderName, REMOVED_INLINE>;
@@ -162,9 +171,8 @@ fn append(list: &mut Option<HeaderValue>, value: &HeaderValue) {
     *list = Some(joined.unwrap_or_else(|| value.clone()));
 }
 
-fn tier_of(claim: Option<HeaderValue>, live: &Live) -> Result<TierIndex, IdentityError> {
-    let Some(claim) = claim else { return Ok(live.plans().default_tier) };
-    let named = claim.to_str().ok().and_then(|name| live.plans().tier(name));
+fn tier_of(claim: &HeaderValue, live: &Live) -> Result<TierIndex, IdentityError> {
+    let named = live.plans().tier(text(claim));
     named.ok_or_else(|| IdentityError::UnknownTier(live.names.of(Claim::Tier).clone()))
 }
 
@@ -194,7 +202,7 @@ fn is_valid(value: &HeaderValue) -> bool {
     (1..=VALUE_BYTES_MAX).contains(&bytes.len()) && !bytes.iter().any(|byte| invalid(*byte))
 }
 
-/// The text of a value that [`is_valid`].
+/// The text of a value that [`is_valid`]. Checked as UTF-8, which goes by words where `to_str` goes by bytes.
 pub(crate) fn text(value: &HeaderValue) -> &str {
-    value.to_str().unwrap_or_default()
+    str::from_utf8(value.as_bytes()).unwrap_or_default()
 }
