@@ -20,6 +20,7 @@ mod durable;
 mod exchange;
 mod forwarding;
 mod identity;
+mod joined;
 mod listener;
 mod live;
 mod logging;
