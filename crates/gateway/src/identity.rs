@@ -202,7 +202,7 @@ fn is_valid(value: &HeaderValue) -> bool {
     (1..=VALUE_BYTES_MAX).contains(&bytes.len()) && !bytes.iter().any(|byte| invalid(*byte))
 }
 
-/// The text of a value that [`is_valid`]. Checked as UTF-8, which goes by words where `to_str` goes by bytes.
+/// The text of a value that [`is_valid`].
 pub(crate) fn text(value: &HeaderValue) -> &str {
-    str::from_utf8(value.as_bytes()).unwrap_or_default()
+    value.to_str().unwrap_or_default()
 }
