@@ -15,6 +15,7 @@ use tollgate_quota::{
 };
 
 use crate::{
+    admitted::Admitted,
     identity::{Caller, text},
     live::{Live, Route},
     ratelimit,
@@ -59,13 +60,15 @@ pub(crate) struct Applicant<'a> {
     pub(crate) arrived: UnixMillis,
 }
 
-/// Takes what the request needs from all its limits, or from none; where they stand then is put into
-/// `standings`, unless they could not be asked.
+/// Takes what the request needs from all its limits, or from none, and hands the hold to `open` on the
+/// spot: it is large, and would be copied at each step of the way back. Where the limits stand then is put
+/// into `standings`, unless they could not be asked.
 pub(crate) async fn admit(
     worker: &Worker,
     applicant: Applicant<'_>,
     standings: &mut Option<Standings>,
-) -> Result<Hold, Refusal> {
+    open: impl FnOnce(Hold) -> Result<Admitted, Refusal>,
+) -> Result<Admitted, Refusal> {
     let Applicant { live, route, caller, needs, arrived } = applicant;
     let subject = |scope, id| {
         worker.shared.counters.subject(SubjectKey { scope, id }).map_err(|error| {
@@ -94,7 +97,7 @@ pub(crate) async fn admit(
                     let limit = &grant.limits[usize::from(check)].policy;
                     tracing::info!(user = text(&caller.user), limit = &**limit, percent, "quota warning");
                 }
-                return Ok(hold);
+                return open(hold);
             }
             Decision::Refused { refusal, standings: standing } => {
                 *standings = Some(standing);
