@@ -1,7 +1,8 @@
 //! User-space instructions per request, which do not depend on the machine's mood.
 //!
 //! Each proxy runs twice under callgrind with different numbers of requests; the difference of the totals leaves
-//! start-up, connecting and shutdown out.
+//! start-up, connecting and shutdown out. The ledger's thread is counted apart: it works in batches of so much time,
+//! and so costs the more for each request the slower the proxy is under callgrind.
 
 use std::fs;
 use std::path::Path;
@@ -17,8 +18,17 @@ use super::table;
 
 const REQUESTS_FEW: u64 = 2_000;
 const REQUESTS_MANY: u64 = 12_000;
+/// Only the thread that ships to the ledger runs functions of this name.
+const LEDGER_THREAD: &str = "ledger::shipper::Shipper::ship";
 /// Writing callgrind's file is slower than the proxy's own end.
 const STOP_UNDER_VALGRIND_MAX: Duration = STOP_MAX.saturating_mul(2);
+
+/// Instructions, by the threads that ran them.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    serving: f64,
+    ledger: f64,
+}
 
 pub(super) fn run(stage: &Stage, contestants: &[Contestant], keep: Option<&Path>) -> anyhow::Result<()> {
     ensure!(find_program("valgrind").is_some(), "--instructions needs valgrind: apt-get install valgrind");
@@ -29,58 +39,89 @@ pub(super) fn run(stage: &Stage, contestants: &[Contestant], keep: Option<&Path>
     let mut counts = Vec::new();
     for contestant in contestants {
         let count = per_request(stage, contestant, &dir).with_context(|| contestant.name.clone())?;
-        println!("{}: {count:.0} instructions a request", contestant.name);
+        println!("{}: {:.0} instructions a request", contestant.name, count.serving);
         counts.push(count);
     }
 
     let count_of = |kind: Kind| {
         let at = contestants.iter().position(|contestant| contestant.kind == kind)?;
-        counts.get(at).copied()
+        counts.get(at).map(|count: &Counts| count.serving)
     };
     let (yardstick, nginx) = (count_of(Kind::Yardstick), count_of(Kind::Nginx));
     let rows: Vec<_> = contestants
         .iter()
         .zip(&counts)
-        .map(|(contestant, count)| {
+        .map(|(contestant, Counts { serving: count, ledger })| {
             let beyond = yardstick.map_or_else(|| "-".to_owned(), |base| format!("{:+.0}", count - base));
             let ratio = |base: Option<f64>| {
                 base.map_or_else(|| "-".to_owned(), |base| format!("{:.2}", count / base))
             };
-            vec![contestant.name.clone(), format!("{count:.0}"), beyond, ratio(yardstick), ratio(nginx)]
+            let name = contestant.name.clone();
+            vec![name, format!("{count:.0}"), beyond, ratio(yardstick), ratio(nginx), format!("{ledger:.0}")]
         })
         .collect();
     println!();
-    table::print(&["proxy", "instructions/request", "beyond yardstick", "/ yardstick", "/ nginx"], &rows);
+    let header =
+        ["proxy", "instructions/request", "beyond yardstick", "/ yardstick", "/ nginx", "ledger's thread"];
+    table::print(&header, &rows);
     if keep.is_some() {
         println!("\ncallgrind's files are in {}; read them with callgrind_annotate", dir.display());
     }
     Ok(())
 }
 
-fn per_request(stage: &Stage, contestant: &Contestant, dir: &Path) -> anyhow::Result<f64> {
+fn per_request(stage: &Stage, contestant: &Contestant, dir: &Path) -> anyhow::Result<Counts> {
     let few = total(stage, contestant, dir, REQUESTS_FEW)?;
     let many = total(stage, contestant, dir, REQUESTS_MANY)?;
-    Ok(many.saturating_sub(few) as f64 / (REQUESTS_MANY - REQUESTS_FEW) as f64)
+    let requests = (REQUESTS_MANY - REQUESTS_FEW) as f64;
+    let per_request = |few: f64, many: f64| (many - few).max(0.0) / requests;
+    Ok(Counts {
+        serving: per_request(few.serving, many.serving),
+        ledger: per_request(few.ledger, many.ledger),
+    })
 }
 
-fn total(stage: &Stage, contestant: &Contestant, dir: &Path, requests: u64) -> anyhow::Result<u64> {
-    let file = dir.join(format!("callgrind.{}.{requests}", contestant.name));
+fn total(stage: &Stage, contestant: &Contestant, dir: &Path, requests: u64) -> anyhow::Result<Counts> {
+    let name = format!("callgrind.{}.{requests}", contestant.name);
     let prefix = [
         "valgrind".to_owned(),
         "--tool=callgrind".to_owned(),
-        format!("--callgrind-out-file={}", file.display()),
+        "--separate-threads=yes".to_owned(),
+        format!("--callgrind-out-file={}", dir.join(&name).display()),
     ];
     let running = stage.start(contestant, &prefix, &[])?;
     stage.load(&running, &["--requests", &requests.to_string()])?;
     running.process.stop(STOP_UNDER_VALGRIND_MAX)?;
-    let text = fs::read(&file).with_context(|| format!("callgrind wrote no {}", file.display()))?;
-    summary(&text).with_context(|| format!("no total in {}", file.display()))
+    sum_of_threads(dir, &name)
+}
+
+/// Adds up the files that callgrind wrote, one for each thread: `NAME-01` and so on.
+fn sum_of_threads(dir: &Path, name: &str) -> anyhow::Result<Counts> {
+    let mut counts = Counts::default();
+    let mut found = false;
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let file = path.file_name().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
+        if file.strip_prefix(name).is_none_or(|number| !number.starts_with('-')) {
+            continue;
+        }
+        let text = fs::read(&path).with_context(|| path.display().to_string())?;
+        let text = String::from_utf8_lossy(&text);
+        let total = summary(&text).with_context(|| format!("no total in {}", path.display()))? as f64;
+        if text.contains(LEDGER_THREAD) {
+            counts.ledger += total;
+        } else {
+            counts.serving += total;
+        }
+        found = true;
+    }
+    ensure!(found, "callgrind wrote no {name}-01 to {}", dir.display());
+    Ok(counts)
 }
 
 /// The total is on a line of its own, `totals: N`, or `summary: N` in the head.
-fn summary(text: &[u8]) -> Option<u64> {
-    String::from_utf8_lossy(text)
-        .lines()
+fn summary(text: &str) -> Option<u64> {
+    text.lines()
         .filter_map(|line| line.strip_prefix("totals: ").or_else(|| line.strip_prefix("summary: ")))
         .find_map(|total| total.trim().parse().ok())
 }
@@ -91,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_total_is_found() {
-        assert_eq!(summary(b"events: Ir\nfn=(1) main\n3 4\n\ntotals: 123456\n"), Some(123_456));
-        assert_eq!(summary(b"events: Ir\n"), None);
+        assert_eq!(summary("events: Ir\nfn=(1) main\n3 4\n\ntotals: 123456\n"), Some(123_456));
+        assert_eq!(summary("events: Ir\n"), None);
     }
 }

@@ -15,6 +15,7 @@ use tollgate_quota::{
 };
 
 use crate::{
+    admitted::Admitted,
     identity::{Caller, text},
     live::{Live, Route},
     ratelimit,
@@ -32,24 +33,6 @@ const RETRY_SECONDS: u64 = 1;
 
 /// What is set aside, by position of the route's charges.
 pub(crate) type Needs = ArrayVec<i64, SETTLEMENT_CHARGES_MAX>;
-
-/// A request that was admitted.
-pub(crate) struct Granted {
-    pub(crate) hold: Hold,
-    pub(crate) standings: Standings,
-}
-
-/// A request that was not, and where its limits stand if they were asked.
-pub(crate) struct Refused {
-    pub(crate) refusal: Refusal,
-    pub(crate) standings: Option<Standings>,
-}
-
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
-        Self { refusal, standings: None }
-    }
-}
 
 /// What to hold for a request: what it says about itself, or what the route says.
 pub(crate) fn needs(route: &Route, method: &Method, size: &SizeHint) -> Needs {
@@ -69,14 +52,25 @@ pub(crate) fn makes_tokens(method: &Method) -> bool {
     *method == Method::POST
 }
 
-/// Takes what the request needs from all its limits, or from none.
+/// A request that asks to be admitted.
+pub(crate) struct Applicant<'a> {
+    pub(crate) live: &'a Live,
+    pub(crate) route: &'a Route,
+    pub(crate) caller: &'a Caller,
+    pub(crate) needs: &'a Needs,
+    pub(crate) arrived: UnixMillis,
+}
+
+/// Takes what the request needs from all its limits, or from none, and hands the hold to `open` on the
+/// spot: it is large, and would be copied at each step of the way back. Where the limits stand then is put
+/// into `standings`, unless they could not be asked.
 pub(crate) async fn admit(
     worker: &Worker,
-    live: &Live,
-    route: &Route,
-    caller: &Caller,
-    (needs, arrived): (&Needs, UnixMillis),
-) -> Result<Granted, Refused> {
+    applicant: Applicant<'_>,
+    standings: &mut Option<Standings>,
+    open: impl FnOnce(Hold) -> Result<Admitted, Refusal>,
+) -> Result<Admitted, Refusal> {
+    let Applicant { live, route, caller, needs, arrived } = applicant;
     let subject = |scope, id| {
         worker.shared.counters.subject(SubjectKey { scope, id }).map_err(|error| {
             tracing::warn!(%error, "request refused");
@@ -98,7 +92,8 @@ pub(crate) async fn admit(
     for attempt in 0..ATTEMPTS_MAX {
         let now = if attempt == 0 { arrived } else { worker.now() };
         match parties.admit_asked(terms, now, asked) {
-            Decision::Admitted { hold, standings, unenforced, warnings } => {
+            Decision::Admitted { hold, standings: standing, unenforced, warnings } => {
+                *standings = Some(standing);
                 let metrics = &live.tiers[caller.tier.0].metrics;
                 if unenforced.is_some() {
                     metrics.unenforced.increment(1);
@@ -108,11 +103,11 @@ pub(crate) async fn admit(
                     let limit = &grant.limits[usize::from(check)].policy;
                     tracing::info!(user = text(&caller.user), limit = &**limit, percent, "quota warning");
                 }
-                return Ok(Granted { hold, standings });
+                return open(hold);
             }
-            Decision::Refused { refusal, standings } => {
-                let refusal = refused(live, route, caller, &refusal, now);
-                return Err(Refused { refusal, standings: Some(standings) });
+            Decision::Refused { refusal, standings: standing } => {
+                *standings = Some(standing);
+                return Err(refused(live, route, caller, &refusal, now));
             }
             // Rare: not part of every exchange's future.
             Decision::NotLoaded => Box::pin(load(worker, parties, terms, route, caller)).await?,
@@ -124,11 +119,11 @@ pub(crate) async fn admit(
                 let limit = &grant.limits[check].policy;
                 tracing::debug!(limit = &**limit, "refused: the shared counters are away");
                 let message = "how much is left cannot be told at the moment; try again soon";
-                return Err(store_unavailable(message).into());
+                return Err(store_unavailable(message));
             }
         }
     }
-    Err(store_unavailable("what was used before is not known yet; try again soon").into())
+    Err(store_unavailable("what was used before is not known yet; try again soon"))
 }
 
 /// Waits for the shared store to answer what was asked.

@@ -24,6 +24,7 @@ use crate::{
     connection::{ClientStream, Connection},
     deadline::{Abortable, TICK},
     exchange::exchange,
+    joined::Joined,
     live::Snapshot,
     worker::{Phase, Worker},
 };
@@ -56,7 +57,7 @@ pub(crate) async fn converse<S>(
     if is_h2 {
         activity.multiplex();
     }
-    let io = TokioIo::new(ClientStream::new(stream, &activity));
+    let io = TokioIo::new(ClientStream::new(Joined(stream), &activity));
     let service = service_fn(move |request| exchange(Rc::clone(&connection), request));
     // How a conversation ends is the client's business; what was charged does not depend on it.
     if is_h2 {

@@ -10,16 +10,16 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request};
+use http::{Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header, request};
 use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use tollgate_config::Measure;
 use tollgate_core::{RequestKey, TierIndex, UnixMillis};
-use tollgate_quota::Standings;
+use tollgate_quota::{Hold, Standings};
 use tollgate_usage::{Scanner, framing};
 
 use crate::{
-    admission::{self, Granted},
+    admission::{self, Applicant},
     admitted::{Admission, Admitted, End, Measures},
     body::{self, BodyEnd, Progress, Proxied, ProxiedParts, RequestBody, ResponseBody},
     connection::{Busy, Connection},
@@ -147,27 +147,24 @@ async fn serve(
     // Hold: admitted by every limit, or refused by one.
     let admitted = if route.is_metered() {
         let needs = admission::needs(&route, &parts.method, &size);
-        let Granted { hold, standings } =
-            admission::admit(worker, live, &route, &caller, (&needs, arrival.at)).await.map_err(
-                |refused| {
-                    context.standings = refused.standings;
-                    refused.refusal
-                },
-            )?;
-        context.standings = Some(standings);
-        let admission = Admission {
-            shared: Arc::clone(&worker.shared),
-            live: Rc::clone(live),
-            route: Arc::clone(&route),
-            tier: caller.tier,
-            user: caller.user.clone(),
-            org: caller.org.clone(),
-            method: parts.method.clone(),
-            // The ids of its events say when it was admitted, to the millisecond.
-            key: RequestKey::new(hold.at(), arrival.random),
-            request_id: context.request_id.clone(),
+        let (caller, needs) = (&caller, &needs);
+        let applicant = Applicant { live, route: &route, caller, needs, arrived: arrival.at };
+        let open = |hold: Hold| {
+            let admission = Admission {
+                shared: Arc::clone(&worker.shared),
+                live: Rc::clone(live),
+                route: Arc::clone(&route),
+                tier: caller.tier,
+                user: caller.user.clone(),
+                org: caller.org.clone(),
+                method: parts.method.clone(),
+                // The ids of its events say when it was admitted, to the millisecond.
+                key: RequestKey::new(hold.at(), arrival.random),
+                request_id: context.request_id.clone(),
+            };
+            Admitted::open(admission, hold, needs).map_err(admission::not_journalled)
         };
-        Some(Admitted::open(admission, hold, &needs).map_err(admission::not_journalled)?)
+        Some(admission::admit(worker, applicant, &mut context.standings, open).await?)
     } else {
         None
     };
@@ -176,8 +173,11 @@ async fn serve(
     let key = RequestKey::new(arrival.at, arrival.random);
     let sender = Sender { connection, live, caller: &caller, key, request_id: &context.request_id };
     forwarding::dress(&mut parts, &target, &sender);
+    parts.uri = target;
+    // What hyper notes of the client's request is not the upstream's.
+    parts.extensions = Extensions::new();
     let exchange = Exchange { connection, live, route: &route, caller: &caller, body_bytes_max };
-    exchange.forward(parts, target, unread.take(), upgrade, admitted, busy).await
+    exchange.forward(parts, unread.take(), upgrade, admitted, busy).await
 }
 
 /// What forwarding needs to know of the request.
@@ -194,7 +194,6 @@ impl Exchange<'_> {
     async fn forward(
         &self,
         parts: request::Parts,
-        target: Uri,
         body: Option<Incoming>,
         upgrade: Option<OnUpgrade>,
         mut admitted: Option<Admitted>,
@@ -210,10 +209,7 @@ impl Exchange<'_> {
         }
         let progress = Rc::new(Progress::new(deadline, settings.idle_timeout, settings.response_timeout));
         let body = RequestBody::new(body, self.live, &progress, self.body_bytes_max);
-        let mut request = Request::new(body);
-        *request.method_mut() = parts.method;
-        *request.uri_mut() = target;
-        *request.headers_mut() = parts.headers;
+        let mut request = Request::from_parts(parts, body);
         if upgrade.is_some() {
             upgrade::ask(request.headers_mut());
         }

@@ -1,7 +1,12 @@
 //! Requests and answers as the other side is to see them.
 
 use bytes::{BufMut as _, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request::Parts, uri::PathAndQuery};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Uri,
+    header::{self, Entry},
+    request::Parts,
+    uri::PathAndQuery,
+};
 
 use tollgate_core::RequestKey;
 use uuid::Uuid;
@@ -45,18 +50,31 @@ pub(crate) struct Sender<'a> {
     pub(crate) request_id: &'a HeaderValue,
 }
 
-/// Says to the upstream who is calling and how the request came. The client's own words on both are
-/// gone already.
+/// Says to the upstream who is calling and how the request came. What a trusted peer says of the caller is
+/// in the headers already; the client's own words on both are gone.
 pub(crate) fn dress(parts: &mut Parts, target: &Uri, sender: &Sender<'_>) {
     let Sender { connection, live, caller, key, request_id } = *sender;
     let worker = &connection.worker;
     let headers = &mut parts.headers;
     join_cookies(headers);
+    if !caller.is_said {
+        headers.insert(live.names.of(Claim::User).clone(), caller.user.clone());
+        headers.insert(live.names.of(Claim::Tier).clone(), live.tiers[caller.tier.0].header.clone());
+        if let Some(org) = &caller.org {
+            headers.insert(live.names.of(Claim::Org).clone(), org.clone());
+        }
+    }
     let host = headers.get(header::HOST).cloned().or_else(|| {
         parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
     });
-    if !headers.get(TRACEPARENT).is_some_and(is_traceparent) {
-        headers.insert(TRACEPARENT, traceparent(connection, key));
+    match headers.entry(TRACEPARENT) {
+        Entry::Occupied(given) if is_traceparent(given.get()) => {}
+        Entry::Occupied(mut given) => {
+            given.insert(traceparent(connection, key));
+        }
+        Entry::Vacant(place) => {
+            place.insert(traceparent(connection, key));
+        }
     }
     let via = &caller.via;
     let chained = |before: &Option<HeaderValue>, own: &HeaderValue| match before {
@@ -75,18 +93,8 @@ pub(crate) fn dress(parts: &mut Parts, target: &Uri, sender: &Sender<'_>) {
     }
     headers.insert(REQUEST_ID, request_id.clone());
 
-    let names = &live.names;
-    let tier = &live.tiers[caller.tier.0].header;
-    headers.insert(names.of(Claim::User).clone(), caller.user.clone());
-    headers.insert(names.of(Claim::Tier).clone(), tier.clone());
-    for (claim, value) in
-        [(Claim::Org, &caller.org), (Claim::Email, &caller.email), (Claim::Role, &caller.role)]
-    {
-        if let Some(value) = value {
-            headers.insert(names.of(claim).clone(), value.clone());
-        }
-    }
-    if let (Some(signer), Some(name)) = (&live.signer, names.signature()) {
+    if let (Some(signer), Some(name)) = (&live.signer, live.names.signature()) {
+        let tier = &live.tiers[caller.tier.0].header;
         let timestamp = timestamp(worker.now());
         let optional = |value: &Option<HeaderValue>| value.clone().unwrap_or(HeaderValue::from_static(""));
         let (org, email, role) = (optional(&caller.org), optional(&caller.email), optional(&caller.role));
@@ -111,12 +119,7 @@ pub(crate) fn undress(headers: &mut HeaderMap) {
             let nominated = nominated.filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok());
             removed.extend(nominated.filter(|name| *name != header::CONTENT_LENGTH));
             removed.push(header::CONNECTION);
-        } else if *name == header::TRANSFER_ENCODING
-            || *name == header::UPGRADE
-            || name.as_str() == "keep-alive"
-            || name.as_str() == "proxy-connection"
-            || name.as_str().starts_with(USAGE_PREFIX)
-        {
+        } else if is_upstreams_own(name) {
             removed.push(name.clone());
         }
     }
@@ -126,6 +129,20 @@ pub(crate) fn undress(headers: &mut HeaderMap) {
     }
     for name in removed {
         headers.remove(name);
+    }
+}
+
+/// Whether a header of an answer, `Connection` aside, is not for clients. Decided by the first letter
+/// for most.
+fn is_upstreams_own(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    match text.as_bytes().first() {
+        Some(b't') => *name == header::TRANSFER_ENCODING,
+        Some(b'u') => *name == header::UPGRADE,
+        Some(b'k') => text == "keep-alive",
+        Some(b'p') => text == "proxy-connection",
+        Some(b'x') => text.starts_with(USAGE_PREFIX),
+        _ => false,
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Caller {
     pub(crate) email: Option<HeaderValue>,
     pub(crate) role: Option<HeaderValue>,
     pub(crate) tier: TierIndex,
+    /// Whether the request's headers say all of this.
+    pub(crate) is_said: bool,
     /// What the windows of user and organisation are measured by.
     pub(crate) calendars: Calendars,
     /// A request id from a trusted peer.
@@ -86,7 +88,8 @@ impl Claimed {
         calendars: Calendars,
     ) -> Caller {
         let tier = self.tier().or(tier).unwrap_or(self.caller.tier);
-        Caller { org: self.caller.org.or(org), tier, calendars, ..self.caller }
+        let is_said = self.caller.is_said && (org.is_none() || self.caller.org.is_some());
+        Caller { org: self.caller.org.or(org), tier, is_said, calendars, ..self.caller }
     }
 }
 
@@ -131,7 +134,7 @@ pub(crate) fn identify(headers: &mut HeaderMap, peer: IpAddr, live: &Live) -> Re
                     return Err(IdentityError::Invalid(name.clone()));
                 }
                 *slot = Some(value.clone());
-                // Not removed: it is replaced when the request is dressed for the upstream.
+                // Not removed: it is what the upstream is to see.
                 continue;
             }
             Class::Misspelt if trusted => return Err(IdentityError::Misspelt(name.clone())),
@@ -151,18 +154,19 @@ pub(crate) fn identify(headers: &mut HeaderMap, peer: IpAddr, live: &Live) -> Re
 
     let [user, org, claimed, email, role] = claims;
     let calendars = Calendars::default();
-    let said = tier_of(claimed, live)?;
+    let said = claimed.as_ref().map(|claim| tier_of(claim, live)).transpose()?;
     match (user, live.gateway().identity.anonymous) {
         (Some(user), _) => {
             let tier = said.unwrap_or(live.plans().default_tier);
-            let caller = Caller { user, org, email, role, tier, calendars, request_id, via };
-            Ok(Claimed { caller, tier_is_said: said.is_some(), is_anonymous: false })
+            let is_said = said.is_some();
+            let caller = Caller { user, org, email, role, tier, is_said, calendars, request_id, via };
+            Ok(Claimed { caller, tier_is_said: is_said, is_anonymous: false })
         }
         (None, Anonymous::Tier(tier)) => {
             // Without a user, all else that is said is said of nobody.
             CLAIMS.iter().for_each(|claim| drop(headers.remove(names.of(*claim))));
-            let (user, org, email, role) = (anonymous(peer), None, None, None);
-            let caller = Caller { user, org, email, role, tier, calendars, request_id, via };
+            let (user, org, email, role, is_said) = (anonymous(peer), None, None, None, false);
+            let caller = Caller { user, org, email, role, tier, is_said, calendars, request_id, via };
             Ok(Claimed { caller, tier_is_said: true, is_anonymous: true })
         }
         (None, Anonymous::Reject) => Err(IdentityError::Missing(names.of(Claim::User).clone())),
@@ -216,12 +220,9 @@ fn append(list: &mut Option<HeaderValue>, value: &HeaderValue) {
     *list = Some(joined.unwrap_or_else(|| value.clone()));
 }
 
-fn tier_of(claim: Option<HeaderValue>, live: &Live) -> Result<Option<TierIndex>, IdentityError> {
-    let Some(claim) = claim else { return Ok(None) };
-    match claim.to_str().ok().and_then(|name| live.plans().tier(name)) {
-        Some(tier) => Ok(Some(tier)),
-        None => Err(IdentityError::UnknownTier(live.names.of(Claim::Tier).clone())),
-    }
+fn tier_of(claim: &HeaderValue, live: &Live) -> Result<TierIndex, IdentityError> {
+    let named = live.plans().tier(text(claim));
+    named.ok_or_else(|| IdentityError::UnknownTier(live.names.of(Claim::Tier).clone()))
 }
 
 /// Who does not say who they are is known by the address they come from; IPv6 by its /64, as one

@@ -21,6 +21,7 @@ mod durable;
 mod exchange;
 mod forwarding;
 mod identity;
+mod joined;
 mod kinds;
 mod listener;
 mod live;

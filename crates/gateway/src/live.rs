@@ -95,6 +95,8 @@ pub(crate) struct GrantLimit {
     pub(crate) policy: Box<str>,
     /// Position in [`Route::charges`].
     pub(crate) charge: usize,
+    /// How much may be used.
+    pub(crate) max: HeaderValue,
 }
 
 /// A configuration that is valid and yet cannot be used.
@@ -306,7 +308,7 @@ impl Grant {
                 let window = limit.window.nominal_seconds().map(|w| format!(";w={w}")).unwrap_or_default();
                 let quota = max.min(FIELD_INTEGER_MAX);
                 policies.push(format!("\"{policy}\";q={quota}{window}"));
-                limits.push(GrantLimit { policy: policy.into(), charge: index });
+                limits.push(GrantLimit { policy: policy.into(), charge: index, max: HeaderValue::from(max) });
             }
         }
         if checks.len() > CHECKS_MAX {

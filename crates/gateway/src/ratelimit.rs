@@ -26,6 +26,7 @@ const SCRATCH_BYTES: usize = 4096;
 #[derive(Default)]
 pub(crate) struct Scratch {
     buffer: BytesMut,
+    end: Option<(i64, HeaderValue)>,
 }
 
 impl Scratch {
@@ -40,6 +41,17 @@ impl Scratch {
 
     fn integer(&mut self, value: i64) -> HeaderValue {
         self.value(|buffer| put_integer(buffer, value))
+    }
+
+    /// The second in which a window ends. Most windows end when the last one did.
+    fn end(&mut self, end: UnixMillis) -> HeaderValue {
+        let second = end.ceil_seconds();
+        if let Some((_, value)) = self.end.as_ref().filter(|(of, _)| *of == second) {
+            return value.clone();
+        }
+        let value = self.integer(second);
+        self.end = Some((second, value.clone()));
+        value
     }
 }
 
@@ -58,13 +70,11 @@ pub(crate) fn write(
         return;
     };
     let (check, standing) = (&grant.checks[closest], &standings[closest]);
-    if let Max::AtMost(max) = check.max {
-        headers.insert(LIMIT, scratch.integer(max));
-    }
+    headers.insert(LIMIT, grant.limits[closest].max.clone());
     headers.insert(REMAINING, scratch.integer(remaining(check, standing)));
     let reset = match standing.span.end {
         UnixMillis::MAX => UNLIMITED,
-        end => scratch.integer(end.ceil_seconds()),
+        end => scratch.end(end),
     };
     headers.insert(RESET, reset);
     if let Some(policy) = &grant.policy {

@@ -209,7 +209,12 @@ pub(crate) fn host<'a>(
 /// `None` when the text is no host with at most one port.
 fn without_port(authority: &str) -> Option<&str> {
     let is_ip6 = authority.starts_with('[');
-    let end = if is_ip6 { authority.find(']')? + 1 } else { authority.find(':').unwrap_or(authority.len()) };
+    let end = if is_ip6 {
+        authority.find(']')? + 1
+    } else {
+        // Too short for a search by words to pay.
+        authority.bytes().position(|byte| byte == b':').unwrap_or(authority.len())
+    };
     let (host, port) = authority.split_at_checked(end)?;
     let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     let ip6 = |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b'[' | b':' | b'.' | b']');

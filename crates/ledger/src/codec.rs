@@ -203,19 +203,23 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Settlement<'_>, DecodeError> {
     let key = RequestKey::from_bits(u128::from_le_bytes(rest.array()?));
     let at = UnixMillis(i64::from_le_bytes(rest.array()?));
     let duration_ms = u64::from_le_bytes(rest.array()?).min(DURATION_MS_MAX);
+    let [tier, route, method, request_id] = [tier, route, method, request_id].map(usize::from);
+    // Checked as one text, and then cut between characters.
+    let texts = rest.text(user + org + tier + route + method + request_id + about + more)?;
+    let mut texts = Texts(texts);
     let settlement = Settlement {
         key,
         at,
-        user_id: rest.text(user)?,
-        org_id: rest.optional(flags & HAS_ORG != 0, org)?,
-        tier: rest.text(tier.into())?,
-        route: rest.text(route.into())?,
-        method: rest.text(method.into())?,
+        user_id: texts.take(user)?,
+        org_id: texts.optional(flags & HAS_ORG != 0, org)?,
+        tier: texts.take(tier)?,
+        route: texts.take(route)?,
+        method: texts.take(method)?,
         status,
         duration_ms,
-        request_id: rest.text(request_id.into())?,
-        resource: rest.optional(flags & HAS_RESOURCE != 0, about)?,
-        metadata: rest.optional(flags & HAS_METADATA != 0, more)?,
+        request_id: texts.take(request_id)?,
+        resource: texts.optional(flags & HAS_RESOURCE != 0, about)?,
+        metadata: texts.optional(flags & HAS_METADATA != 0, more)?,
         settled_by: if flags & BY_RECOVERY == 0 { SettledBy::Exchange } else { SettledBy::Recovery },
         charges: rest.charges(charges)?,
     };
@@ -246,14 +250,6 @@ impl<'a> Rest<'a> {
         str::from_utf8(self.take(bytes)?).map_err(|_| DecodeError::Utf8)
     }
 
-    fn optional(&mut self, present: bool, bytes: usize) -> Result<Option<&'a str>, DecodeError> {
-        match (present, bytes) {
-            (true, _) => self.text(bytes).map(Some),
-            (false, 0) => Ok(None),
-            (false, _) => Err(DecodeError::Flag),
-        }
-    }
-
     fn charges(&mut self, count: u8) -> Result<Charges<'a>, DecodeError> {
         let mut charges = Charges::new();
         for _ in 0..count {
@@ -268,6 +264,25 @@ impl<'a> Rest<'a> {
             charges.try_push(Charge { meter, amount, estimated }).map_err(|_| DecodeError::Charges(count))?;
         }
         Ok(charges)
+    }
+}
+
+/// The texts without ends that are still to be cut off.
+struct Texts<'a>(&'a str);
+
+impl<'a> Texts<'a> {
+    fn take(&mut self, bytes: usize) -> Result<&'a str, DecodeError> {
+        let (front, rest) = self.0.split_at_checked(bytes).ok_or(DecodeError::Utf8)?;
+        self.0 = rest;
+        Ok(front)
+    }
+
+    fn optional(&mut self, present: bool, bytes: usize) -> Result<Option<&'a str>, DecodeError> {
+        match (present, bytes) {
+            (true, _) => self.take(bytes).map(Some),
+            (false, 0) => Ok(None),
+            (false, _) => Err(DecodeError::Flag),
+        }
     }
 }
 

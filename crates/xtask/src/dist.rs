@@ -86,7 +86,8 @@ impl Toolchain {
         let on_path = [format!("llvm-profdata-{major}"), "llvm-profdata".to_owned()];
         let candidates = std::iter::once(own).chain(on_path.iter().filter_map(|name| tools::find(name)));
         for candidate in candidates.filter(|file| file.is_file()) {
-            let version = output(Command::new(&candidate).arg("--version"))?;
+            // Old ones do not know the option, and are not the one that is looked for.
+            let version = output(Command::new(&candidate).arg("--version")).unwrap_or_default();
             if llvm_major(&version) == Some(*major) {
                 return Ok(candidate);
             }

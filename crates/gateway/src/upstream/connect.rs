@@ -4,11 +4,15 @@ use std::{future::Future, io, rc::Rc, sync::Arc, time::Duration};
 
 use hyper::{
     client::conn::{http1, http2},
-    rt::{Executor, Read, Write},
+    rt::Executor,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_rustls::TlsConnector;
 use tollgate_config::Protocol;
 
@@ -18,6 +22,7 @@ use super::{
     pool::{Pool, SendH1, SendH2},
     tls,
 };
+use crate::joined::Joined;
 
 /// How often a quiet HTTP/2 connection is asked whether it is alive, and how long it may take to say so.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -87,18 +92,18 @@ async fn open(endpoint: &Arc<Endpoint>, connected: Connected, only_h1: bool) -> 
     stream.set_nodelay(true)?;
     let Some(tls) = &endpoint.tls else {
         let is_h2 = endpoint.protocol == Protocol::Http2;
-        return handshake(TokioIo::new(stream), is_h2, connected).await;
+        return handshake(stream, is_h2, connected).await;
     };
     let name = ServerName::try_from(endpoint.url.host.clone()).map_err(|_| ConnectError::ServerName)?;
     let connector = TlsConnector::from(if only_h1 { tls::only_h1(tls) } else { Arc::clone(tls) });
     let stream = connector.connect(name, stream).await?;
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    handshake(TokioIo::new(stream), is_h2, connected).await
+    handshake(stream, is_h2, connected).await
 }
 
 async fn handshake<I>(io: I, is_h2: bool, connected: Connected) -> Result<Fresh, ConnectError>
 where
-    I: Read + Write + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     // One task per connection, none per request.
     if is_h2 {
@@ -106,7 +111,7 @@ where
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-            .handshake(io)
+            .handshake(TokioIo::new(io))
             .await?;
         tokio::task::spawn_local(async move {
             let _connected = connected;
@@ -115,7 +120,7 @@ where
         });
         return Ok(Fresh::H2(sender));
     }
-    let (sender, connection) = http1::Builder::new().handshake(io).await?;
+    let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(Joined(io))).await?;
     tokio::task::spawn_local(async move {
         let _connected = connected;
         let _ = connection.with_upgrades().await;

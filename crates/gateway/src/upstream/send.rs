@@ -31,12 +31,21 @@ pub(crate) enum SendError {
     Failed { url: String, error: hyper::Error },
 }
 
+/// A request until it is sent, and again where nothing of it was. In one place, as it is too large to
+/// be handed from future to future.
+type Unsent = Option<Request<RequestBody>>;
+
 /// How one try ended without an answer.
 struct Failure {
     error: SendError,
-    /// The request, where nothing of it was sent.
-    unsent: Option<Request<RequestBody>>,
     on_pooled: bool,
+}
+
+impl Failure {
+    /// What was sent already is not sent again.
+    fn nothing_to_send() -> Box<Self> {
+        Box::new(Self { error: SendError::NoneAvailable, on_pooled: false })
+    }
 }
 
 /// Sends `request`, whose URI is the target on the upstream.
@@ -53,21 +62,25 @@ pub(crate) async fn send(
 ) -> Result<Sent, SendError> {
     let first = upstream.pick(random, None).ok_or(SendError::NoneAvailable)?;
     let copy = repeatable_copy(&request);
-    let failure = match attempt(&pools.of(upstream, first), request, progress, true).await {
+    let mut unsent = Some(request);
+    let failure = match attempt(&pools.of(upstream, first), &mut unsent, progress, true).await {
         Ok(sent) => return Ok(sent),
         Err(failure) => failure,
     };
-    let Failure { error, unsent, on_pooled } = *failure;
-    let (again, second) = match (unsent, copy, &error) {
+    let Failure { error, on_pooled } = *failure;
+    let second = match (&unsent, copy, &error) {
         // The URL does not accept connections: another may.
-        (Some(unsent), _, SendError::Connect { .. }) => (unsent, upstream.pick(random, Some(first.id))),
-        (Some(unsent), _, _) => (unsent, Some(first)),
-        (None, Some(copy), _) if on_pooled => (copy, Some(first)),
+        (Some(_), _, SendError::Connect { .. }) => upstream.pick(random, Some(first.id)),
+        (Some(_), _, _) => Some(first),
+        (None, copy @ Some(_), _) if on_pooled => {
+            unsent = copy;
+            Some(first)
+        }
         (None, _, _) => return Err(error),
     };
     let Some(second) = second else { return Err(error) };
     upstream.retries.increment(1);
-    Box::pin(attempt(&pools.of(upstream, second), again, progress, false))
+    Box::pin(attempt(&pools.of(upstream, second), &mut unsent, progress, false))
         .await
         .map_err(|failure| failure.error)
 }
@@ -91,13 +104,14 @@ fn repeatable_copy(request: &Request<RequestBody>) -> Option<Request<RequestBody
 
 async fn attempt(
     pool: &Rc<Pool>,
-    request: Request<RequestBody>,
+    request: &mut Unsent,
     progress: &Progress,
     pooled: bool,
 ) -> Result<Sent, Box<Failure>> {
     let protocol = pool.endpoint.protocol;
     // Over HTTP/2 an upgrade would be lost, and the request an ordinary one.
-    let only_h1 = protocol == Protocol::Auto && request.headers().contains_key(header::UPGRADE);
+    let only_h1 = protocol == Protocol::Auto
+        && request.as_ref().is_some_and(|request| request.headers().contains_key(header::UPGRADE));
     if let Some(sender) = pool.shared().filter(|_| !only_h1) {
         return send_h2(pool, sender, request, progress).await;
     }
@@ -134,7 +148,7 @@ async fn attempt(
         Ok(Fresh::H2(sender)) => send_h2(pool, sender, request, progress).await,
         Err(error) => {
             let error = SendError::Connect { url: display(&pool.endpoint.url), error };
-            Err(Box::new(Failure { error, unsent: Some(request), on_pooled: false }))
+            Err(Box::new(Failure { error, on_pooled: false }))
         }
     }
 }
@@ -142,10 +156,11 @@ async fn attempt(
 async fn send_h1(
     pool: &Rc<Pool>,
     mut sender: SendH1,
-    mut request: Request<RequestBody>,
+    unsent: &mut Unsent,
     progress: &Progress,
     on_pooled: bool,
 ) -> Result<Sent, Box<Failure>> {
+    let Some(mut request) = unsent.take() else { return Err(Failure::nothing_to_send()) };
     *request.version_mut() = Version::HTTP_11;
     request.headers_mut().insert(header::HOST, pool.endpoint.authority.clone());
     let in_flight = pool.endpoint.begin();
@@ -153,10 +168,10 @@ async fn send_h1(
     match sender.try_send_request(request).await {
         Ok(response) => Ok(Sent { response, lease: Lease::new(Rc::clone(pool), Some(sender), in_flight) }),
         Err(mut failed) => {
-            let unsent = failed.take_message();
+            *unsent = failed.take_message();
             progress.set_sent(unsent.is_none());
             let error = SendError::Failed { url: display(&pool.endpoint.url), error: failed.into_error() };
-            Err(Box::new(Failure { error, unsent, on_pooled }))
+            Err(Box::new(Failure { error, on_pooled }))
         }
     }
 }
@@ -164,9 +179,10 @@ async fn send_h1(
 async fn send_h2(
     pool: &Rc<Pool>,
     mut sender: SendH2,
-    mut request: Request<RequestBody>,
+    unsent: &mut Unsent,
     progress: &Progress,
 ) -> Result<Sent, Box<Failure>> {
+    let Some(mut request) = unsent.take() else { return Err(Failure::nothing_to_send()) };
     let target = request.uri().path_and_query().cloned();
     *request.uri_mut() = absolute(&pool.endpoint, target);
     *request.version_mut() = Version::HTTP_2;
@@ -178,12 +194,12 @@ async fn send_h2(
     match sender.try_send_request(request).await {
         Ok(response) => Ok(Sent { response, lease: Lease::new(Rc::clone(pool), None, in_flight) }),
         Err(mut failed) => {
-            let unsent = failed.take_message();
+            *unsent = failed.take_message();
             progress.set_sent(unsent.is_none());
             let error = SendError::Failed { url: display(&pool.endpoint.url), error: failed.into_error() };
             // A connection that went away must not be found again.
             pool.h2.borrow_mut().take_if(|shared| shared.is_closed());
-            Err(Box::new(Failure { error, unsent, on_pooled: true }))
+            Err(Box::new(Failure { error, on_pooled: true }))
         }
     }
 }
