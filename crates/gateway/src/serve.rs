@@ -17,8 +17,10 @@ use tokio::{
     sync::{mpsc, watch},
     time,
 };
-use tollgate_config::{Config, Durability, Gateway, LedgerStore, Sources, Unanswered};
-use tollgate_ledger::{Journal, JournalOptions, Ledger, LedgerOptions};
+use tollgate_config::{
+    Config, Durability, Gateway, LedgerStore, Postgres, PostgresHost, PostgresTls, Sources, Unanswered,
+};
+use tollgate_ledger::{Journal, JournalOptions, Ledger, LedgerOptions, PostgresOptions};
 use tollgate_quota::Mark;
 
 use crate::{
@@ -288,6 +290,30 @@ fn open_stores(gateway: &Gateway) -> anyhow::Result<(Arc<Journal>, Ledger)> {
 pub(crate) fn ledger_options(gateway: &Gateway) -> anyhow::Result<LedgerOptions> {
     match &gateway.ledger {
         LedgerStore::Sqlite => Ok(LedgerOptions::Sqlite { path: ledger_path(&gateway.data_dir) }),
+        LedgerStore::Postgres(store) => {
+            let postgres = store.resolve(|name| env::var(name).ok());
+            Ok(LedgerOptions::Postgres(postgres_options(postgres.map_err(|why| anyhow!("ledger: {why}"))?)))
+        }
+    }
+}
+
+fn postgres_options(postgres: Postgres) -> PostgresOptions {
+    let Postgres { host, port, user, password, database, tls, ca } = postgres;
+    PostgresOptions {
+        host: match host {
+            PostgresHost::Tcp(name) => tollgate_ledger::PostgresHost::Tcp(name),
+            PostgresHost::Unix(dir) => tollgate_ledger::PostgresHost::Unix(dir),
+        },
+        port,
+        user,
+        password: password.map(|password| password.expose().to_owned()),
+        database,
+        tls: match tls {
+            PostgresTls::Disable => tollgate_ledger::PostgresTls::Disable,
+            PostgresTls::Prefer => tollgate_ledger::PostgresTls::Prefer,
+            PostgresTls::Require => tollgate_ledger::PostgresTls::Require,
+            PostgresTls::Verify => tollgate_ledger::PostgresTls::Verify { ca },
+        },
     }
 }
 

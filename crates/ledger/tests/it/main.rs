@@ -7,5 +7,6 @@ mod common;
 mod crash;
 mod loads;
 mod model;
+mod postgres;
 mod shipping;
 mod sums;
