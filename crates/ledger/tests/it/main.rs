@@ -8,5 +8,6 @@ mod crash;
 mod loads;
 mod model;
 mod postgres;
+mod replay;
 mod shipping;
 mod sums;
