@@ -331,3 +331,18 @@ fn certificates_are_verified_when_that_is_asked() {
     let refused = Ledger::start(Arc::clone(&journal), LedgerOptions::Postgres(localhost)).unwrap_err();
     assert!(refused.to_string().contains("certificate"), "{refused}");
 }
+
+#[test]
+fn a_socket_needs_neither_password_nor_encryption() {
+    let data = Store::postgres().data();
+    let (journal, _) = data.journal();
+    let options = PostgresOptions {
+        host: tollgate_ledger::PostgresHost::Unix(data.server().socket_dir().to_owned()),
+        password: None,
+        ..data.postgres_options()
+    };
+    let ledger = Ledger::start(Arc::clone(&journal), LedgerOptions::Postgres(options)).unwrap();
+    settle(&journal, &settled(0, 1, &USERS));
+    flush(&ledger, &journal).unwrap();
+    assert_eq!(data.events().len(), 2);
+}
