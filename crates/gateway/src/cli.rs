@@ -2,9 +2,13 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks")]
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
+use tollgate_ledger::Migrated;
 
 use crate::{audit, check, demo, serve, subject};
 
@@ -66,6 +70,14 @@ enum Command {
     /// exit code 2, and changes nothing, if there is a mistake.
     #[command(subcommand)]
     Subject(subject::Command),
+    /// Make the ledger's tables, or bring them up to date; `serve` does so, too
+    ///
+    /// Several may do so at once. A schema that is newer than this program is left alone, with an error.
+    Migrate {
+        /// gateway.toml; names the ledger
+        #[arg(default_value = "gateway.toml")]
+        config: PathBuf,
+    },
     /// Run the gateway in front of three sample services, all on this machine
     ///
     /// Uses the example gateway.toml and tier-limits.toml, copied to a directory that it names, and
@@ -88,12 +100,24 @@ pub fn main() -> ExitCode {
         Command::Check { config, diff } => check::check(&config, diff.as_deref()).map(code),
         Command::Audit { config, data_dir } => audit::audit(&config, data_dir.as_deref()).map(code),
         Command::Subject(command) => subject::run(command).map(code),
+        Command::Migrate { config } => migrate(&config).map(|()| ExitCode::SUCCESS),
         Command::Demo { dir } => demo::demo(dir).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("tollgate: {}", told(&error));
         ExitCode::from(EXIT_WRONG)
     })
+}
+
+fn migrate(config: &Path) -> anyhow::Result<()> {
+    let Migrated { from, to } =
+        tollgate_ledger::migrate(&serve::ledger_options(&serve::load(config)?.gateway)?)?;
+    if from == to {
+        println!("the ledger's schema is version {to} already");
+    } else {
+        println!("the ledger's schema is version {to} now; it was {from}");
+    }
+    Ok(())
 }
 
 /// An error and its causes, those left out that an earlier one has told already.

@@ -83,9 +83,9 @@ pub enum Unanswered {
 }
 
 impl Counters {
-    pub(super) fn read(section: &mut Section<'_>, ledger: &LedgerStore) -> Self {
+    pub(super) fn read(section: &mut Section<'_>, ledger: Option<&LedgerStore>) -> Self {
         let redis = RedisStore::read(section);
-        if redis.is_some() && *ledger == LedgerStore::Sqlite {
+        if redis.is_some() && ledger == Some(&LedgerStore::Sqlite) {
             let message = "counters that several gateways share need a ledger that they share";
             section.wrong(Flaw::new(message, "write [ledger] store = \"postgres://user@host/database\""));
         }
@@ -98,11 +98,18 @@ impl Counters {
 }
 
 impl LedgerStore {
-    pub(super) fn read(section: &mut Section<'_>, reader: Reader<'_>) -> Self {
+    /// The store; none where it has a mistake.
+    pub(super) fn read(section: &mut Section<'_>, reader: Reader<'_>) -> Option<Self> {
+        let (mut is_sqlite, mut is_postgres) = (true, false);
         let url = section.maybe("store", |item| {
+            is_sqlite = false;
             let text = item.string("\"sqlite\"")?;
+            is_postgres = text.starts_with("postgres");
             match text {
-                "sqlite" => None,
+                "sqlite" => {
+                    is_sqlite = true;
+                    None
+                }
                 "postgres" => Some(Url::Elsewhere),
                 _ if text.starts_with("postgres://") || text.starts_with("postgresql://") => {
                     item.check(Postgres::parse(text)).map(|postgres| Url::Here(Box::new(postgres)))
@@ -114,7 +121,8 @@ impl LedgerStore {
                 }
             }
         });
-        PostgresStore::read(section, reader, url).map_or(Self::Sqlite, Self::Postgres)
+        let postgres = PostgresStore::read(section, reader, (is_postgres, url)).map(Self::Postgres);
+        postgres.or(is_sqlite.then_some(Self::Sqlite))
     }
 }
 

@@ -209,9 +209,7 @@ store = "postgres://user:canary@host:canary/db"
 url_env = "LEDGER"
 [upstreams.llm]"#,
         &[
-            r#"gateway.toml:2:9: counters.store: this store is not available in this version; write "memory""#,
             r#"gateway.toml:4:9: ledger.store: the URL's port is none, or its password is not encoded; write it as in "postgres://user@host:5432/database""#,
-            r#"gateway.toml:5:1: ledger.url_env: this goes with a Postgres store; remove it, or write store = "postgres""#,
         ],
     ),
     (
@@ -239,9 +237,32 @@ ca = "ca.pem"
         "[upstreams.llm]",
         r#"[ledger]
 store = "canary"
+url_env = "LEDGER"
 [upstreams.llm]"#,
         &[
             r#"gateway.toml:2:9: ledger.store: this is not a store; write "sqlite" or "postgres://user@host/database""#,
+            r#"gateway.toml:3:1: ledger.url_env: this goes with a Postgres store; remove it, or write store = "postgres""#,
+        ],
+    ),
+    (
+        "[upstreams.llm]",
+        r#"[counters]
+store = "redis"
+url_env = "REDIS"
+[upstreams.llm]"#,
+        &[
+            r#"gateway.toml:1:2: counters: counters that several gateways share need a ledger that they share; write [ledger] store = "postgres://user@host/database""#,
+        ],
+    ),
+    (
+        "[upstreams.llm]",
+        r#"[counters]
+store = "redis://:canary@host:canary"
+url_env = "REDIS"
+[upstreams.llm]"#,
+        &[
+            r#"gateway.toml:2:9: counters.store: the URL's host is none, or its password is not encoded; write @, : and / in a password as %40, %3A and %2F"#,
+            r#"gateway.toml:3:1: counters.url_env: the store is a URL already; remove it, or write store = "redis""#,
         ],
     ),
     (
@@ -251,7 +272,7 @@ store = "canary"
 subjects_max = 1
 [upstreams.llm]"#,
         &[
-            r#"gateway.toml:2:9: counters.store: this is not a store; write "memory""#,
+            r#"gateway.toml:2:9: counters.store: this is not a store; write "memory", "redis://host:6379", "redis+sentinel://host:26379,host:26379/master" or "redis+cluster://host:6379,host:6379""#,
             "gateway.toml:3:16: counters.subjects_max: 1 is out of bounds; write 1000 to 100000000",
         ],
     ),

@@ -85,7 +85,7 @@ fn metrics_tell_what_happened_and_name_no_user() {
         (r#"tollgate_requests_total{route="calls",status="5xx"}"#, 6.0),
         (r#"tollgate_request_duration_seconds_count{route="calls",status="2xx"}"#, 13.0),
         (r#"tollgate_refusals_total{code="quota_exceeded",tier="free"}"#, 2.0),
-        (r#"tollgate_refusals_total{code="no_route",tier="free"}"#, 3.0),
+        (r#"tollgate_refusals_total{code="no_route",tier="none"}"#, 3.0),
         (r#"tollgate_refusals_total{code="upstream_unavailable",tier="free"}"#, 3.0),
         (r#"tollgate_refusals_total{code="identity_missing",tier="none"}"#, 1.0),
         (r#"tollgate_refusals_total{code="identity_invalid",tier="none"}"#, 1.0),

@@ -7,6 +7,8 @@ mod common;
 mod crash;
 mod loads;
 mod model;
+mod postgres;
+mod replay;
 mod shipping;
 mod subjects;
 mod sums;
