@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tollgate_core::Scope;
+use tollgate_quota::{Remote, RemoteStatus};
 
 use crate::shared::Shared;
 
@@ -139,6 +140,7 @@ impl Admin {
                 None => json!("ok"),
                 Some(error) => json!({ "failing": error, "pending_bytes": ledger.pending_bytes }),
             },
+            "counters": counters_state(shared.remote.as_ref().map(Remote::status)),
             "config": match &**config_error {
                 None => json!("ok"),
                 Some(mistakes) => json!({ "invalid": mistakes.lines().collect::<Vec<_>>() }),
@@ -164,6 +166,20 @@ impl Admin {
         };
         let counters = self.shared.counters.readings().into_iter().map(view).collect();
         CountersView { journal: self.shared.journal.id(), counters }
+    }
+}
+
+/// How the counters do. Without their shared store, limits follow their own `on_store_failure`.
+fn counters_state(status: Option<RemoteStatus>) -> serde_json::Value {
+    match status {
+        None => json!("ok"),
+        Some(RemoteStatus { down_seconds: Some(seconds), last_error, .. }) => {
+            json!({ "redis_away_seconds": seconds, "error": last_error })
+        }
+        Some(RemoteStatus { rebuilding: true, .. }) => {
+            json!("rebuilding from the ledger: nothing is granted")
+        }
+        Some(_) => json!("ok"),
     }
 }
 

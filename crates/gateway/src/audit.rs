@@ -10,12 +10,15 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use tollgate_core::{Span, UnixMillis};
+use tollgate_config::Config;
+use tollgate_core::{MeterKind, Plans, Scope, Span, UnixMillis};
 use tollgate_ledger::{AuditReport, LedgerOptions, LedgerReader, Position, Subject};
+use tollgate_quota::{RedisAddress, SurveyedCounter, survey};
 use uuid::Uuid;
 
 use crate::{
     admin::{CounterView, CountersView},
+    counting::redis_address,
     serve::{admin_token, ledger_options, ledger_path, load},
 };
 
@@ -28,12 +31,16 @@ const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether everything agrees; prints what does not.
 pub(crate) fn audit(config: &Path, data_dir: Option<&Path>) -> anyhow::Result<bool> {
-    let (data_dir, ledger, admin) = match data_dir {
-        Some(dir) => (dir.to_owned(), LedgerOptions::Sqlite { path: ledger_path(dir) }, None),
+    let (data_dir, ledger, counters) = match data_dir {
+        Some(dir) => (dir.to_owned(), LedgerOptions::Sqlite { path: ledger_path(dir) }, CountedIn::Nowhere),
         None => {
-            let gateway = load(config)?.gateway;
-            let (ledger, token) = (ledger_options(&gateway)?, admin_token(&gateway)?);
-            (gateway.data_dir, ledger, Some((gateway.admin.address, token)))
+            let Config { gateway, plans } = load(config)?;
+            let ledger = ledger_options(&gateway)?;
+            let counters = match redis_address(&gateway)? {
+                Some(redis) => CountedIn::Redis(redis, plans),
+                None => CountedIn::Process(gateway.admin.address, admin_token(&gateway)?),
+            };
+            (gateway.data_dir, ledger, counters)
         }
     };
     let report =
@@ -49,15 +56,72 @@ pub(crate) fn audit(config: &Path, data_dir: Option<&Path>) -> anyhow::Result<bo
         in_flight.len(),
     );
     let mut good = report.is_clean();
-    match (*running, admin) {
-        (true, Some((address, token))) => {
+    match (*running, counters) {
+        (true, CountedIn::Process(address, token)) => {
             good &= audit_counters(&ledger, address, token.as_deref())?;
         }
-        (true, None) => println!("a gateway is running; give its gateway.toml to audit its counters too"),
-        (false, _) => println!("no gateway is running: counters are rebuilt from these at the next start"),
+        (_, CountedIn::Redis(redis, plans)) => good &= audit_redis(&ledger, &redis, &plans)?,
+        (true, CountedIn::Nowhere) => {
+            println!("a gateway is running; give its gateway.toml to audit its counters too");
+        }
+        (false, CountedIn::Process(..) | CountedIn::Nowhere) => {
+            println!("no gateway is running: counters are rebuilt from these at the next start");
+        }
     }
     println!("{}", if good { "clean" } else { "NOT CLEAN" });
     Ok(good)
+}
+
+/// Where there are counters to compare.
+enum CountedIn {
+    /// In the gateway's process, behind its admin address and token.
+    Process(SocketAddr, Option<String>),
+    Redis(RedisAddress, Plans),
+    Nowhere,
+}
+
+/// Compares every counter in Redis with the ledger. What is set aside for requests in flight, and what an
+/// instance that is dead has spent of its lease, may be in the ledger before Redis knows of it.
+fn audit_redis(ledger: &LedgerOptions, redis: &RedisAddress, plans: &Plans) -> anyhow::Result<bool> {
+    let runs = |counter: &SurveyedCounter| {
+        plans.meters.iter().any(|meter| *meter.name == *counter.meter && meter.kind == MeterKind::Concurrent)
+    };
+    let mut findings = Vec::new();
+    for attempt in 0..ATTEMPTS_MAX {
+        if attempt > 0 {
+            std::thread::sleep(ATTEMPT_PAUSE);
+        }
+        let counters = survey(redis).context("the counters in Redis")?;
+        let reader = LedgerReader::open(ledger)?;
+        findings.clear();
+        let (mut same, mut set_aside) = (0, 0);
+        for counter in counters.iter().filter(|counter| !runs(counter)) {
+            let subject = match counter.scope {
+                Scope::Org => Subject::Org(counter.id.clone()),
+                Scope::User => Subject::User(counter.id.clone()),
+            };
+            let sum = reader.sum(&subject, &counter.meter, counter.span)?;
+            let most = counter.settled.saturating_add(counter.set_aside);
+            if (counter.settled..=most.max(counter.settled)).contains(&sum) {
+                same += 1;
+                set_aside += usize::from(counter.set_aside > 0);
+            } else {
+                let SurveyedCounter { scope, id, meter, window, settled, set_aside, span: _ } = counter;
+                let scope = if *scope == Scope::Org { "org" } else { "user" };
+                findings.push(format!(
+                    "counter {scope} {id} {meter} per {window}: {settled} settled and {set_aside} set aside in \
+                     Redis, but the ledger has {sum}"
+                ));
+            }
+        }
+        if findings.is_empty() {
+            println!("{same} counters in Redis agree with the ledger; {set_aside} have something set aside");
+            return Ok(true);
+        }
+    }
+    findings.iter().for_each(|finding| println!("{finding}"));
+    println!("{} counters in Redis differ", findings.len());
+    Ok(false)
 }
 
 /// What became of one comparison.

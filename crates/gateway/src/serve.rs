@@ -209,6 +209,9 @@ impl Control {
         metrics.journal_failed.set(flag(journal.failed));
         metrics.in_flight.set(gauge(journal.in_flight.into()));
         metrics.ledger_failing.set(flag(ledger.failing_since.is_some()));
+        if let (Some(remote), Some(shown)) = (&shared.remote, &metrics.remote) {
+            shown.show(&remote.status());
+        }
         shared.subjects.expire();
         metrics.subjects_age.set(gauge(shared.subjects.age().as_secs()));
         for endpoint in shared.live().upstreams.iter().flat_map(|upstream| &upstream.endpoints) {

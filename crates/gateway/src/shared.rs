@@ -64,7 +64,7 @@ impl Shared {
             subjects,
             on_settled,
         } = parts;
-        let metrics = ProcessMetrics::new();
+        let metrics = ProcessMetrics::new(remote.is_some());
         metrics.config_valid.set(1.0);
         let sync_before_answer = live.gateway().durability == Durability::Power;
         Arc::new(Self {

@@ -9,6 +9,8 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use tollgate_quota::RemoteStatus;
+
 use crate::refusal::Code;
 
 /// Upper bounds in seconds of the latency histogram: from what the gateway itself takes to long streams.
@@ -83,6 +85,11 @@ fn describe() {
     describe_gauge!("tollgate_journal_failed", "1 after a failed sync: restart after mending the disk");
     describe_gauge!("tollgate_requests_in_flight", "Metered requests admitted and not settled");
     describe_gauge!("tollgate_ledger_failing", "1 while the ledger does not take events");
+    describe_gauge!("tollgate_counters_away", "1 while the Redis that counts does not answer");
+    describe_gauge!("tollgate_counters_rebuilding", "1 while counters are rebuilt from the ledger");
+    describe_counter!("tollgate_counters_calls_total", "Calls to the Redis that counts, by result");
+    describe_counter!("tollgate_counters_recalls_total", "Counters that other gateways wanted back");
+    describe_counter!("tollgate_counters_epochs_total", "Times that counters were rebuilt or joined");
     describe_counter!("tollgate_config_reloads_total", "Configuration reloads, by result");
     describe_gauge!("tollgate_config_valid", "1 when the files on disk are what is in force");
 }
@@ -171,6 +178,40 @@ impl SubjectMetrics {
     }
 }
 
+/// Handles of the counters that several gateways share.
+pub(crate) struct RemoteMetrics {
+    away: Gauge,
+    rebuilding: Gauge,
+    answered: Counter,
+    failed: Counter,
+    recalls: Counter,
+    epochs: Counter,
+}
+
+impl RemoteMetrics {
+    pub(crate) fn new() -> Self {
+        let calls = |result: &'static str| counter!("tollgate_counters_calls_total", "result" => result);
+        Self {
+            away: gauge!("tollgate_counters_away"),
+            rebuilding: gauge!("tollgate_counters_rebuilding"),
+            answered: calls("answered"),
+            failed: calls("failed"),
+            recalls: counter!("tollgate_counters_recalls_total"),
+            epochs: counter!("tollgate_counters_epochs_total"),
+        }
+    }
+
+    pub(crate) fn show(&self, status: &RemoteStatus) {
+        let flag = |on: bool| if on { 1.0 } else { 0.0 };
+        self.away.set(flag(status.down_seconds.is_some()));
+        self.rebuilding.set(flag(status.rebuilding));
+        self.answered.absolute(status.calls.saturating_sub(status.failures));
+        self.failed.absolute(status.failures);
+        self.recalls.absolute(status.recalls);
+        self.epochs.absolute(status.epochs);
+    }
+}
+
 /// Handles of the process.
 pub(crate) struct ProcessMetrics {
     pub(crate) connections: Gauge,
@@ -184,6 +225,8 @@ pub(crate) struct ProcessMetrics {
     pub(crate) journal_failed: Gauge,
     pub(crate) in_flight: Gauge,
     pub(crate) ledger_failing: Gauge,
+    /// Of counters in Redis.
+    pub(crate) remote: Option<RemoteMetrics>,
     pub(crate) reloads_applied: Counter,
     pub(crate) reloads_rejected: Counter,
     pub(crate) config_valid: Gauge,
@@ -192,7 +235,7 @@ pub(crate) struct ProcessMetrics {
 }
 
 impl ProcessMetrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(is_shared: bool) -> Self {
         let reloads = |result: &'static str| counter!("tollgate_config_reloads_total", "result" => result);
         Self {
             connections: gauge!("tollgate_connections"),
@@ -206,6 +249,7 @@ impl ProcessMetrics {
             journal_failed: gauge!("tollgate_journal_failed"),
             in_flight: gauge!("tollgate_requests_in_flight"),
             ledger_failing: gauge!("tollgate_ledger_failing"),
+            remote: is_shared.then(RemoteMetrics::new),
             reloads_applied: reloads("applied"),
             reloads_rejected: reloads("rejected"),
             config_valid: gauge!("tollgate_config_valid"),

@@ -32,6 +32,6 @@ pub use hold::Hold;
 pub use load::{LoadFailed, LoadSpan, LoadTicket};
 pub use remote::{
     Kind, Kinds, LedgerSums, RedisAddress, RedisError, Remote, RemoteOptions, RemoteStatus, Replay, Reply,
-    Source,
+    Source, SurveyedCounter, survey,
 };
 pub use subject::Subject;

@@ -230,7 +230,11 @@ fn run(scale: Scale, fault: Fault) -> (Figures, Seen) {
     });
     let seen = seen.into_inner().unwrap();
     assert_eq!(seen.exhausted.len(), scale.subjects, "not done in time: {:?}", seen.undecided);
-    (figures(&fleet, scale, &seen), seen)
+    let figures = figures(&fleet, scale, &seen);
+    for gateway in &fleet.gateways {
+        books::assert_clean(&gateway.lock().unwrap());
+    }
+    (figures, seen)
 }
 
 fn send(wire: &mut Wire, id: &str, user: usize, cost: usize) -> u16 {

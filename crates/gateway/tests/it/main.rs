@@ -26,6 +26,7 @@ mod refusals;
 mod reload;
 mod routing;
 mod scene;
+mod shared;
 mod signature;
 mod subjects;
 mod support;

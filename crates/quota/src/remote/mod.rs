@@ -39,6 +39,7 @@ mod keys;
 mod replay;
 mod source;
 mod store;
+mod survey;
 mod talk;
 
 use std::{
@@ -58,6 +59,7 @@ pub use self::{
     replay::Replay,
     source::{LedgerSums, Reply, Source},
     store::{RedisAddress, RedisError},
+    survey::{SurveyedCounter, survey},
 };
 use crate::{Counters, Gate};
 
