@@ -2,9 +2,13 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line speaks")]
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
+use tollgate_ledger::Migrated;
 
 use crate::{audit, check, demo, serve, subject};
 
@@ -59,6 +63,14 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
+    /// Make the ledger's tables, or bring them up to date; `serve` does so, too
+    ///
+    /// Several may do so at once. A schema that is newer than this program is left alone, with an error.
+    Migrate {
+        /// gateway.toml; names the ledger
+        #[arg(default_value = "gateway.toml")]
+        config: PathBuf,
+    },
     /// Set, show or remove what is known of a user or an organisation: tier, time zone, billing anchor
     ///
     /// What is set here holds for requests that do not say it in their headers. Edits the table of subjects
@@ -87,6 +99,7 @@ pub fn main() -> ExitCode {
         }
         Command::Check { config, diff } => check::check(&config, diff.as_deref()).map(code),
         Command::Audit { config, data_dir } => audit::audit(&config, data_dir.as_deref()).map(code),
+        Command::Migrate { config } => migrate(&config).map(|()| ExitCode::SUCCESS),
         Command::Subject(command) => subject::run(command).map(code),
         Command::Demo { dir } => demo::demo(dir).map(|()| ExitCode::SUCCESS),
     };
@@ -94,6 +107,17 @@ pub fn main() -> ExitCode {
         eprintln!("tollgate: {}", told(&error));
         ExitCode::from(EXIT_WRONG)
     })
+}
+
+fn migrate(config: &Path) -> anyhow::Result<()> {
+    let Migrated { from, to } =
+        tollgate_ledger::migrate(&serve::ledger_options(&serve::load(config)?.gateway)?)?;
+    if from == to {
+        println!("the ledger's schema is version {to} already");
+    } else {
+        println!("the ledger's schema is version {to} now; it was {from}");
+    }
+    Ok(())
 }
 
 /// An error and its causes, those left out that an earlier one has told already.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, getuid, kill_process};
 use tempfile::TempDir;
 
+use crate::tls::Identity;
 use crate::{BOUND, eventually, free_port};
 
 /// How long a server may take to start.
@@ -58,6 +59,19 @@ impl Postgres {
     /// As [`Postgres::new`].
     #[must_use]
     pub fn with_settings(settings: &[&str]) -> Self {
+        Self::with(settings, None)
+    }
+
+    /// A new server that offers TLS with this certificate.
+    ///
+    /// # Panics
+    /// As [`Postgres::new`].
+    #[must_use]
+    pub fn with_tls(identity: &Identity) -> Self {
+        Self::with(&["ssl=on", "ssl_cert_file=../server.pem", "ssl_key_file=../server.key"], Some(identity))
+    }
+
+    fn with(settings: &[&str], identity: Option<&Identity>) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder");
         let programs = programs();
         let account = getuid().is_root().then(account);
@@ -67,6 +81,10 @@ impl Postgres {
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let mut postgres = Self { home, programs, account, port: free_port(), settings, child: None };
         postgres.initialise();
+        if let Some(Identity { certificate_pem, key_pem, .. }) = identity {
+            postgres.write("server.pem", certificate_pem);
+            postgres.write("server.key", key_pem);
+        }
         postgres.start();
         postgres
     }
@@ -189,11 +207,19 @@ impl Postgres {
         fs::read_to_string(self.log()).unwrap_or_default()
     }
 
+    /// A file that the server alone can read.
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.home.path().join(name);
+        fs::write(&path, text).expect("write a file for the server");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("hide a file of the server's");
+        if let Some((uid, gid)) = self.account {
+            chown(&path, Some(uid), Some(gid)).expect("give a file to the server's account");
+        }
+        path
+    }
+
     fn initialise(&self) {
-        let password = self.home.path().join("password");
-        fs::write(&password, PASSWORD).expect("write the password");
-        let readable = fs::Permissions::from_mode(0o644);
-        fs::set_permissions(&password, readable).expect("let the server read the password");
+        let password = self.write("password", PASSWORD);
         let output = self
             .program("initdb")
             .arg("-D")

@@ -14,8 +14,15 @@ pub(crate) struct SystemTool {
 }
 
 /// What the tests start besides what the workspace builds.
-pub(crate) const FOR_TESTS: &[SystemTool] =
-    &[SystemTool { program: "python3", package: "python3" }, SystemTool { program: "curl", package: "curl" }];
+pub(crate) const FOR_TESTS: &[SystemTool] = &[
+    SystemTool { program: "python3", package: "python3" },
+    SystemTool { program: "curl", package: "curl" },
+    SystemTool { program: "initdb", package: "postgresql" },
+    SystemTool { program: "redis-server", package: "redis-server" },
+];
+
+/// Where Debian keeps Postgres's programs, in a folder per version.
+const POSTGRES_VERSIONS: &str = "/usr/lib/postgresql";
 
 /// Installs, with apt, those that are missing.
 ///
@@ -52,11 +59,16 @@ pub(crate) fn require_cargo(workspace: &Workspace, crate_name: &str) -> anyhow::
     run(&mut workspace.cargo(&format!("install {crate_name} --locked")))
 }
 
-/// Where a program is found: the `PATH`, then cargo's own directory.
+/// Where a program is found: the `PATH`, cargo's own directory, Postgres's.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let cargo_bin = std::env::home_dir().map(|home| home.join(".cargo/bin"));
-    std::env::split_paths(&path).chain(cargo_bin).map(|dir| dir.join(program)).find(|file| file.is_file())
+    let versions = std::fs::read_dir(POSTGRES_VERSIONS).into_iter().flatten().filter_map(Result::ok);
+    std::env::split_paths(&path)
+        .chain(cargo_bin)
+        .chain(versions.map(|version| version.path().join("bin")))
+        .map(|dir| dir.join(program))
+        .find(|file| file.is_file())
 }
 
 /// What makes a command run as root: nothing, or sudo where it asks no password.

@@ -20,6 +20,7 @@ use tollgate_ledger::{
     PostgresOptions, PostgresTls, Recovered, Subject, Unanswered, audit,
 };
 use tollgate_testkit::Postgres;
+use uuid::Uuid;
 
 /// 2026-11-22T20:00:00Z.
 pub(crate) const NOON: i64 = 1_795_377_600_000;
@@ -279,6 +280,20 @@ pub(crate) fn load(
         reached,
         reply: Box::new(move |loaded| sender.send(loaded).unwrap()),
     });
+    receiver.recv().unwrap()
+}
+
+/// Ships all that is in `journal` by now.
+pub(crate) fn flush(ledger: &Ledger, journal: &Journal) -> Result<(), LoadError> {
+    let (sender, receiver) = mpsc::channel();
+    ledger.flush(journal.tail(), Box::new(move |flushed| sender.send(flushed).unwrap()));
+    receiver.recv().unwrap()
+}
+
+/// Which journals have a gateway.
+pub(crate) fn instances(ledger: &Ledger, fresh: Duration) -> Result<Vec<Uuid>, LoadError> {
+    let (sender, receiver) = mpsc::channel();
+    ledger.instances(fresh, Box::new(move |seen| sender.send(seen).unwrap()));
     receiver.recv().unwrap()
 }
 

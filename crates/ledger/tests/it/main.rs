@@ -7,6 +7,7 @@ mod common;
 mod crash;
 mod loads;
 mod model;
+mod postgres;
 mod shipping;
 mod subjects;
 mod sums;

@@ -6,7 +6,7 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use tollgate_core::{Charge, RequestKey, Settlement, Span, UnixMillis};
 use tollgate_ledger::{EventFilter, Journal, Subject};
 
-use crate::common::{Data, NOON, Store, on_each_store, settle, settlement};
+use crate::common::{Data, FOREVER, NOON, Store, flush, on_each_store, settle, settlement};
 
 on_each_store!(
     sums_are_exact_however_late_lines_come_and_minutes_are_merged,
@@ -90,13 +90,14 @@ fn sums_are_exact_however_late_lines_come_and_minutes_are_merged(store: &Store) 
         .run(&(batches, edges), |(batches, edges)| {
             let data = store.data();
             let (journal, _) = data.journal();
+            let ledger = data.ledger(&journal);
             let mut lines = Vec::new();
             for batch in batches {
                 for line in batch {
                     settle_line(&journal, lines.len() as u64, line);
                     lines.push(line);
                 }
-                data.ship(&journal);
+                flush(&ledger, &journal).unwrap();
             }
             let spans: Vec<_> = edges.iter().map(|(a, b)| span(*a.min(b), *a.max(b))).collect();
             check(&data, &lines, &spans);
@@ -111,10 +112,12 @@ fn minutes_that_are_over_are_merged_to_quarters_of_an_hour(store: &Store) {
     let data = store.data();
     let (journal, _) = data.journal();
     let lines: Vec<Line> = (0..300).map(|minute| (minute * MINUTE, "ada", minute)).collect();
+    let ledger = data.ledger(&journal);
     for (number, line) in (0..).zip(&lines) {
         settle_line(&journal, number, *line);
-        data.ship(&journal);
+        flush(&ledger, &journal).unwrap();
     }
+    ledger.shutdown(FOREVER).unwrap();
     let rows = data.count("usage_minutely");
     // Five hours: the last one in minutes, the others in quarters.
     assert!((60 + 16..=61 + 16).contains(&rows), "{rows}");

@@ -17,7 +17,7 @@ use super::{
     copy::{Lines, columns},
     locks, minutes,
     partitions::Month,
-    types::At,
+    types::{At, stored},
 };
 use crate::{
     Position,
@@ -107,12 +107,15 @@ impl Batch {
         if !self.seen.insert(settlement.key.to_bits()) {
             return;
         }
+        let Settlement { at, user_id, org_id, route, .. } = settlement;
+        let (user, org, route) = (stored(user_id), stored(org_id.unwrap_or_default()), stored(route));
         for event in settlement.events() {
             self.lines.push(&event);
-            let Event { id, charge: Charge { meter, amount, estimated: _ }, settlement } = event;
+            let Event { id, charge: Charge { meter, amount, estimated: _ }, settlement: _ } = event;
             self.months.insert(Month::of(id.to_bits()));
-            self.totals.add(settlement, meter, amount);
-            self.newest = self.newest.max(Some(settlement.at));
+            let key = (&*user, &*stored(meter), Period::Minute.start(*at), &*org, &*route);
+            self.totals.change(key, amount.into(), 1);
+            self.newest = self.newest.max(Some(*at));
         }
     }
 
