@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the tables are this program's output")]
 #![allow(clippy::float_arithmetic, reason = "medians and ratios of measured times")]
 
+mod drain;
 mod driver;
 mod http1;
 mod load;
@@ -37,6 +38,8 @@ enum Part {
     Yardstick(yardstick::Options),
     /// A cheap upstream which gives every request the same small answer.
     Origin(origin::Options),
+    /// How fast a journal drains into SQLite and into a private Postgres.
+    Drain(drain::Options),
     /// A cheap closed-loop client; prints its report as JSON.
     Load(load::Options),
 }
@@ -57,6 +60,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Some(Part::Train(options)) => driver::train(options),
         Some(Part::Yardstick(options)) => yardstick::run(options),
         Some(Part::Origin(options)) => origin::run(options),
+        Some(Part::Drain(options)) => drain::run(options),
         Some(Part::Load(options)) => load::run(options),
     }
 }

@@ -94,9 +94,13 @@ pub enum PostgresUrl {
 }
 
 impl PostgresStore {
-    /// Reads the table's keys; `url` is the text of `store`, if that is a URL.
-    pub(super) fn read(section: &mut Section<'_>, reader: Reader<'_>, url: Option<Url>) -> Option<Self> {
-        let is_meant = url.is_some();
+    /// Reads the table's keys; `url` is what `store` says of it, if a Postgres store is meant and nothing is
+    /// wrong with it.
+    pub(super) fn read(
+        section: &mut Section<'_>,
+        reader: Reader<'_>,
+        (is_meant, url): (bool, Option<Url>),
+    ) -> Option<Self> {
         let stray = |item: &crate::item::Item<'_>| {
             if !is_meant {
                 let message = "this goes with a Postgres store";

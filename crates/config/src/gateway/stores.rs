@@ -95,8 +95,10 @@ impl Counters {
 
 impl LedgerStore {
     pub(super) fn read(section: &mut Section<'_>, reader: Reader<'_>) -> Self {
+        let mut is_postgres = false;
         let url = section.maybe("store", |item| {
             let text = item.string("\"sqlite\"")?;
+            is_postgres = text.starts_with("postgres");
             match text {
                 "sqlite" => None,
                 "postgres" => Some(Url::Elsewhere),
@@ -110,7 +112,7 @@ impl LedgerStore {
                 }
             }
         });
-        PostgresStore::read(section, reader, url).map_or(Self::Sqlite, Self::Postgres)
+        PostgresStore::read(section, reader, (is_postgres, url)).map_or(Self::Sqlite, Self::Postgres)
     }
 }
 

@@ -211,7 +211,6 @@ url_env = "LEDGER"
         &[
             r#"gateway.toml:2:9: counters.store: this store is not available in this version; write "memory""#,
             r#"gateway.toml:4:9: ledger.store: the URL's port is none, or its password is not encoded; write it as in "postgres://user@host:5432/database""#,
-            r#"gateway.toml:5:1: ledger.url_env: this goes with a Postgres store; remove it, or write store = "postgres""#,
         ],
     ),
     (
@@ -239,9 +238,11 @@ ca = "ca.pem"
         "[upstreams.llm]",
         r#"[ledger]
 store = "canary"
+url_env = "LEDGER"
 [upstreams.llm]"#,
         &[
             r#"gateway.toml:2:9: ledger.store: this is not a store; write "sqlite" or "postgres://user@host/database""#,
+            r#"gateway.toml:3:1: ledger.url_env: this goes with a Postgres store; remove it, or write store = "postgres""#,
         ],
     ),
     (

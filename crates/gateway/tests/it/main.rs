@@ -17,6 +17,7 @@ mod headers;
 mod identity;
 mod load;
 mod numbers;
+mod postgres;
 mod protocols;
 mod quotas;
 mod refusals;

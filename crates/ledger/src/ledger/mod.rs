@@ -1,15 +1,19 @@
-//! The ledger in SQLite, and the thread that ships the journal to it.
+//! The ledger, and the thread that ships the journal to it: to SQLite, which is this process's own, or to
+//! Postgres, which several gateways share.
 //!
-//! Contract
+//! Contract, of both stores
 //! - One thread writes. It takes the journal's settlements in their order, a batch per transaction:
-//!   inserts the lines, adds those that were new to the rollups, merges minutes that are over for long,
-//!   moves the watermark, commits. Repeating
-//!   a batch changes nothing.
+//!   inserts the lines, adds those that were new to the rollups, moves the watermark, commits. Minutes
+//!   that are over for long are merged along the way. Repeating a batch changes nothing, and neither does
+//!   a commit whose confirmation is lost.
 //! - Any error leaves the settlements in the journal and is tried again with a bounded pause; it shows in
-//!   [`Ledger::status`] and is logged when it begins and when it ends.
+//!   [`Ledger::status`] and is logged when it begins and when it ends. No wait for a store is without bound.
 //! - A [`LoadRequest`] is answered exactly once, with sums that cover exactly the settlements before the
-//!   watermark in the answer. While the ledger fails, the answer is an error, at once.
+//!   watermarks in the answer. While the ledger fails, the answer is an error, at once.
 //! - Segments are given free only after the commit.
+//!
+//! What is different lies in `sqlite` and `postgres`; reading the journal, the sums of a batch, how a span is
+//! made of rollups, who waits and how failures show is here.
 
 mod event;
 mod feed;

@@ -8,6 +8,7 @@ mod crash;
 mod loads;
 mod model;
 mod postgres;
+mod replay;
 mod shipping;
 mod subjects;
 mod sums;

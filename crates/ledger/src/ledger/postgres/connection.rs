@@ -177,10 +177,11 @@ fn config(options: &PostgresOptions) -> Config {
     if let Some(password) = password {
         config.password(password);
     }
-    config.ssl_mode(match tls {
-        PostgresTls::Disable => SslMode::Disable,
-        PostgresTls::Prefer => SslMode::Prefer,
-        PostgresTls::Require | PostgresTls::Verify { .. } => SslMode::Require,
+    config.ssl_mode(match (host, tls) {
+        // A socket does not leave the machine.
+        (PostgresHost::Unix(_), _) | (_, PostgresTls::Disable) => SslMode::Disable,
+        (_, PostgresTls::Prefer) => SslMode::Prefer,
+        (_, PostgresTls::Require | PostgresTls::Verify { .. }) => SslMode::Require,
     });
     config.connect_timeout(CONNECT_MAX).tcp_user_timeout(IDLE_MAX).keepalives_idle(IDLE_MAX);
     config

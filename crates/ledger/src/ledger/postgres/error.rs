@@ -49,7 +49,6 @@ impl PostgresError {
 /// Wrong login, no such database, no right, wrong tables.
 fn is_lasting(code: &SqlState) -> bool {
     ["28", "3D", "3F", "42", "0A"].iter().any(|class| code.code().starts_with(class))
-        && *code != SqlState::T_R_DEADLOCK_DETECTED
 }
 
 /// What the server says, or all causes in a row.
