@@ -190,15 +190,18 @@ fn what_cannot_change_by_itself_is_refused_at_the_start() {
         ..good.clone()
     });
     assert!(unread.contains("no-such.pem"), "{unread}");
-    migrate(&LedgerOptions::Postgres(good.clone())).unwrap();
+    let known = migrate(&LedgerOptions::Postgres(good.clone())).unwrap().to;
     data.sql("INSERT INTO tollgate_schema (version, name) VALUES (99, 'of the future')");
     let newer = start(good.clone());
-    assert!(newer.contains("version 99") && newer.contains("knows 1"), "{newer}");
+    assert!(newer.contains("version 99") && newer.contains(&format!("knows {known}")), "{newer}");
     for refused in [
         migrate(&LedgerOptions::Postgres(good.clone())).map(|_| ()),
         LedgerReader::open(&LedgerOptions::Postgres(good)).map(|_| ()),
     ] {
-        assert!(matches!(refused, Err(LedgerError::Schema { found: 99, known: 1 })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(LedgerError::Schema { found: 99, known: k }) if k == known),
+            "{refused:?}"
+        );
     }
 }
 
