@@ -37,7 +37,8 @@ fn the_commented_keys_of_the_example_are_the_defaults() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut sources = read_sources(&root.join("gateway.toml")).unwrap();
     let written = tollgate_config::parse(&sources).unwrap().gateway;
-    let optional = ["workers", "tls", "signature", "total_timeout", "ca", "[upstreams"];
+    let optional =
+        ["workers", "tls", "signature", "url_env", "password_env", "total_timeout", "ca", "[upstreams"];
     let uncomment = |line: &str| match line.strip_prefix("# ") {
         Some(rest) if optional.iter().any(|key| rest.starts_with(key)) => line.to_owned(),
         Some(rest) if rest.starts_with('[') || rest.contains(" = ") => rest.to_owned(),
