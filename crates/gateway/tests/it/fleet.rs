@@ -21,7 +21,7 @@ use crate::{books, support};
 struct Scale {
     gateways: usize,
     clients: usize,
-    subjects: usize,
+    subjects: u32,
     /// Units that each subject may use.
     limit: i64,
     /// How long a store is away.
@@ -40,7 +40,7 @@ enum Fault {
 }
 
 /// The largest cost of one request.
-const COST_MAX: usize = 7;
+const COST_MAX: u8 = 7;
 /// A run that takes longer stands still.
 const RUN_MAX: Duration = Duration::from_secs(240);
 /// Before a client tries again what could not be decided.
@@ -57,9 +57,9 @@ struct Fleet {
 #[derive(Debug, Default)]
 struct Seen {
     /// Request id to user and cost, of each answered with 200.
-    admitted: HashMap<String, (usize, i64)>,
+    admitted: HashMap<String, (u32, i64)>,
     /// Users of whom a request for one unit was refused.
-    exhausted: HashSet<usize>,
+    exhausted: HashSet<u32>,
     refused: usize,
     /// Answers that decided nothing, by status; 0 for a connection that broke.
     undecided: HashMap<u16, usize>,
@@ -154,7 +154,7 @@ impl Fleet {
     }
 
     /// All lines of the ledger, when everything that was settled is there: request, user, meter, amount.
-    fn lines(&self) -> Vec<(String, usize, String, i64)> {
+    fn lines(&self) -> Vec<(String, u32, String, i64)> {
         let rest = "which 0 are not shipped yet, 0 requests in flight";
         for gateway in &self.gateways {
             let gateway = gateway.lock().unwrap();
@@ -178,7 +178,8 @@ fn run(scale: Scale, fault: Fault) -> (Figures, Seen) {
     let addresses: Vec<_> = fleet.gateways.iter().map(|g| g.lock().unwrap().address()).collect();
     let (seen, used, done) = (Mutex::new(Seen::default()), AtomicI64::new(0), AtomicBool::new(false));
     let numbers = AtomicUsize::new(0);
-    let total = scale.limit * scale.subjects as i64;
+    let total = scale.limit * i64::from(scale.subjects);
+    let every = usize::try_from(scale.subjects).unwrap();
     let began = Instant::now();
     thread::scope(|scope| {
         for client in 0..scale.clients {
@@ -187,13 +188,13 @@ fn run(scale: Scale, fault: Fault) -> (Figures, Seen) {
                 let mut random = fastrand::Rng::with_seed(client as u64);
                 let mut wires: Vec<Option<Wire>> = addresses.iter().map(|_| None).collect();
                 while !done.load(Ordering::SeqCst) && began.elapsed() < RUN_MAX {
-                    let user = random.usize(..scale.subjects);
+                    let user = random.u32(..scale.subjects);
                     if seen.lock().unwrap().exhausted.contains(&user) {
                         let exhausted = seen.lock().unwrap().exhausted.len();
-                        done.fetch_or(exhausted == scale.subjects, Ordering::SeqCst);
+                        done.fetch_or(exhausted == every, Ordering::SeqCst);
                         continue;
                     }
-                    let cost = random.usize(1..=COST_MAX);
+                    let cost = random.u8(1..=COST_MAX);
                     let at = random.usize(..addresses.len());
                     let id = format!("{}", numbers.fetch_add(1, Ordering::SeqCst));
                     let wire = wires[at].take().or_else(|| Wire::try_connect(addresses[at]).ok());
@@ -205,7 +206,7 @@ fn run(scale: Scale, fault: Fault) -> (Figures, Seen) {
                     let mut seen = seen.lock().unwrap();
                     match status {
                         200 => {
-                            let cost = cost as i64;
+                            let cost = i64::from(cost);
                             seen.admitted.insert(id, (user, cost));
                             used.fetch_add(cost, Ordering::SeqCst);
                         }
@@ -229,7 +230,7 @@ fn run(scale: Scale, fault: Fault) -> (Figures, Seen) {
         fleet.strike(fault, scale.away);
     });
     let seen = seen.into_inner().unwrap();
-    assert_eq!(seen.exhausted.len(), scale.subjects, "not done in time: {:?}", seen.undecided);
+    assert_eq!(seen.exhausted.len(), every, "not done in time: {:?}", seen.undecided);
     let figures = figures(&fleet, scale, &seen);
     for gateway in &fleet.gateways {
         books::assert_clean(&gateway.lock().unwrap());
@@ -237,8 +238,8 @@ fn run(scale: Scale, fault: Fault) -> (Figures, Seen) {
     (figures, seen)
 }
 
-fn send(wire: &mut Wire, id: &str, user: usize, cost: usize) -> u16 {
-    let body = "x".repeat(cost);
+fn send(wire: &mut Wire, id: &str, user: u32, cost: u8) -> u16 {
+    let body = "x".repeat(cost.into());
     wire.send(format!(
         "POST / HTTP/1.1\r\nHost: gateway\r\nX-User-Id: user-{user}\r\nX-Request-Id: {id}\r\n\
          Content-Length: {cost}\r\n\r\n{body}"
@@ -249,20 +250,21 @@ fn send(wire: &mut Wire, id: &str, user: usize, cost: usize) -> u16 {
 fn figures(fleet: &Fleet, scale: Scale, seen: &Seen) -> Figures {
     let lines = fleet.lines();
     let units = || lines.iter().filter(|(_, _, meter, _)| meter == "units");
-    let mut used = vec![0i64; scale.subjects];
+    let mut used: HashMap<u32, i64> = (0..scale.subjects).map(|user| (user, 0)).collect();
     let mut times: HashMap<&str, usize> = HashMap::new();
     for (id, user, _, amount) in units() {
-        used[*user] += amount;
+        *used.entry(*user).or_default() += amount;
         *times.entry(id).or_default() += 1;
     }
     Figures {
-        over_admitted: used.iter().map(|used| (used - scale.limit).max(0)).sum(),
-        falsely_refused: used.iter().map(|used| (scale.limit - used).max(0)).sum(),
+        over_admitted: used.values().map(|used| (used - scale.limit).max(0)).sum(),
+        falsely_refused: used.values().map(|used| (scale.limit - used).max(0)).sum(),
         lost: seen.admitted.keys().filter(|id| !times.contains_key(&***id)).count(),
         doubled: times.values().filter(|times| **times > 1).count(),
     }
 }
 
+#[expect(clippy::print_stdout, reason = "the figures of a run")]
 fn exact_with(fault: Fault) {
     let scale = scale();
     let began = Instant::now();

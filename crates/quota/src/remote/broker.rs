@@ -172,7 +172,7 @@ impl Broker {
                 book.calls.active = false;
                 return false;
             }
-            if (idle && !settled) || (!told && !settled) {
+            if !settled && (idle || !told) {
                 book.calls.give_back = idle;
                 if !self.gate.is_down() && member.generation() > 0 {
                     enqueue(subject, &mut book);

@@ -129,7 +129,6 @@ impl Store {
                         password: password.clone(),
                         ..Default::default()
                     }),
-                    ..Default::default()
                 };
                 let kind = sentinel::SentinelServerType::Master;
                 let mut settings = sentinel::Config::from_urls(urls.clone(), master.clone(), kind);
