@@ -17,8 +17,8 @@ use tokio::{
 use tollgate_core::UnixMillis;
 
 use super::{
-    DEAD_AFTER, HEARTBEAT_PERIOD, PROBE_PERIOD, RedisError, RemoteOptions, Shared, Source, epochs::Epochs,
-    keys, lock, replay::Replay, store::Store,
+    CALL_MAX, DEAD_AFTER, HEARTBEAT_PERIOD, PROBE_PERIOD, RedisError, RemoteOptions, Shared, Source,
+    epochs::Epochs, keys, lock, replay::Replay, store::Store,
 };
 use crate::{Counters, Gate, Mark, Subject, SubjectKey, ask::enqueue, lease::CallId, subject::Book};
 
@@ -58,7 +58,7 @@ pub(super) fn run(shared: Arc<Shared>, counters: Arc<Counters>, options: RemoteO
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default());
-    let (runtime, store) = match (runtime, Store::new(address)) {
+    let (runtime, store) = match (runtime, Store::new(address, CALL_MAX)) {
         (Ok(runtime), Ok(store)) => (runtime, store),
         (Err(error), _) => {
             return tracing::error!(%error, "no counters: the thread that talks to Redis cannot run");

@@ -16,7 +16,7 @@ use deadpool_redis::{
 };
 use tokio::time::timeout;
 
-use super::{CALL_MAX, FAILURES_MAX};
+use super::FAILURES_MAX;
 
 /// Calls share one connection and do not wait for each other; a second is there while one breaks.
 const CONNECTIONS_MAX: usize = 2;
@@ -69,7 +69,7 @@ impl fmt::Debug for RedisAddress {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RedisError {
     /// It did not answer in time.
-    #[error("no answer within {} ms", CALL_MAX.as_millis())]
+    #[error("no answer in time")]
     Slow,
     /// It failed too often to be asked again so soon.
     #[error("not asked: it has failed {FAILURES_MAX} times in a row")]
@@ -107,12 +107,15 @@ pub(super) struct Store {
     pools: Pools,
     connection: RefCell<Option<Connection>>,
     failures: Cell<u32>,
+    /// Longest time for an answer.
+    answer_max: Duration,
     /// Whether the server may be another process than the one that the epoch was seen on.
     pub(super) suspect: Cell<bool>,
 }
 
 impl Store {
-    pub(super) fn new(address: RedisAddress) -> Result<Self, RedisError> {
+    /// For callers that wait at most `answer_max` for an answer.
+    pub(super) fn new(address: RedisAddress, answer_max: Duration) -> Result<Self, RedisError> {
         let config = PoolConfig::new(CONNECTIONS_MAX);
         let failed = |error: &dyn fmt::Display| RedisError::Failed(error.to_string());
         let runtime = Some(Runtime::Tokio1);
@@ -147,6 +150,7 @@ impl Store {
             pools,
             connection: RefCell::default(),
             failures: Cell::new(0),
+            answer_max,
             suspect: Cell::new(true),
         })
     }
@@ -164,7 +168,7 @@ impl Store {
         if self.is_open() {
             return Err(RedisError::Open);
         }
-        match timeout(CALL_MAX, self.probe(script)).await {
+        match timeout(self.answer_max, self.probe(script)).await {
             Ok(result) => result,
             Err(_) => {
                 self.failed();
@@ -199,7 +203,7 @@ impl Store {
         run: impl AsyncFnOnce(&mut Connection) -> redis::RedisResult<T>,
     ) -> Result<T, RedisError> {
         let result = match self.connection().await {
-            Ok(mut connection) => match timeout(CALL_MAX, run(&mut connection)).await {
+            Ok(mut connection) => match timeout(self.answer_max, run(&mut connection)).await {
                 Ok(result) => result.map_err(RedisError::from),
                 Err(_) => Err(RedisError::Slow),
             },

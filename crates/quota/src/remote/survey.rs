@@ -10,6 +10,8 @@ use super::{RECALL_MAX, RedisAddress, RedisError, keys, store::Store};
 
 /// Keys per step: short enough that Redis serves others in between.
 const SCAN_KEYS: usize = 500;
+/// Nobody waits for a survey but whoever asked for it.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long the scripts keep a counter after its window.
 const KEEP_MILLIS: i64 = 86_400_000;
 
@@ -45,7 +47,7 @@ pub fn survey(address: &RedisAddress) -> Result<Vec<SurveyedCounter>, RedisError
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| RedisError::Failed(error.to_string()))?;
     runtime.block_on(async {
-        let store = Store::new(address.clone())?;
+        let store = Store::new(address.clone(), ANSWER_MAX)?;
         let epoch: Option<String> = one(&store, cmd("HGET").arg(keys::epoch(0)).arg("id")).await?;
         let Some(epoch) = epoch else { return Ok(Vec::new()) };
         let mut names = Vec::new();
