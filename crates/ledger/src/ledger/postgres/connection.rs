@@ -19,6 +19,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// Longest time that the server keeps the locks of a transaction whose gateway is silent.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
+/// What a sort may take, in memory: a batch of lines fits, so that none goes to disk.
+const WORK_MEM: &str = "32MB";
+
 /// What a connection is for: its bound for each statement, locks included.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose {
@@ -78,10 +81,11 @@ impl Connection {
         let step_max = purpose.statement_max() + ANSWER_MAX;
         let connection =
             Self { client, driver: driver.abort_handle(), statements: RefCell::default(), step_max };
-        // A commit that a crash of the server takes back would be lost once its segment is deleted.
+        // Compiling a statement (jit) takes longer than running it does here. A commit that a crash of the
+        // server takes back would be lost once its segment is deleted.
         let settings = format!(
             "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
-             SET timezone = 'UTC'; \
+             SET timezone = 'UTC'; SET jit = off; SET work_mem = '{WORK_MEM}'; \
              SELECT set_config('synchronous_commit', 'on', false) \
              WHERE current_setting('synchronous_commit') = 'off'",
             purpose.statement_max().as_millis(),

@@ -105,8 +105,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for E
     type Error = io::Error;
 
     fn make_tls_connect(&mut self, host: &str) -> io::Result<Handshake> {
-        let name = ServerName::try_from(host.to_owned());
-        let name = name.map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the host is no name"))?;
+        // Asked for sockets, too, which have no name and no handshake.
+        let name = ServerName::try_from(host.to_owned()).ok();
         Ok(Handshake { config: Arc::clone(&self.0), name })
     }
 }
@@ -114,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for E
 /// A handshake with one server.
 pub(super) struct Handshake {
     config: Arc<ClientConfig>,
-    name: ServerName<'static>,
+    name: Option<ServerName<'static>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Handshake {
@@ -124,7 +124,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Hands
 
     fn connect(self, stream: S) -> Self::Future {
         let connector = tokio_rustls::TlsConnector::from(self.config);
-        Box::pin(async move { Ok(Encrypted(connector.connect(self.name, stream).await?)) })
+        let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "the host is no name");
+        Box::pin(async move {
+            let name = self.name.ok_or_else(no_name)?;
+            Ok(Encrypted(connector.connect(name, stream).await?))
+        })
     }
 }
 
