@@ -1,4 +1,4 @@
-//! Quota decisions: in-process counters, all-or-nothing admission, holds.
+//! Quota decisions: counters in the process or shared through Redis, all-or-nothing admission, holds.
 //!
 //! A [`Counters`] keeps, for each subject that was seen lately, what is settled and held of each meter
 //! in each window that some limit counts. It is a cache of the ledger: whatever is not here is loaded
@@ -8,6 +8,10 @@
 //! One request goes `admit` → [`Hold`] → [`Hold::settle`]. `admit` looks at every limit of the request
 //! under the locks of its subjects and takes from all of them or from none (promises 1, 2 and 5). The
 //! locks are held for a few dozen loads and stores, never across I/O or an await.
+//!
+//! With a shared store ([`Counters::leased`], [`Remote`]) each counter has a lease instead: what of the
+//! limit this instance may spend without asking. `admit` then answers [`Admission::NotLeased`] where the
+//! lease is too small: ask ([`Parties::begin_ask`]), wait ([`Parties::poll_asked`]), decide again.
 
 mod admission;
 mod ask;

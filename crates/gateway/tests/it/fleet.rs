@@ -24,8 +24,10 @@ struct Scale {
     subjects: u32,
     /// Units that each subject may use.
     limit: i64,
-    /// How long a store is away.
-    away: Duration,
+    /// How long Redis hangs.
+    redis_away: Duration,
+    /// How long Postgres is stopped.
+    postgres_away: Duration,
 }
 
 /// What happens in the middle of a run.
@@ -76,9 +78,11 @@ struct Figures {
 
 fn scale() -> Scale {
     if std::env::var("TOLLGATE_FLEET").is_ok_and(|size| size == "full") {
-        return Scale { gateways: 3, clients: 64, subjects: 200, limit: 100, away: Duration::from_secs(5) };
+        let (redis_away, postgres_away) = (Duration::from_secs(5), Duration::from_secs(60));
+        return Scale { gateways: 3, clients: 64, subjects: 200, limit: 100, redis_away, postgres_away };
     }
-    Scale { gateways: 3, clients: 12, subjects: 24, limit: 60, away: Duration::from_secs(2) }
+    let (redis_away, postgres_away) = (Duration::from_secs(1), Duration::from_secs(2));
+    Scale { gateways: 3, clients: 12, subjects: 24, limit: 60, redis_away, postgres_away }
 }
 
 fn config(origin: &Origin, redis: &Redis, postgres: &Postgres) -> String {
@@ -131,14 +135,14 @@ impl Fleet {
         }
     }
 
-    fn strike(&self, fault: Fault, away: Duration) {
+    fn strike(&self, fault: Fault, scale: Scale) {
         match fault {
             Fault::None => {}
             Fault::Kill => self.gateways[0].lock().unwrap().restart(),
             Fault::RedisPaused => {
                 let redis = self.redis.lock().unwrap();
                 redis.pause();
-                thread::sleep(away);
+                thread::sleep(scale.redis_away);
                 redis.resume();
             }
             Fault::RedisFlushed => {
@@ -147,7 +151,7 @@ impl Fleet {
             Fault::PostgresStopped => {
                 let mut postgres = self.postgres.lock().unwrap();
                 postgres.stop();
-                thread::sleep(away);
+                thread::sleep(scale.postgres_away);
                 postgres.start();
             }
         }
@@ -227,7 +231,7 @@ fn run(scale: Scale, fault: Fault) -> (Figures, Seen) {
         }
         let due = || used.load(Ordering::SeqCst) * 5 >= total * 2;
         assert!(eventually(RUN_MAX, due), "the clients stand still: {:?}", seen.lock().unwrap().undecided);
-        fleet.strike(fault, scale.away);
+        fleet.strike(fault, scale);
     });
     let seen = seen.into_inner().unwrap();
     assert_eq!(seen.exhausted.len(), every, "not done in time: {:?}", seen.undecided);
