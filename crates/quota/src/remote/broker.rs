@@ -231,9 +231,13 @@ impl Broker {
     async fn beat(&self) -> Result<(), RedisError> {
         let now = self.now().0;
         let mut commands = pipe();
-        commands.cmd("HSET").arg(keys::INSTANCES).arg(&self.instance).arg(now).ignore();
+        commands.cmd("HSET").arg(keys::INSTANCES).arg(&self.instance).arg(now);
         commands.cmd("HGETALL").arg(keys::INSTANCES);
-        let (seen,): (BTreeMap<String, i64>,) = self.store.pipeline(&commands).await?;
+        let (added, seen): (i64, BTreeMap<String, i64>) = self.store.pipeline(&commands).await?;
+        if added > 0 {
+            // The node that has this, and may have no counters, was emptied: others are not heard of yet.
+            self.answers_since.set(None);
+        }
         self.instances.replace(seen.into_iter().collect());
         Ok(())
     }
@@ -262,7 +266,13 @@ impl Broker {
                 time::timeout(HEARTBEAT_PERIOD, self.store.listen(&[keys::RECALL, keys::EPOCH])).await
             {
                 let mut messages = listener.on_message();
-                while let Some(message) = messages.next().await {
+                loop {
+                    // A server that was left may be silent for ever.
+                    let message = tokio::select! {
+                        message = messages.next() => message,
+                        () = self.store.reconnected.notified() => None,
+                    };
+                    let Some(message) = message else { break };
                     if message.get_channel_name() == keys::EPOCH {
                         self.look.notify_one();
                     } else if let Ok(text) = message.get_payload::<String>() {

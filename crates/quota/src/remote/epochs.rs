@@ -3,7 +3,11 @@
 use std::{cell::RefCell, sync::Arc, time::Duration};
 
 use deadpool_redis::redis::{ScriptInvocation, Value};
-use tokio::{sync::Notify, sync::oneshot, time};
+use futures_util::future::join_all;
+use tokio::{
+    sync::{Notify, OnceCell, oneshot},
+    time,
+};
 use tollgate_core::UnixMillis;
 
 use super::{
@@ -44,6 +48,9 @@ struct State {
     id: String,
     active: bool,
 }
+
+/// The instances that are alive, asked for once in a round of steps.
+type Alive = OnceCell<Vec<String>>;
 
 /// A counter of a request in flight, brought along into a new epoch.
 struct Carried {
@@ -102,10 +109,12 @@ impl Epochs {
 
     /// Makes one step towards an active epoch in each bucket, and has the next one made soon.
     pub(super) async fn look(&self, broker: &Broker) {
-        let suspect = broker.store.suspect.replace(false);
         let mut rebuilding = false;
-        for bucket in 0..broker.gate.buckets() {
-            match self.step(broker, bucket, suspect).await {
+        let alive = OnceCell::new();
+        // All at once: a cluster's node that is away must not hold up what lies on others.
+        let steps = (0..broker.gate.buckets()).map(|bucket| self.step(broker, bucket, &alive));
+        for (bucket, step) in join_all(steps).await.into_iter().enumerate() {
+            match step {
                 Ok(true) => {}
                 Ok(false) => rebuilding = true,
                 Err(error) => {
@@ -123,10 +132,7 @@ impl Epochs {
     }
 
     /// Whether the bucket's epoch is active.
-    async fn step(&self, broker: &Broker, bucket: usize, suspect: bool) -> Result<bool, StepError> {
-        if suspect {
-            self.gone(bucket);
-        }
+    async fn step(&self, broker: &Broker, bucket: usize, alive: &Alive) -> Result<bool, StepError> {
         let mut look = EPOCH.prepare_invoke();
         look.key(keys::epoch(bucket)).arg("look");
         let mut view = self.view(broker, &look).await?;
@@ -149,12 +155,7 @@ impl Epochs {
         }
         let mut activate = EPOCH.prepare_invoke();
         activate.key(keys::epoch(bucket)).arg("activate").arg(&view.id).arg(&broker.instance);
-        let (reply, answer) = oneshot::channel();
-        broker.source.instances(Box::new(move |alive| {
-            let _ = reply.send(alive);
-        }));
-        let alive = time::timeout(LEDGER_MAX, answer).await.ok().and_then(Result::ok).flatten();
-        for instance in alive.ok_or(StepError::Ledger)? {
+        for instance in alive.get_or_try_init(|| who_lives(broker)).await? {
             activate.arg(instance);
         }
         let view = self.view(broker, &activate).await?;
@@ -284,4 +285,13 @@ impl Epochs {
         }
         Ok(())
     }
+}
+
+async fn who_lives(broker: &Broker) -> Result<Vec<String>, StepError> {
+    let (reply, answer) = oneshot::channel();
+    broker.source.instances(Box::new(move |alive| {
+        let _ = reply.send(alive);
+    }));
+    let alive = time::timeout(LEDGER_MAX, answer).await.ok().and_then(Result::ok).flatten();
+    alive.ok_or(StepError::Ledger)
 }

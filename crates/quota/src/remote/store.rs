@@ -7,14 +7,20 @@ use std::{
 };
 
 use deadpool_redis::{
-    Pool, PoolConfig, PoolError, Runtime, cluster, redis,
+    Pool, PoolConfig, PoolError, Runtime, redis,
     redis::{
-        Client, FromRedisValue, IntoConnectionInfo, aio::MultiplexedConnection,
+        Client, FromRedisValue, IntoConnectionInfo,
+        aio::MultiplexedConnection,
+        cluster::ClusterClient,
         cluster_async::ClusterConnection,
+        cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
     },
     sentinel,
 };
-use tokio::time::timeout;
+use tokio::{
+    sync::{Mutex, Notify},
+    time::timeout,
+};
 
 use super::{CALL_MAX, FAILURES_MAX};
 
@@ -22,6 +28,10 @@ use super::{CALL_MAX, FAILURES_MAX};
 const CONNECTIONS_MAX: usize = 2;
 /// Longest time to connect, which no request waits for.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
+/// Longest time to connect to one of several servers, so that there is time for others when it is dead.
+const NODE_CONNECT_MAX: Duration = Duration::from_millis(300);
+/// How often a cluster's client follows a slot that has moved: to where it went, and once more.
+const CLUSTER_RETRIES: u32 = 2;
 /// In a cluster the keys lie in so many places: enough to spread over every node of a large one.
 const CLUSTER_BUCKETS: usize = 64;
 
@@ -92,7 +102,8 @@ impl From<redis::RedisError> for RedisError {
 enum Pools {
     Single(Pool),
     Sentinel(sentinel::Pool),
-    Cluster(cluster::Pool),
+    /// Without a pool: one connection speaks to all nodes.
+    Cluster(ClusterClient),
 }
 
 #[derive(Clone)]
@@ -105,10 +116,16 @@ enum Connection {
 pub(super) struct Store {
     address: RedisAddress,
     pools: Pools,
-    connection: RefCell<Option<Connection>>,
+    /// With its number.
+    connection: RefCell<Option<(u64, Connection)>>,
+    connections: Cell<u64>,
+    /// One task connects, those that wait share what it gets.
+    connecting: Mutex<()>,
     failures: Cell<u32>,
-    /// Whether the server may be another process than the one that the epoch was seen on.
-    pub(super) suspect: Cell<bool>,
+    /// A connection was made where there was one before: the server may be another one.
+    pub(super) reconnected: Notify,
+    /// How often was listened: each time to another node.
+    listened: Cell<usize>,
 }
 
 impl Store {
@@ -138,17 +155,21 @@ impl Store {
                 Pools::Sentinel(settings.create_pool(runtime).map_err(|error| failed(&error))?)
             }
             RedisAddress::Cluster(urls) => {
-                let mut settings = cluster::Config::from_urls(urls.clone());
-                settings.pool = Some(config);
-                Pools::Cluster(settings.create_pool(runtime).map_err(|error| failed(&error))?)
+                let client = ClusterClient::builder(urls.clone())
+                    .connection_timeout(NODE_CONNECT_MAX)
+                    .retries(CLUSTER_RETRIES);
+                Pools::Cluster(client.build()?)
             }
         };
         Ok(Self {
             address,
             pools,
             connection: RefCell::default(),
+            connections: Cell::new(0),
+            connecting: Mutex::new(()),
             failures: Cell::new(0),
-            suspect: Cell::new(true),
+            reconnected: Notify::new(),
+            listened: Cell::new(0),
         })
     }
 
@@ -168,7 +189,7 @@ impl Store {
         match timeout(CALL_MAX, self.probe(script)).await {
             Ok(result) => result,
             Err(_) => {
-                self.failed();
+                self.failed(None);
                 Err(RedisError::Slow)
             }
         }
@@ -195,31 +216,49 @@ impl Store {
         .await
     }
 
+    /// Runs a command that names no key on the master of a slot.
+    pub(super) async fn command_at<T: FromRedisValue>(
+        &self,
+        slot: u16,
+        command: &redis::Cmd,
+    ) -> Result<T, RedisError> {
+        let value = self.bounded(async |connection| match connection {
+            Connection::Node(node) => command.query_async(node).await,
+            Connection::Cluster(cluster) => {
+                let route = SingleNodeRoutingInfo::SpecificNode(Route::new(slot, SlotAddr::Master));
+                cluster.route_command(command.clone(), RoutingInfo::SingleNode(route)).await
+            }
+        });
+        Ok(redis::from_redis_value(value.await?).map_err(redis::RedisError::from)?)
+    }
+
     async fn bounded<T>(
         &self,
         run: impl AsyncFnOnce(&mut Connection) -> redis::RedisResult<T>,
     ) -> Result<T, RedisError> {
-        let result = match self.connection().await {
-            Ok(mut connection) => match timeout(CALL_MAX, run(&mut connection)).await {
-                Ok(result) => result.map_err(RedisError::from),
-                Err(_) => Err(RedisError::Slow),
-            },
-            Err(error) => Err(error),
+        let (number, mut connection) = self.connection().await.inspect_err(|_| self.failed(None))?;
+        let result = match timeout(CALL_MAX, run(&mut connection)).await {
+            Ok(result) => result.map_err(RedisError::from),
+            Err(_) => Err(RedisError::Slow),
         };
         match &result {
             Ok(_) => self.failures.set(0),
-            Err(_) => self.failed(),
+            Err(_) => self.failed(Some(number)),
         }
         result
     }
 
-    fn failed(&self) {
+    /// The connection with this number is not used again; none when there was none.
+    fn failed(&self, number: Option<u64>) {
         self.failures.set(self.failures.get().saturating_add(1));
-        self.suspect.set(true);
-        self.connection.replace(None);
+        self.connection.borrow_mut().take_if(|(present, _)| Some(*present) == number);
     }
 
-    async fn connection(&self) -> Result<Connection, RedisError> {
+    async fn connection(&self) -> Result<(u64, Connection), RedisError> {
+        if let Some(connection) = &*self.connection.borrow() {
+            return Ok(connection.clone());
+        }
+        let _only = self.connecting.lock().await;
         if let Some(connection) = &*self.connection.borrow() {
             return Ok(connection.clone());
         }
@@ -233,22 +272,30 @@ impl Store {
                 Pools::Sentinel(pool) => {
                     Connection::Node(sentinel::Connection::take(pool.get().await.map_err(pooled)?))
                 }
-                Pools::Cluster(pool) => {
-                    Connection::Cluster(cluster::Connection::take(pool.get().await.map_err(pooled)?))
-                }
+                Pools::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
             })
         };
         let connection = timeout(CONNECT_MAX, connect).await.map_err(|_| RedisError::Slow)??;
-        self.connection.replace(Some(connection.clone()));
-        Ok(connection)
+        let number = self.connections.get() + 1;
+        self.connections.set(number);
+        if number > 1 {
+            self.reconnected.notify_one();
+        }
+        self.connection.replace(Some((number, connection.clone())));
+        Ok((number, connection))
     }
 
     /// A connection that listens to `channels`.
     pub(super) async fn listen(&self, channels: &[&str]) -> Result<redis::aio::PubSub, RedisError> {
         let client = match &self.address {
             RedisAddress::Single(url) => Client::open(url.as_str())?,
-            // A message goes to every node, so any of them tells.
-            RedisAddress::Cluster(urls) => first(urls)?,
+            // A message goes to every node, so any of them tells; the next time another one is tried.
+            RedisAddress::Cluster(urls) => {
+                let turn = self.listened.get();
+                self.listened.set(turn.wrapping_add(1));
+                let url = urls.get(turn % urls.len().max(1));
+                Client::open(url.ok_or_else(|| RedisError::Failed("no node is named".to_owned()))?.as_str())?
+            }
             RedisAddress::Sentinel { urls, master, password, tls } => {
                 let mut sentinels = redis::sentinel::Sentinel::build(urls.clone())?;
                 let info = "redis://localhost".into_connection_info()?;
@@ -270,11 +317,6 @@ impl Store {
         }
         Ok(listener)
     }
-}
-
-fn first(urls: &[String]) -> Result<Client, RedisError> {
-    let url = urls.first().ok_or_else(|| RedisError::Failed("no node is named".to_owned()))?;
-    Ok(Client::open(url.as_str())?)
 }
 
 impl RedisAddress {

@@ -6,18 +6,27 @@ use std::{
 };
 
 use tollgate_core::{Scope, Window};
-use tollgate_testkit::Redis;
+use tollgate_testkit::{Redis, RedisCluster, RedisSentinel};
 
 use crate::instance::{
-    Ask, BACKENDS, Backend, CALLS, Instance, JOBS, No, TOKENS, check, instances, lock, patiently,
+    Ask, Backend, CALLS, Instance, JOBS, No, Place, TOKENS, check, instances, lock, patiently,
 };
 
-/// Runs `test` on instances of every backend.
+/// Runs `test` on instances of every backend, and leases on every kind of Redis.
 fn on_all(many: usize, test: impl Fn(Backend, &[Instance])) {
-    for backend in BACKENDS {
-        let redis = (backend != Backend::InProcess).then(Redis::start);
-        test(backend, &instances(backend, redis.as_ref(), many));
-    }
+    let on = |backend, place: Option<&dyn Place>| test(backend, &instances(backend, place, many));
+    thread::scope(|scope| {
+        // These take their time, while others are tested.
+        let cluster = scope.spawn(RedisCluster::start);
+        let sentinel = scope.spawn(RedisSentinel::start);
+        on(Backend::InProcess, None);
+        on(Backend::Redis, Some(&Redis::start()));
+        on(Backend::Leases, Some(&Redis::start()));
+        println!("behind a Sentinel");
+        on(Backend::Leases, Some(&sentinel.join().unwrap()));
+        println!("in a Cluster");
+        on(Backend::Leases, Some(&cluster.join().unwrap()));
+    });
 }
 
 fn of<'a>(instances: &'a [Instance], turn: usize) -> &'a Instance {
