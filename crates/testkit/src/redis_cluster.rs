@@ -53,6 +53,15 @@ impl RedisCluster {
         self.nodes().filter(|node| node.is_running()).for_each(wait_until_ready);
     }
 
+    /// Waits until the replica of a master that is dead has taken its slots, and all take commands again.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn wait_until_failed_over(&self, master: usize) {
+        self.replicas[master].wait_for(&["INFO", "replication"], "role:master");
+        self.wait_until_ready();
+    }
+
     fn start_nodes(replicas: usize) -> Self {
         let nodes: Vec<_> = (0..MASTERS + replicas).map(|_| Node::spawn()).collect();
         nodes.iter().for_each(|node| node.redis.wait_until_it_answers());

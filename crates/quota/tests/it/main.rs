@@ -4,6 +4,7 @@
 
 mod calendars;
 mod conformance;
+mod failover;
 mod instance;
 mod invariants;
 mod loss;
