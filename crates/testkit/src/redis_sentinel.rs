@@ -30,10 +30,12 @@ impl RedisSentinel {
         let settings = format!(
             "sentinel monitor {MASTER} 127.0.0.1 {port} 1\n\
              sentinel down-after-milliseconds {MASTER} 300\n\
-             sentinel failover-timeout {MASTER} 4000\n"
+             sentinel failover-timeout {MASTER} 1000\n"
         );
         let sentinel = Redis::spawn(&["--sentinel"], Some(&settings));
         sentinel.wait_for(&["SENTINEL", "MASTER", MASTER], "num-slaves\r\n$1\r\n1\r\n");
+        // It has to have heard of the replica's state to trust it.
+        sentinel.wait_for(&["SENTINEL", "REPLICAS", MASTER], "master-link-status\r\n$2\r\nok\r\n");
         Self { master, replica, sentinel }
     }
 

@@ -1,6 +1,6 @@
 //! The epoch of each bucket: joined, activated, lost.
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::VecDeque, sync::Arc, time::Duration};
 
 use deadpool_redis::redis::{ScriptInvocation, Value};
 use futures_util::future::join_all;
@@ -24,16 +24,20 @@ const STEP: Duration = Duration::from_millis(20);
 const WAIT_MAX: Duration = Duration::from_millis(1500);
 /// Longest time for the ledger to say who lives.
 const LEDGER_MAX: Duration = Duration::from_secs(5);
+/// Epochs that are remembered: more than begin while a server hangs.
+const LEFT_MAX: usize = 64;
 /// Counters that are brought along in one script.
 const CARRIED_MAX: usize = 500;
 
 /// Why a step towards a new epoch was not made.
 #[derive(Debug, thiserror::Error)]
-enum StepError {
+pub(super) enum StepError {
     #[error(transparent)]
     Redis(#[from] RedisError),
     #[error("the ledger does not answer")]
     Ledger,
+    #[error("this is a master that was replaced and does not know it")]
+    Replaced,
 }
 
 /// What is known of the buckets' epochs.
@@ -47,6 +51,9 @@ struct State {
     /// The epoch that this instance has joined.
     id: String,
     active: bool,
+    /// The epochs that it has left, the newest last. None comes again, but on a master that hung or was cut
+    /// off while another took its place.
+    left: VecDeque<String>,
 }
 
 /// The instances that are alive, asked for once in a round of steps.
@@ -136,6 +143,11 @@ impl Epochs {
         let mut look = EPOCH.prepare_invoke();
         look.key(keys::epoch(bucket)).arg("look");
         let mut view = self.view(broker, &look).await?;
+        if self.has_left(bucket, &view.id) {
+            self.gone(bucket);
+            broker.store.leave();
+            return Err(StepError::Replaced);
+        }
         let kinds = lock(&broker.shared.kinds).clone();
         if view.id.is_empty() || !kinds.are_in(&view.kinds) {
             let all = kinds.joined_with(&view.kinds);
@@ -165,6 +177,10 @@ impl Epochs {
             tracing::debug!(bucket, waiting_for = view.missing, "an epoch forms");
         }
         Ok(view.active)
+    }
+
+    fn has_left(&self, bucket: usize, id: &str) -> bool {
+        self.states.borrow().get(bucket).is_some_and(|state| state.left.iter().any(|left| left == id))
     }
 
     fn enter(&self, broker: &Broker, bucket: usize, view: &EpochView) {
@@ -225,7 +241,12 @@ impl Epochs {
             self.view(broker, &join).await?;
         }
         if let Some(state) = self.states.borrow_mut().get_mut(bucket) {
-            *state = State { id: epoch.to_owned(), active: false };
+            let old = std::mem::replace(&mut state.id, epoch.to_owned());
+            state.active = false;
+            state.left.extend(Some(old).filter(|old| !old.is_empty()));
+            if state.left.len() > LEFT_MAX {
+                state.left.pop_front();
+            }
         }
         Ok(())
     }
@@ -287,7 +308,8 @@ impl Epochs {
     }
 }
 
-async fn who_lives(broker: &Broker) -> Result<Vec<String>, StepError> {
+/// The instances that are alive, as far as the ledger's database knows.
+pub(super) async fn who_lives(broker: &Broker) -> Result<Vec<String>, StepError> {
     let (reply, answer) = oneshot::channel();
     broker.source.instances(Box::new(move |alive| {
         let _ = reply.send(alive);

@@ -248,6 +248,11 @@ impl Store {
         result
     }
 
+    /// The next call finds out again which server is the master.
+    pub(super) fn leave(&self) {
+        self.connection.replace(None);
+    }
+
     /// The connection with this number is not used again; none when there was none.
     fn failed(&self, number: Option<u64>) {
         self.failures.set(self.failures.get().saturating_add(1));
