@@ -26,10 +26,10 @@ impl RedisSentinel {
         let replica = Redis::start_with(&[&quick[..], &["--replicaof", "127.0.0.1", &port]].concat());
         replica.wait_for(&["INFO", "replication"], "master_link_status:up");
         master.wait_for(&["INFO", "replication"], "state=online");
-        // One that is enough, and is quick to believe that a master is dead.
+        // One that is enough, quick to believe that a master is dead, and not too quick on a busy machine.
         let settings = format!(
             "sentinel monitor {MASTER} 127.0.0.1 {port} 1\n\
-             sentinel down-after-milliseconds {MASTER} 300\n\
+             sentinel down-after-milliseconds {MASTER} 1000\n\
              sentinel failover-timeout {MASTER} 1000\n"
         );
         let sentinel = Redis::spawn(&["--sentinel"], Some(&settings));

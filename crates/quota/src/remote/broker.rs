@@ -207,6 +207,7 @@ impl Broker {
             self.note(&beat);
             if beat.is_ok() {
                 self.look_for_silent();
+                self.store.check_master().await;
                 self.epochs.look(&self).await;
             }
         }
@@ -253,12 +254,10 @@ impl Broker {
         Ok(())
     }
 
-    /// Asks the ledger about instances that Redis does not hear of. If one lives, it may be that this is a
-    /// master that was replaced, and that the others have found its successor.
+    /// Asks the ledger about instances that Redis does not hear of. Where one lives, this may be a master that
+    /// was replaced, and the others have found its successor.
     fn look_for_silent(self: &Rc<Self>) {
-        let silent: Vec<String> =
-            self.instances.borrow().keys().filter(|id| self.is_silent(id)).cloned().collect();
-        if silent.is_empty() {
+        if !self.instances.borrow().keys().any(|id| self.is_silent(id)) {
             self.elsewhere.replace(None);
             return;
         }
@@ -268,9 +267,6 @@ impl Broker {
         let broker = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let alive = epochs::who_lives(&broker).await.ok();
-            if alive.iter().flatten().any(|id| silent.contains(id)) {
-                broker.store.leave();
-            }
             broker.elsewhere.replace(alive);
             broker.asks_ledger.set(false);
         });

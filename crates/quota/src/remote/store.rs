@@ -9,13 +9,13 @@ use std::{
 use deadpool_redis::{
     Pool, PoolConfig, PoolError, Runtime, redis,
     redis::{
-        Client, FromRedisValue, IntoConnectionInfo,
+        Client, ConnectionAddr, FromRedisValue, IntoConnectionInfo,
         aio::MultiplexedConnection,
         cluster::ClusterClient,
         cluster_async::ClusterConnection,
         cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
+        sentinel::{Sentinel, SentinelNodeConnectionInfo},
     },
-    sentinel,
 };
 use tokio::{
     sync::{Mutex, Notify},
@@ -101,9 +101,39 @@ impl From<redis::RedisError> for RedisError {
 
 enum Pools {
     Single(Pool),
-    Sentinel(sentinel::Pool),
+    /// Without a pool: its connections could be to any server that ever was the master.
+    Sentinel(Servers),
     /// Without a pool: one connection speaks to all nodes.
     Cluster(ClusterClient),
+}
+
+/// Servers of which Sentinels know which is the master.
+struct Servers {
+    sentinels: Mutex<Sentinel>,
+    master: String,
+    node: SentinelNodeConnectionInfo,
+    /// Where the connection goes.
+    connected: RefCell<Option<ConnectionAddr>>,
+}
+
+impl Servers {
+    fn new(urls: &[String], master: &str, password: Option<&str>, tls: bool) -> redis::RedisResult<Self> {
+        let sentinels = Mutex::new(Sentinel::build(urls.to_vec())?);
+        let info = "redis://localhost".into_connection_info()?;
+        let mut settings = info.redis_settings().clone();
+        if let Some(password) = password {
+            settings = settings.set_password(password);
+        }
+        let mut node = SentinelNodeConnectionInfo::default().set_redis_connection_info(settings);
+        if tls {
+            node = node.set_tls_mode(redis::TlsMode::Secure);
+        }
+        Ok(Self { sentinels, master: master.to_owned(), node, connected: RefCell::default() })
+    }
+
+    async fn master(&self) -> redis::RedisResult<Client> {
+        self.sentinels.lock().await.async_master_for(&self.master, Some(&self.node)).await
+    }
 }
 
 #[derive(Clone)]
@@ -132,7 +162,6 @@ impl Store {
     pub(super) fn new(address: RedisAddress) -> Result<Self, RedisError> {
         let config = PoolConfig::new(CONNECTIONS_MAX);
         let failed = |error: &dyn fmt::Display| RedisError::Failed(error.to_string());
-        let runtime = Some(Runtime::Tokio1);
         let pools = match &address {
             RedisAddress::Single(url) => {
                 let manager = deadpool_redis::Manager::new(url.as_str())?;
@@ -140,19 +169,7 @@ impl Store {
                 Pools::Single(pool.map_err(|error| failed(&error))?)
             }
             RedisAddress::Sentinel { urls, master, password, tls } => {
-                let node = sentinel::SentinelNodeConnectionInfo {
-                    tls_mode: tls.then_some(sentinel::TlsMode::Secure),
-                    redis_connection_info: Some(deadpool_redis::RedisConnectionInfo {
-                        password: password.clone(),
-                        ..Default::default()
-                    }),
-                    ..Default::default()
-                };
-                let kind = sentinel::SentinelServerType::Master;
-                let mut settings = sentinel::Config::from_urls(urls.clone(), master.clone(), kind);
-                settings.node_connection_info = Some(node);
-                settings.pool = Some(config);
-                Pools::Sentinel(settings.create_pool(runtime).map_err(|error| failed(&error))?)
+                Pools::Sentinel(Servers::new(urls, master, password.as_deref(), *tls)?)
             }
             RedisAddress::Cluster(urls) => {
                 let client = ClusterClient::builder(urls.clone())
@@ -248,6 +265,19 @@ impl Store {
         result
     }
 
+    /// Leaves a master that Sentinels say was replaced: one that hung may answer as if nothing had happened.
+    /// Where they do not say, nothing changes.
+    pub(super) async fn check_master(&self) {
+        let Pools::Sentinel(servers) = &self.pools else { return };
+        let number = self.connection.borrow().as_ref().map(|(number, _)| *number);
+        let master = timeout(NODE_CONNECT_MAX, servers.master()).await;
+        if let Ok(Ok(master)) = master
+            && servers.connected.borrow().as_ref() != Some(master.get_connection_info().addr())
+        {
+            self.connection.borrow_mut().take_if(|(present, _)| Some(*present) == number);
+        }
+    }
+
     /// The next call finds out again which server is the master.
     pub(super) fn leave(&self) {
         self.connection.replace(None);
@@ -274,8 +304,11 @@ impl Store {
                 Pools::Single(pool) => {
                     Connection::Node(deadpool_redis::Connection::take(pool.get().await.map_err(pooled)?))
                 }
-                Pools::Sentinel(pool) => {
-                    Connection::Node(sentinel::Connection::take(pool.get().await.map_err(pooled)?))
+                Pools::Sentinel(servers) => {
+                    let master = servers.master().await?;
+                    let connection = master.get_multiplexed_async_connection().await?;
+                    servers.connected.replace(Some(master.get_connection_info().addr().clone()));
+                    Connection::Node(connection)
                 }
                 Pools::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
             })
@@ -292,28 +325,15 @@ impl Store {
 
     /// A connection that listens to `channels`.
     pub(super) async fn listen(&self, channels: &[&str]) -> Result<redis::aio::PubSub, RedisError> {
-        let client = match &self.address {
-            RedisAddress::Single(url) => Client::open(url.as_str())?,
+        let client = match (&self.pools, &self.address) {
+            (Pools::Sentinel(servers), _) => servers.master().await?,
+            (_, RedisAddress::Single(url)) => Client::open(url.as_str())?,
             // A message goes to every node, so any of them tells; the next time another one is tried.
-            RedisAddress::Cluster(urls) => {
+            (_, RedisAddress::Sentinel { urls, .. } | RedisAddress::Cluster(urls)) => {
                 let turn = self.listened.get();
                 self.listened.set(turn.wrapping_add(1));
                 let url = urls.get(turn % urls.len().max(1));
                 Client::open(url.ok_or_else(|| RedisError::Failed("no node is named".to_owned()))?.as_str())?
-            }
-            RedisAddress::Sentinel { urls, master, password, tls } => {
-                let mut sentinels = redis::sentinel::Sentinel::build(urls.clone())?;
-                let info = "redis://localhost".into_connection_info()?;
-                let mut node = info.redis_settings().clone();
-                if let Some(password) = password {
-                    node = node.set_password(password);
-                }
-                let mut node =
-                    redis::sentinel::SentinelNodeConnectionInfo::default().set_redis_connection_info(node);
-                if *tls {
-                    node = node.set_tls_mode(redis::TlsMode::Secure);
-                }
-                sentinels.async_master_for(master, Some(&node)).await?
             }
         };
         let mut listener = client.get_async_pubsub().await?;

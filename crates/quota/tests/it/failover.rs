@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
+    time::Duration,
 };
 
 use tollgate_core::{Scope, Window};
@@ -14,6 +15,8 @@ use crate::instance::{Ask, Backend, CALLS, Instance, No, Place, check, instances
 
 const LIMIT: i64 = 300;
 const CLIENTS: usize = 6;
+/// A client that is told to try again later leaves the machine to others.
+const RETRY_AFTER: Duration = Duration::from_millis(5);
 const BUCKETS: usize = 64;
 
 /// Clients spend all that `users` have, each until it is refused; `fault` strikes when a third is spent.
@@ -36,7 +39,10 @@ fn spend_all_during(instances: &[Instance], users: &[&str], fault: impl FnOnce()
                     let ask = Ask { user, org: None, checks, needs: [1, 0, 0] };
                     match instances[(client + turn) % instances.len()].spend(&ask) {
                         Ok(()) => _ = admitted.fetch_add(1, Ordering::Relaxed),
-                        Err(No::Unavailable) => _ = unavailable.fetch_add(1, Ordering::Relaxed),
+                        Err(No::Unavailable) => {
+                            unavailable.fetch_add(1, Ordering::Relaxed);
+                            thread::sleep(RETRY_AFTER);
+                        }
                         Err(No::Refused) => {
                             // What is used is journalled but for what runs at this moment.
                             let used = used(user);
