@@ -182,7 +182,7 @@ impl Broker {
                 book.calls.active = false;
                 return false;
             }
-            if (idle && !settled) || (!told && !settled) {
+            if (idle || !told) && !settled {
                 book.calls.give_back = idle;
                 if !self.gate.is_down() && member.generation() > 0 {
                     enqueue(subject, &mut book);
