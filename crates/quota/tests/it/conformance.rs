@@ -22,14 +22,12 @@ fn on_all(many: usize, test: impl Fn(Backend, &[Instance])) {
         on(Backend::InProcess, None);
         on(Backend::Redis, Some(&Redis::start()));
         on(Backend::Leases, Some(&Redis::start()));
-        println!("behind a Sentinel");
-        on(Backend::Leases, Some(&sentinel.join().unwrap()));
-        println!("in a Cluster");
-        on(Backend::Leases, Some(&cluster.join().unwrap()));
+        on(Backend::Sentinel, Some(&sentinel.join().unwrap()));
+        on(Backend::Cluster, Some(&cluster.join().unwrap()));
     });
 }
 
-fn of<'a>(instances: &'a [Instance], turn: usize) -> &'a Instance {
+fn of(instances: &[Instance], turn: usize) -> &Instance {
     &instances[turn % instances.len()]
 }
 
@@ -147,7 +145,7 @@ fn many_at_once_use_all_there_is_and_no_more() {
         for (number, user) in users.iter().enumerate() {
             let ask = Ask { user, org: None, checks: &checks, needs: [1, 1, 0] };
             let used = || lock(&instances[0].books).total(Scope::User, user, TOKENS);
-            for turn in 0..LIMIT as usize {
+            for turn in 0..usize::try_from(LIMIT).unwrap() {
                 if patiently(|| of(instances, turn + number).spend(&ask)).is_err() {
                     break;
                 }

@@ -25,7 +25,7 @@ fn spend_all_during(instances: &[Instance], users: &[&str], fault: impl FnOnce()
     let checks = [check(CALLS, Window::Lifetime, Scope::User, LIMIT)];
     let (admitted, unavailable) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let struck = AtomicBool::new(false);
-    let all = LIMIT as usize * users.len();
+    let all = usize::try_from(LIMIT).unwrap() * users.len();
     let used = |user: &str| lock(&instances[0].books).total(Scope::User, user, CALLS);
     thread::scope(|scope| {
         for client in 0..CLIENTS {
@@ -46,7 +46,10 @@ fn spend_all_during(instances: &[Instance], users: &[&str], fault: impl FnOnce()
                         Err(No::Refused) => {
                             // What is used is journalled but for what runs at this moment.
                             let used = used(user);
-                            assert!(used >= LIMIT - CLIENTS as i64, "{user} is refused after {used}");
+                            assert!(
+                                used >= LIMIT - i64::try_from(CLIENTS).unwrap(),
+                                "{user} is refused after {used}"
+                            );
                             if users.iter().all(|user| full(instances, user)) {
                                 return;
                             }

@@ -77,6 +77,10 @@ pub(crate) enum Backend {
     /// Every request asks Redis.
     Redis,
     Leases,
+    /// Leases from a master that a Sentinel knows.
+    Sentinel,
+    /// Leases from a Redis Cluster.
+    Cluster,
 }
 
 /// Servers to count on.
@@ -167,7 +171,7 @@ impl Instance {
         if backend == Backend::InProcess {
             return Self { number, counters: Arc::new(Counters::new(10_000)), remote: None, books };
         }
-        let address = redis.expect("a Redis").address();
+        let address = redis.unwrap().address();
         let counters = Arc::new(Counters::leased(10_000, Remote::gate(&address)));
         lock(&books).alive[number] = true;
         let replay = replay(&lock(&books), number);
@@ -241,7 +245,7 @@ impl Instance {
         let Self { number, counters, remote, books } = self;
         lock(&books).alive[number] = false;
         // The thread cannot be killed: it is left without anything to talk about.
-        let remote = remote.expect("a shared store");
+        let remote = remote.unwrap();
         remote.abandon();
         drop(counters);
         number

@@ -1,6 +1,6 @@
 //! Quota decisions, whatever store they are counted in.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod calendars;
 mod conformance;
