@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -15,6 +15,8 @@ use crate::{BOUND, eventually, free_port};
 /// The server's program, and how to get it.
 const PROGRAM: &str = "redis-server";
 const INSTALL: &str = "apt-get install -y redis-server";
+/// In its folder, where it needs one.
+const SETTINGS: &str = "redis.conf";
 
 /// A private Redis that persists nothing. Dropping it ends the process.
 #[derive(Debug)]
@@ -41,7 +43,20 @@ impl Redis {
     /// As [`Redis::start`].
     #[must_use]
     pub fn start_with(options: &[&str]) -> Self {
+        let mut arguments = vec!["--save", "", "--appendonly", "no"];
+        arguments.extend(options);
+        let redis = Self::spawn(&arguments, None);
+        redis.wait_until_it_answers();
+        redis
+    }
+
+    /// As [`Redis::start_with`], with nothing set but the port, without waiting, and with a file of settings
+    /// that the server may write to.
+    pub(crate) fn spawn(options: &[&str], settings: Option<&str>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
+        if let Some(settings) = settings {
+            std::fs::write(dir.path().join(SETTINGS), settings).expect("write the server's settings");
+        }
         let options = options.iter().map(|&option| option.to_owned()).collect();
         let mut redis = Self { dir, port: free_port(), options, child: None };
         redis.launch();
@@ -85,6 +100,7 @@ impl Redis {
             self.kill();
         }
         self.launch();
+        self.wait_until_it_answers();
     }
 
     /// Stops the process where it is; what is sent to it meanwhile waits.
@@ -123,6 +139,10 @@ impl Redis {
         line.expect("the counter").trim().parse().expect("a number")
     }
 
+    pub(crate) fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
     fn try_command(&self, words: &[&str]) -> Option<String> {
         let mut stream = TcpStream::connect(self.address()).ok()?;
         stream.set_read_timeout(Some(BOUND)).ok()?;
@@ -130,9 +150,10 @@ impl Redis {
         for word in words {
             request += &format!("${}\r\n{word}\r\n", word.len());
         }
-        // The answer ends with the connection.
+        // The answer ends with the connection; a Sentinel does not know QUIT.
         request += "*1\r\n$4\r\nQUIT\r\n";
         stream.write_all(request.as_bytes()).ok()?;
+        stream.shutdown(Shutdown::Write).ok()?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).ok()?;
         let answer = String::from_utf8_lossy(&answer).into_owned();
@@ -145,17 +166,10 @@ impl Redis {
     }
 
     fn launch(&mut self) {
+        let settings = self.dir.path().join(SETTINGS).exists().then_some(SETTINGS);
         let child = Command::new(find())
-            .args([
-                "--port",
-                &self.port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-            ])
+            .args(settings)
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
             .args(["--daemonize", "no", "--loglevel", "warning"])
             .args(&self.options)
             .current_dir(self.dir.path())
@@ -165,9 +179,16 @@ impl Redis {
             .spawn()
             .unwrap_or_else(|error| panic!("start {PROGRAM}: {error}; install it with: {INSTALL}"));
         self.child = Some(child);
-        let answers =
-            eventually(BOUND, || self.try_command(&["PING"]).is_some_and(|pong| pong.contains("PONG")));
-        assert!(answers, "{PROGRAM} does not answer on port {}", self.port);
+    }
+
+    pub(crate) fn wait_until_it_answers(&self) {
+        self.wait_for(&["PING"], "PONG");
+    }
+
+    /// Waits until the answer to a command contains `expected`.
+    pub(crate) fn wait_for(&self, words: &[&str], expected: &str) {
+        let is_there = || self.try_command(words).is_some_and(|answer| answer.contains(expected));
+        assert!(eventually(BOUND, is_there), "{PROGRAM} on port {}: no {expected} to {words:?}", self.port);
     }
 }
 

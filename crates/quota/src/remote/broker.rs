@@ -18,7 +18,10 @@ use tollgate_core::UnixMillis;
 
 use super::{
     CALL_MAX, DEAD_AFTER, HEARTBEAT_PERIOD, PROBE_PERIOD, RedisError, RemoteOptions, Shared, Source,
-    epochs::Epochs, keys, lock, replay::Replay, store::Store,
+    epochs::{self, Epochs},
+    keys, lock,
+    replay::Replay,
+    store::Store,
 };
 use crate::{Counters, Gate, Mark, Subject, SubjectKey, ask::enqueue, lease::CallId, subject::Book};
 
@@ -45,6 +48,11 @@ pub(super) struct Broker {
     next_call: Cell<u64>,
     /// Who has said that it lives, and when by Redis's clock (ms).
     instances: RefCell<HashMap<String, i64>>,
+    /// Those of them that the ledger's database has heard of, since Redis has not heard of all; none while
+    /// that is not known.
+    elsewhere: RefCell<Option<Vec<String>>>,
+    /// Whether the ledger is being asked who lives.
+    asks_ledger: Cell<bool>,
     /// Since when Redis has answered without a break: who could not say that it lives may live.
     answers_since: Cell<Option<time::Instant>>,
     active: RefCell<Vec<Arc<Subject>>>,
@@ -81,6 +89,8 @@ pub(super) fn run(shared: Arc<Shared>, counters: Arc<Counters>, options: RemoteO
         exact,
         next_call: Cell::new(first_call),
         instances: RefCell::default(),
+        elsewhere: RefCell::default(),
+        asks_ledger: Cell::new(false),
         answers_since: Cell::new(None),
         active: RefCell::default(),
         talks: Semaphore::new(TALKS_MAX),
@@ -196,6 +206,8 @@ impl Broker {
             let beat = self.beat().await;
             self.note(&beat);
             if beat.is_ok() {
+                self.look_for_silent();
+                self.store.check_master().await;
                 self.epochs.look(&self).await;
             }
         }
@@ -231,11 +243,39 @@ impl Broker {
     async fn beat(&self) -> Result<(), RedisError> {
         let now = self.now().0;
         let mut commands = pipe();
-        commands.cmd("HSET").arg(keys::INSTANCES).arg(&self.instance).arg(now).ignore();
+        commands.cmd("HSET").arg(keys::INSTANCES).arg(&self.instance).arg(now);
         commands.cmd("HGETALL").arg(keys::INSTANCES);
-        let (seen,): (BTreeMap<String, i64>,) = self.store.pipeline(&commands).await?;
+        let (added, seen): (i64, BTreeMap<String, i64>) = self.store.pipeline(&commands).await?;
+        if added > 0 {
+            // The node that has this, and may have no counters, was emptied: others are not heard of yet.
+            self.answers_since.set(None);
+        }
         self.instances.replace(seen.into_iter().collect());
         Ok(())
+    }
+
+    /// Asks the ledger about instances that Redis does not hear of. Where one lives, this may be a master that
+    /// was replaced, and the others have found its successor.
+    fn look_for_silent(self: &Rc<Self>) {
+        if !self.instances.borrow().keys().any(|id| self.is_silent(id)) {
+            self.elsewhere.replace(None);
+            return;
+        }
+        if self.asks_ledger.replace(true) {
+            return;
+        }
+        let broker = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let alive = epochs::who_lives(&broker).await.ok();
+            broker.elsewhere.replace(alive);
+            broker.asks_ledger.set(false);
+        });
+    }
+
+    fn is_silent(&self, instance: &str) -> bool {
+        let now = self.now().0;
+        let after = i64::try_from(DEAD_AFTER.as_millis()).unwrap_or(i64::MAX);
+        self.instances.borrow().get(instance).is_none_or(|seen| now.saturating_sub(*seen) >= after)
     }
 
     /// Whether an instance may still be at work.
@@ -243,9 +283,13 @@ impl Broker {
         if self.answers_since.get().is_none_or(|since| since.elapsed() < DEAD_AFTER) {
             return true;
         }
-        let now = self.now().0;
-        let after = i64::try_from(DEAD_AFTER.as_millis()).unwrap_or(i64::MAX);
-        self.instances.borrow().get(instance).is_some_and(|seen| now.saturating_sub(*seen) < after)
+        if !self.is_silent(instance) {
+            return true;
+        }
+        // One that has said farewell is not among the instances, and has nothing.
+        let known = self.instances.borrow().contains_key(instance);
+        let elsewhere = self.elsewhere.borrow();
+        known && elsewhere.as_ref().is_none_or(|alive| alive.iter().any(|id| id == instance))
     }
 
     /// Those that are known and not alive.
@@ -262,7 +306,13 @@ impl Broker {
                 time::timeout(HEARTBEAT_PERIOD, self.store.listen(&[keys::RECALL, keys::EPOCH])).await
             {
                 let mut messages = listener.on_message();
-                while let Some(message) = messages.next().await {
+                loop {
+                    // A server that was left may be silent for ever.
+                    let message = tokio::select! {
+                        message = messages.next() => message,
+                        () = self.store.reconnected.notified() => None,
+                    };
+                    let Some(message) = message else { break };
                     if message.get_channel_name() == keys::EPOCH {
                         self.look.notify_one();
                     } else if let Ok(text) = message.get_payload::<String>() {

@@ -1,9 +1,13 @@
 //! The epoch of each bucket: joined, activated, lost.
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::VecDeque, sync::Arc, time::Duration};
 
 use deadpool_redis::redis::{ScriptInvocation, Value};
-use tokio::{sync::Notify, sync::oneshot, time};
+use futures_util::future::join_all;
+use tokio::{
+    sync::{Notify, OnceCell, oneshot},
+    time,
+};
 use tollgate_core::UnixMillis;
 
 use super::{
@@ -20,16 +24,20 @@ const STEP: Duration = Duration::from_millis(20);
 const WAIT_MAX: Duration = Duration::from_millis(1500);
 /// Longest time for the ledger to say who lives.
 const LEDGER_MAX: Duration = Duration::from_secs(5);
+/// Epochs that are remembered: more than begin while a server hangs.
+const LEFT_MAX: usize = 64;
 /// Counters that are brought along in one script.
 const CARRIED_MAX: usize = 500;
 
 /// Why a step towards a new epoch was not made.
 #[derive(Debug, thiserror::Error)]
-enum StepError {
+pub(super) enum StepError {
     #[error(transparent)]
     Redis(#[from] RedisError),
     #[error("the ledger does not answer")]
     Ledger,
+    #[error("this is a master that was replaced and does not know it")]
+    Replaced,
 }
 
 /// What is known of the buckets' epochs.
@@ -43,7 +51,13 @@ struct State {
     /// The epoch that this instance has joined.
     id: String,
     active: bool,
+    /// The epochs that it has left, the newest last. None comes again, but on a master that hung or was cut
+    /// off while another took its place.
+    left: VecDeque<String>,
 }
+
+/// The instances that are alive, asked for once in a round of steps.
+type Alive = OnceCell<Vec<String>>;
 
 /// A counter of a request in flight, brought along into a new epoch.
 struct Carried {
@@ -102,10 +116,12 @@ impl Epochs {
 
     /// Makes one step towards an active epoch in each bucket, and has the next one made soon.
     pub(super) async fn look(&self, broker: &Broker) {
-        let suspect = broker.store.suspect.replace(false);
         let mut rebuilding = false;
-        for bucket in 0..broker.gate.buckets() {
-            match self.step(broker, bucket, suspect).await {
+        let alive = OnceCell::new();
+        // All at once: a cluster's node that is away must not hold up what lies on others.
+        let steps = (0..broker.gate.buckets()).map(|bucket| self.step(broker, bucket, &alive));
+        for (bucket, step) in join_all(steps).await.into_iter().enumerate() {
+            match step {
                 Ok(true) => {}
                 Ok(false) => rebuilding = true,
                 Err(error) => {
@@ -123,13 +139,15 @@ impl Epochs {
     }
 
     /// Whether the bucket's epoch is active.
-    async fn step(&self, broker: &Broker, bucket: usize, suspect: bool) -> Result<bool, StepError> {
-        if suspect {
-            self.gone(bucket);
-        }
+    async fn step(&self, broker: &Broker, bucket: usize, alive: &Alive) -> Result<bool, StepError> {
         let mut look = EPOCH.prepare_invoke();
         look.key(keys::epoch(bucket)).arg("look");
         let mut view = self.view(broker, &look).await?;
+        if self.has_left(bucket, &view.id) {
+            self.gone(bucket);
+            broker.store.leave();
+            return Err(StepError::Replaced);
+        }
         let kinds = lock(&broker.shared.kinds).clone();
         if view.id.is_empty() || !kinds.are_in(&view.kinds) {
             let all = kinds.joined_with(&view.kinds);
@@ -149,12 +167,7 @@ impl Epochs {
         }
         let mut activate = EPOCH.prepare_invoke();
         activate.key(keys::epoch(bucket)).arg("activate").arg(&view.id).arg(&broker.instance);
-        let (reply, answer) = oneshot::channel();
-        broker.source.instances(Box::new(move |alive| {
-            let _ = reply.send(alive);
-        }));
-        let alive = time::timeout(LEDGER_MAX, answer).await.ok().and_then(Result::ok).flatten();
-        for instance in alive.ok_or(StepError::Ledger)? {
+        for instance in alive.get_or_try_init(|| who_lives(broker)).await? {
             activate.arg(instance);
         }
         let view = self.view(broker, &activate).await?;
@@ -164,6 +177,10 @@ impl Epochs {
             tracing::debug!(bucket, waiting_for = view.missing, "an epoch forms");
         }
         Ok(view.active)
+    }
+
+    fn has_left(&self, bucket: usize, id: &str) -> bool {
+        self.states.borrow().get(bucket).is_some_and(|state| state.left.iter().any(|left| left == id))
     }
 
     fn enter(&self, broker: &Broker, bucket: usize, view: &EpochView) {
@@ -224,7 +241,12 @@ impl Epochs {
             self.view(broker, &join).await?;
         }
         if let Some(state) = self.states.borrow_mut().get_mut(bucket) {
-            *state = State { id: epoch.to_owned(), active: false };
+            let old = std::mem::replace(&mut state.id, epoch.to_owned());
+            state.active = false;
+            state.left.extend(Some(old).filter(|old| !old.is_empty()));
+            if state.left.len() > LEFT_MAX {
+                state.left.pop_front();
+            }
         }
         Ok(())
     }
@@ -284,4 +306,14 @@ impl Epochs {
         }
         Ok(())
     }
+}
+
+/// The instances that are alive, as far as the ledger's database knows.
+pub(super) async fn who_lives(broker: &Broker) -> Result<Vec<String>, StepError> {
+    let (reply, answer) = oneshot::channel();
+    broker.source.instances(Box::new(move |alive| {
+        let _ = reply.send(alive);
+    }));
+    let alive = time::timeout(LEDGER_MAX, answer).await.ok().and_then(Result::ok).flatten();
+    alive.ok_or(StepError::Ledger)
 }

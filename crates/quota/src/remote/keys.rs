@@ -103,6 +103,11 @@ pub(super) fn end(span: Span) -> i64 {
     if span.end == UnixMillis::MAX { -1 } else { span.end.0 }
 }
 
+/// The bucket that a key is in.
+pub(super) fn bucket(key: &str) -> Option<usize> {
+    key.strip_prefix("tollgate:1:{")?.split_once('}')?.0.parse().ok()
+}
+
 /// What a counter's key says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Parsed<'a> {
@@ -148,6 +153,7 @@ mod tests {
                 Parsed { scope: Scope::Org, meter: "llm_tokens", window: "7days", start: span.start.0, id };
             assert_eq!(parsed, expected);
             assert!(key.starts_with("tollgate:1:{7}:"), "one slot for all of a bucket: {key}");
+            assert_eq!(bucket(&key), Some(7));
         }
         for wrong in ["", "tollgate:1:{0}:epoch", "tollgate:1:{0}:counter:x:a:day:0:ann"] {
             assert_eq!(parse(wrong), None, "{wrong}");

@@ -24,6 +24,12 @@
 //!   hold. Counters are then loaded from the ledger, up to the instant that the epoch began; what is
 //!   admitted later is counted in Redis again. Nothing is added twice: what is settled by a request from
 //!   before is told apart by its place in the journal and the ledger's watermark.
+//! - A server that was replaced and does not know it (it hung while a replica took over) grants nothing to an
+//!   instance that has joined its successor's epoch. Its successor grants nothing until the last instance has
+//!   left it: with Sentinels at the next sign of life. Who is silent in Redis and alive in the ledger is alive.
+//! - In a Cluster each bucket has an epoch of its own: what a node loses is rebuilt, the rest goes on. The
+//!   nodes' clocks should agree as well as those of instances. While a node is away and the others answer,
+//!   the state that is shown may change back and forth, until the Cluster itself says that it is down.
 //! - Plans that count something new begin a new epoch as well. A subject whose calendar changes has its
 //!   windows loaded from the ledger; what other instances have journalled and not shipped at that moment
 //!   is not in them.

@@ -7,14 +7,20 @@ use std::{
 };
 
 use deadpool_redis::{
-    Pool, PoolConfig, PoolError, Runtime, cluster, redis,
+    Pool, PoolConfig, PoolError, Runtime, redis,
     redis::{
-        Client, FromRedisValue, IntoConnectionInfo, aio::MultiplexedConnection,
+        Client, ConnectionAddr, FromRedisValue, IntoConnectionInfo,
+        aio::MultiplexedConnection,
+        cluster::ClusterClient,
         cluster_async::ClusterConnection,
+        cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
+        sentinel::{Sentinel, SentinelNodeConnectionInfo},
     },
-    sentinel,
 };
-use tokio::time::timeout;
+use tokio::{
+    sync::{Mutex, Notify},
+    time::timeout,
+};
 
 use super::FAILURES_MAX;
 
@@ -22,6 +28,10 @@ use super::FAILURES_MAX;
 const CONNECTIONS_MAX: usize = 2;
 /// Longest time to connect, which no request waits for.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
+/// Longest time to connect to one of several servers, so that there is time for others when it is dead.
+const NODE_CONNECT_MAX: Duration = Duration::from_millis(300);
+/// How often a cluster's client follows a slot that has moved: to where it went, and once more.
+const CLUSTER_RETRIES: u32 = 2;
 /// In a cluster the keys lie in so many places: enough to spread over every node of a large one.
 const CLUSTER_BUCKETS: usize = 64;
 
@@ -91,8 +101,39 @@ impl From<redis::RedisError> for RedisError {
 
 enum Pools {
     Single(Pool),
-    Sentinel(sentinel::Pool),
-    Cluster(cluster::Pool),
+    /// Without a pool: its connections could be to any server that ever was the master.
+    Sentinel(Servers),
+    /// Without a pool: one connection speaks to all nodes.
+    Cluster(ClusterClient),
+}
+
+/// Servers of which Sentinels know which is the master.
+struct Servers {
+    sentinels: Mutex<Sentinel>,
+    master: String,
+    node: SentinelNodeConnectionInfo,
+    /// Where the connection goes.
+    connected: RefCell<Option<ConnectionAddr>>,
+}
+
+impl Servers {
+    fn new(urls: &[String], master: &str, password: Option<&str>, tls: bool) -> redis::RedisResult<Self> {
+        let sentinels = Mutex::new(Sentinel::build(urls.to_vec())?);
+        let info = "redis://localhost".into_connection_info()?;
+        let mut settings = info.redis_settings().clone();
+        if let Some(password) = password {
+            settings = settings.set_password(password);
+        }
+        let mut node = SentinelNodeConnectionInfo::default().set_redis_connection_info(settings);
+        if tls {
+            node = node.set_tls_mode(redis::TlsMode::Secure);
+        }
+        Ok(Self { sentinels, master: master.to_owned(), node, connected: RefCell::default() })
+    }
+
+    async fn master(&self) -> redis::RedisResult<Client> {
+        self.sentinels.lock().await.async_master_for(&self.master, Some(&self.node)).await
+    }
 }
 
 #[derive(Clone)]
@@ -105,12 +146,18 @@ enum Connection {
 pub(super) struct Store {
     address: RedisAddress,
     pools: Pools,
-    connection: RefCell<Option<Connection>>,
+    /// With its number.
+    connection: RefCell<Option<(u64, Connection)>>,
+    connections: Cell<u64>,
+    /// One task connects, those that wait share what it gets.
+    connecting: Mutex<()>,
     failures: Cell<u32>,
     /// Longest time for an answer.
     answer_max: Duration,
-    /// Whether the server may be another process than the one that the epoch was seen on.
-    pub(super) suspect: Cell<bool>,
+    /// A connection was made where there was one before: the server may be another one.
+    pub(super) reconnected: Notify,
+    /// How often was listened: each time to another node.
+    listened: Cell<usize>,
 }
 
 impl Store {
@@ -118,7 +165,6 @@ impl Store {
     pub(super) fn new(address: RedisAddress, answer_max: Duration) -> Result<Self, RedisError> {
         let config = PoolConfig::new(CONNECTIONS_MAX);
         let failed = |error: &dyn fmt::Display| RedisError::Failed(error.to_string());
-        let runtime = Some(Runtime::Tokio1);
         let pools = match &address {
             RedisAddress::Single(url) => {
                 let manager = deadpool_redis::Manager::new(url.as_str())?;
@@ -126,32 +172,25 @@ impl Store {
                 Pools::Single(pool.map_err(|error| failed(&error))?)
             }
             RedisAddress::Sentinel { urls, master, password, tls } => {
-                let node = sentinel::SentinelNodeConnectionInfo {
-                    tls_mode: tls.then_some(sentinel::TlsMode::Secure),
-                    redis_connection_info: Some(deadpool_redis::RedisConnectionInfo {
-                        password: password.clone(),
-                        ..Default::default()
-                    }),
-                };
-                let kind = sentinel::SentinelServerType::Master;
-                let mut settings = sentinel::Config::from_urls(urls.clone(), master.clone(), kind);
-                settings.node_connection_info = Some(node);
-                settings.pool = Some(config);
-                Pools::Sentinel(settings.create_pool(runtime).map_err(|error| failed(&error))?)
+                Pools::Sentinel(Servers::new(urls, master, password.as_deref(), *tls)?)
             }
             RedisAddress::Cluster(urls) => {
-                let mut settings = cluster::Config::from_urls(urls.clone());
-                settings.pool = Some(config);
-                Pools::Cluster(settings.create_pool(runtime).map_err(|error| failed(&error))?)
+                let client = ClusterClient::builder(urls.clone())
+                    .connection_timeout(NODE_CONNECT_MAX)
+                    .retries(CLUSTER_RETRIES);
+                Pools::Cluster(client.build()?)
             }
         };
         Ok(Self {
             address,
             pools,
             connection: RefCell::default(),
+            connections: Cell::new(0),
+            connecting: Mutex::new(()),
             failures: Cell::new(0),
             answer_max,
-            suspect: Cell::new(true),
+            reconnected: Notify::new(),
+            listened: Cell::new(0),
         })
     }
 
@@ -171,7 +210,7 @@ impl Store {
         match timeout(self.answer_max, self.probe(script)).await {
             Ok(result) => result,
             Err(_) => {
-                self.failed();
+                self.failed(None);
                 Err(RedisError::Slow)
             }
         }
@@ -198,31 +237,67 @@ impl Store {
         .await
     }
 
+    /// Runs a command that names no key on the master of a slot.
+    pub(super) async fn command_at<T: FromRedisValue>(
+        &self,
+        slot: u16,
+        command: &redis::Cmd,
+    ) -> Result<T, RedisError> {
+        let value = self.bounded(async |connection| match connection {
+            Connection::Node(node) => command.query_async(node).await,
+            Connection::Cluster(cluster) => {
+                let route = SingleNodeRoutingInfo::SpecificNode(Route::new(slot, SlotAddr::Master));
+                cluster.route_command(command.clone(), RoutingInfo::SingleNode(route)).await
+            }
+        });
+        Ok(redis::from_redis_value(value.await?).map_err(redis::RedisError::from)?)
+    }
+
     async fn bounded<T>(
         &self,
         run: impl AsyncFnOnce(&mut Connection) -> redis::RedisResult<T>,
     ) -> Result<T, RedisError> {
-        let result = match self.connection().await {
-            Ok(mut connection) => match timeout(self.answer_max, run(&mut connection)).await {
-                Ok(result) => result.map_err(RedisError::from),
-                Err(_) => Err(RedisError::Slow),
-            },
-            Err(error) => Err(error),
+        let (number, mut connection) = self.connection().await.inspect_err(|_| self.failed(None))?;
+        let result = match timeout(self.answer_max, run(&mut connection)).await {
+            Ok(result) => result.map_err(RedisError::from),
+            Err(_) => Err(RedisError::Slow),
         };
         match &result {
             Ok(_) => self.failures.set(0),
-            Err(_) => self.failed(),
+            Err(_) => self.failed(Some(number)),
         }
         result
     }
 
-    fn failed(&self) {
-        self.failures.set(self.failures.get().saturating_add(1));
-        self.suspect.set(true);
+    /// Leaves a master that Sentinels say was replaced: one that hung may answer as if nothing had happened.
+    /// Where they do not say, nothing changes.
+    pub(super) async fn check_master(&self) {
+        let Pools::Sentinel(servers) = &self.pools else { return };
+        let number = self.connection.borrow().as_ref().map(|(number, _)| *number);
+        let master = timeout(NODE_CONNECT_MAX, servers.master()).await;
+        if let Ok(Ok(master)) = master
+            && servers.connected.borrow().as_ref() != Some(master.get_connection_info().addr())
+        {
+            self.connection.borrow_mut().take_if(|(present, _)| Some(*present) == number);
+        }
+    }
+
+    /// The next call finds out again which server is the master.
+    pub(super) fn leave(&self) {
         self.connection.replace(None);
     }
 
-    async fn connection(&self) -> Result<Connection, RedisError> {
+    /// The connection with this number is not used again; none when there was none.
+    fn failed(&self, number: Option<u64>) {
+        self.failures.set(self.failures.get().saturating_add(1));
+        self.connection.borrow_mut().take_if(|(present, _)| Some(*present) == number);
+    }
+
+    async fn connection(&self) -> Result<(u64, Connection), RedisError> {
+        if let Some(connection) = &*self.connection.borrow() {
+            return Ok(connection.clone());
+        }
+        let _only = self.connecting.lock().await;
         if let Some(connection) = &*self.connection.borrow() {
             return Ok(connection.clone());
         }
@@ -233,38 +308,36 @@ impl Store {
                 Pools::Single(pool) => {
                     Connection::Node(deadpool_redis::Connection::take(pool.get().await.map_err(pooled)?))
                 }
-                Pools::Sentinel(pool) => {
-                    Connection::Node(sentinel::Connection::take(pool.get().await.map_err(pooled)?))
+                Pools::Sentinel(servers) => {
+                    let master = servers.master().await?;
+                    let connection = master.get_multiplexed_async_connection().await?;
+                    servers.connected.replace(Some(master.get_connection_info().addr().clone()));
+                    Connection::Node(connection)
                 }
-                Pools::Cluster(pool) => {
-                    Connection::Cluster(cluster::Connection::take(pool.get().await.map_err(pooled)?))
-                }
+                Pools::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
             })
         };
         let connection = timeout(CONNECT_MAX, connect).await.map_err(|_| RedisError::Slow)??;
-        self.connection.replace(Some(connection.clone()));
-        Ok(connection)
+        let number = self.connections.get() + 1;
+        self.connections.set(number);
+        if number > 1 {
+            self.reconnected.notify_one();
+        }
+        self.connection.replace(Some((number, connection.clone())));
+        Ok((number, connection))
     }
 
     /// A connection that listens to `channels`.
     pub(super) async fn listen(&self, channels: &[&str]) -> Result<redis::aio::PubSub, RedisError> {
-        let client = match &self.address {
-            RedisAddress::Single(url) => Client::open(url.as_str())?,
-            // A message goes to every node, so any of them tells.
-            RedisAddress::Cluster(urls) => first(urls)?,
-            RedisAddress::Sentinel { urls, master, password, tls } => {
-                let mut sentinels = redis::sentinel::Sentinel::build(urls.clone())?;
-                let info = "redis://localhost".into_connection_info()?;
-                let mut node = info.redis_settings().clone();
-                if let Some(password) = password {
-                    node = node.set_password(password);
-                }
-                let mut node =
-                    redis::sentinel::SentinelNodeConnectionInfo::default().set_redis_connection_info(node);
-                if *tls {
-                    node = node.set_tls_mode(redis::TlsMode::Secure);
-                }
-                sentinels.async_master_for(master, Some(&node)).await?
+        let client = match (&self.pools, &self.address) {
+            (Pools::Sentinel(servers), _) => servers.master().await?,
+            (_, RedisAddress::Single(url)) => Client::open(url.as_str())?,
+            // A message goes to every node, so any of them tells; the next time another one is tried.
+            (_, RedisAddress::Sentinel { urls, .. } | RedisAddress::Cluster(urls)) => {
+                let turn = self.listened.get();
+                self.listened.set(turn.wrapping_add(1));
+                let url = urls.get(turn % urls.len().max(1));
+                Client::open(url.ok_or_else(|| RedisError::Failed("no node is named".to_owned()))?.as_str())?
             }
         };
         let mut listener = client.get_async_pubsub().await?;
@@ -273,11 +346,6 @@ impl Store {
         }
         Ok(listener)
     }
-}
-
-fn first(urls: &[String]) -> Result<Client, RedisError> {
-    let url = urls.first().ok_or_else(|| RedisError::Failed("no node is named".to_owned()))?;
-    Ok(Client::open(url.as_str())?)
 }
 
 impl RedisAddress {

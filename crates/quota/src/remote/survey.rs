@@ -1,8 +1,8 @@
 //! What Redis has of every counter, for audits.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use deadpool_redis::redis::{FromRedisValue, cmd, pipe};
+use deadpool_redis::redis::{FromRedisValue, Value, cmd, pipe};
 use tokio::time;
 use tollgate_core::{Scope, Span, UnixMillis};
 
@@ -39,33 +39,19 @@ pub struct SurveyedCounter {
 ///
 /// # Errors
 ///
-/// When Redis does not answer, or is a Cluster, whose keys cannot be read in one place.
+/// When Redis, or a node of the Cluster, does not answer.
 pub fn survey(address: &RedisAddress) -> Result<Vec<SurveyedCounter>, RedisError> {
-    if let RedisAddress::Cluster(_) = address {
-        return Err(RedisError::Failed("counters in a Redis Cluster cannot be surveyed".to_owned()));
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| RedisError::Failed(error.to_string()))?;
     runtime.block_on(async {
         let store = Store::new(address.clone(), ANSWER_MAX)?;
-        let epoch: Option<String> = one(&store, cmd("HGET").arg(keys::epoch(0)).arg("id")).await?;
-        let Some(epoch) = epoch else { return Ok(Vec::new()) };
+        let mut epochs = Vec::new();
+        for bucket in 0..address.buckets() {
+            epochs.push(one(&store, cmd("HGET").arg(keys::epoch(bucket)).arg("id")).await?);
+        }
         let mut names = Vec::new();
-        let mut cursor = 0u64;
-        loop {
-            let scan = cmd("SCAN")
-                .arg(cursor)
-                .arg("MATCH")
-                .arg("tollgate:1:{*}:counter:*")
-                .arg("COUNT")
-                .arg(SCAN_KEYS)
-                .to_owned();
-            let (next, some): (u64, Vec<String>) = one(&store, &scan).await?;
-            names.extend(some);
-            cursor = next;
-            if cursor == 0 {
-                break;
-            }
+        for slot in nodes(&store, address).await? {
+            names.extend(scan(&store, slot).await?);
         }
         names.sort_unstable();
         names.dedup();
@@ -73,15 +59,53 @@ pub fn survey(address: &RedisAddress) -> Result<Vec<SurveyedCounter>, RedisError
             let fields: Vec<String> = one(&store, cmd("HKEYS").arg(name)).await?;
             let holders: Vec<&str> = fields.iter().filter_map(|field| field.strip_prefix("i:")).collect();
             let message = format!("{}\n{name}", holders.join(" "));
-            let _: i64 = one(&store, cmd("PUBLISH").arg(keys::RECALL).arg(message)).await?;
+            let _: i64 = store.command_at(0, cmd("PUBLISH").arg(keys::RECALL).arg(message)).await?;
         }
         time::sleep(RECALL_MAX.max(Duration::from_millis(200))).await;
         let mut counters = Vec::new();
         for name in &names {
-            counters.extend(read(&store, name, &epoch).await?);
+            let bucket = keys::bucket(name);
+            let epoch: Option<&Option<String>> = bucket.and_then(|bucket| epochs.get(bucket));
+            if let Some(Some(epoch)) = epoch {
+                counters.extend(read(&store, name, epoch).await?);
+            }
         }
         Ok(counters)
     })
+}
+
+/// A slot of each server that has keys.
+async fn nodes(store: &Store, address: &RedisAddress) -> Result<Vec<u16>, RedisError> {
+    let RedisAddress::Cluster(_) = address else { return Ok(vec![0]) };
+    let value: Value = store.command_at(0, cmd("CLUSTER").arg("SLOTS")).await?;
+    let Value::Array(ranges) = value else { return Err(RedisError::Nonsense) };
+    let mut firsts = BTreeMap::new();
+    for range in ranges {
+        let Value::Array(range) = range else { return Err(RedisError::Nonsense) };
+        let (Some(Value::Int(first)), Some(Value::Array(master))) = (range.first(), range.get(2)) else {
+            return Err(RedisError::Nonsense);
+        };
+        let first = u16::try_from(*first).map_err(|_| RedisError::Nonsense)?;
+        // Host and port, then what versions differ in.
+        firsts.entry(format!("{:?}", master.get(..2))).or_insert(first);
+    }
+    Ok(firsts.into_values().collect())
+}
+
+/// The counters on the server that has `slot`.
+async fn scan(store: &Store, slot: u16) -> Result<Vec<String>, RedisError> {
+    let mut names = Vec::new();
+    let mut cursor = 0u64;
+    loop {
+        let mut scan = cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg("tollgate:1:{*}:counter:*").arg("COUNT").arg(SCAN_KEYS);
+        let (next, some): (u64, Vec<String>) = store.command_at(slot, &scan).await?;
+        names.extend(some);
+        cursor = next;
+        if cursor == 0 {
+            return Ok(names);
+        }
+    }
 }
 
 async fn read(store: &Store, name: &str, epoch: &str) -> Result<Option<SurveyedCounter>, RedisError> {

@@ -6,18 +6,25 @@ use std::{
 };
 
 use tollgate_core::{Scope, Window};
-use tollgate_testkit::Redis;
+use tollgate_testkit::{Redis, RedisCluster, RedisSentinel};
 
 use crate::instance::{
-    Ask, BACKENDS, Backend, CALLS, Instance, JOBS, No, TOKENS, check, instances, lock, patiently,
+    Ask, Backend, CALLS, Instance, JOBS, No, Place, TOKENS, check, instances, lock, patiently,
 };
 
-/// Runs `test` on instances of every backend.
+/// Runs `test` on instances of every backend, and leases on every kind of Redis.
 fn on_all(many: usize, test: impl Fn(Backend, &[Instance])) {
-    for backend in BACKENDS {
-        let redis = (backend != Backend::InProcess).then(Redis::start);
-        test(backend, &instances(backend, redis.as_ref(), many));
-    }
+    let on = |backend, place: Option<&dyn Place>| test(backend, &instances(backend, place, many));
+    thread::scope(|scope| {
+        // These take their time, while others are tested.
+        let cluster = scope.spawn(RedisCluster::start);
+        let sentinel = scope.spawn(RedisSentinel::start);
+        on(Backend::InProcess, None);
+        on(Backend::Redis, Some(&Redis::start()));
+        on(Backend::Leases, Some(&Redis::start()));
+        on(Backend::Sentinel, Some(&sentinel.join().unwrap()));
+        on(Backend::Cluster, Some(&cluster.join().unwrap()));
+    });
 }
 
 fn of(instances: &[Instance], turn: usize) -> &Instance {
@@ -138,7 +145,7 @@ fn many_at_once_use_all_there_is_and_no_more() {
         for (number, user) in users.iter().enumerate() {
             let ask = Ask { user, org: None, checks: &checks, needs: [1, 1, 0] };
             let used = || lock(&instances[0].books).total(Scope::User, user, TOKENS);
-            for turn in 0..1000 {
+            for turn in 0..usize::try_from(LIMIT).unwrap() {
                 if patiently(|| of(instances, turn + number).spend(&ask)).is_err() {
                     break;
                 }

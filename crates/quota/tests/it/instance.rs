@@ -12,7 +12,7 @@ use tollgate_quota::{
     Admission, Check, CounterKey, Counters, Hold, Kind, Kinds, LedgerSums, Mark, MeterId, Mode, Parties,
     RedisAddress, Remote, RemoteOptions, Replay, Reply, Source, SubjectKey, Terms, Tracked,
 };
-use tollgate_testkit::{BOUND, Redis, eventually};
+use tollgate_testkit::{BOUND, Redis, RedisCluster, RedisSentinel, eventually};
 
 pub(crate) const CALLS: MeterId = MeterId(0);
 pub(crate) const TOKENS: MeterId = MeterId(1);
@@ -77,9 +77,35 @@ pub(crate) enum Backend {
     /// Every request asks Redis.
     Redis,
     Leases,
+    /// Leases from a master that a Sentinel knows.
+    Sentinel,
+    /// Leases from a Redis Cluster.
+    Cluster,
 }
 
-pub(crate) const BACKENDS: [Backend; 3] = [Backend::InProcess, Backend::Redis, Backend::Leases];
+/// Servers to count on.
+pub(crate) trait Place {
+    fn address(&self) -> RedisAddress;
+}
+
+impl Place for Redis {
+    fn address(&self) -> RedisAddress {
+        RedisAddress::Single(self.url())
+    }
+}
+
+impl Place for RedisCluster {
+    fn address(&self) -> RedisAddress {
+        RedisAddress::Cluster(self.urls())
+    }
+}
+
+impl Place for RedisSentinel {
+    fn address(&self) -> RedisAddress {
+        let (urls, master) = (self.urls(), self.master_name().to_owned());
+        RedisAddress::Sentinel { urls, master, password: None, tls: false }
+    }
+}
 
 /// One instance.
 pub(crate) struct Instance {
@@ -126,7 +152,7 @@ pub(crate) fn check(meter: MeterId, window: Window, scope: Scope, max: i64) -> C
 }
 
 /// Several instances that count in one place; in the process there is one.
-pub(crate) fn instances(backend: Backend, redis: Option<&Redis>, many: usize) -> Vec<Instance> {
+pub(crate) fn instances(backend: Backend, redis: Option<&dyn Place>, many: usize) -> Vec<Instance> {
     let many = if backend == Backend::InProcess { 1 } else { many };
     let books = Books { journals: vec![Vec::new(); many], shipped: vec![0; many], ..Books::default() };
     let books = Arc::new(Mutex::new(Books { alive: vec![false; many], ..books }));
@@ -137,7 +163,7 @@ impl Instance {
     /// Starts the instance whose journal has this number.
     pub(crate) fn start(
         backend: Backend,
-        redis: Option<&Redis>,
+        redis: Option<&dyn Place>,
         number: usize,
         books: &Arc<Mutex<Books>>,
     ) -> Self {
@@ -145,7 +171,7 @@ impl Instance {
         if backend == Backend::InProcess {
             return Self { number, counters: Arc::new(Counters::new(10_000)), remote: None, books };
         }
-        let address = RedisAddress::Single(redis.expect("a Redis").url());
+        let address = redis.unwrap().address();
         let counters = Arc::new(Counters::leased(10_000, Remote::gate(&address)));
         lock(&books).alive[number] = true;
         let replay = replay(&lock(&books), number);
@@ -219,7 +245,7 @@ impl Instance {
         let Self { number, counters, remote, books } = self;
         lock(&books).alive[number] = false;
         // The thread cannot be killed: it is left without anything to talk about.
-        let remote = remote.expect("a shared store");
+        let remote = remote.unwrap();
         remote.abandon();
         drop(counters);
         number

@@ -1,9 +1,17 @@
 //! Quota decisions, whatever store they are counted in.
 
-#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod calendars;
 mod conformance;
+mod failover;
 mod instance;
 mod invariants;
 mod loss;

@@ -12,7 +12,7 @@
 --                   may have lost what it was told last
 --         form:     ARGV[2] the id to replace, '' for none · ARGV[3] new id · ARGV[4] kinds
 --         join:     ARGV[2] the id · ARGV[3] instance · ARGV[4] its last instant
---         activate: ARGV[2] the id · ARGV[3..] the instances that are alive
+--         activate: ARGV[2] the id, of an epoch of this process · ARGV[3..] the instances that are alive
 -- Reply: { id or '', state, since, ms of this store's clock, kinds, instances that have not joined }
 
 local time = redis.call('TIME')
@@ -35,7 +35,7 @@ elseif op == 'form' then
 elseif op == 'join' then
   if get('id') == ARGV[2] then redis.call('HSET', key, 'j:' .. ARGV[3], ARGV[4]) end
 elseif op == 'activate' then
-  if get('id') == ARGV[2] and get('state') == 'forming' then
+  if get('id') == ARGV[2] and get('state') == 'forming' and get('run') == run_id() then
     for i = 3, #ARGV do
       if get('j:' .. ARGV[i]) == '' then missing[#missing + 1] = ARGV[i] end
     end

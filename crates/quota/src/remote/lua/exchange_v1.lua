@@ -24,7 +24,8 @@
 --   { s, set aside for others, granted, call, mark, last recall, last recall that it answered, 1 if that was
 --     lately, watermark or -1, ids of others that may have something and have not answered the recall waited for }
 -- Status: ok        applied
---         epoch     another epoch, or none that is active: nothing may be given
+--         epoch     another epoch, none that is active, or one that began on another server process, such as the
+--                   master that this replica followed: nothing may be given
 --         window    the window is not now
 --         call      another call came before: see the counter
 --         unloaded  the counter has to be loaded from the ledger first, up to the ms in the last field
@@ -38,8 +39,9 @@ local KEEP_MS = 86400000
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local epoch = redis.call('HMGET', KEYS[1], 'id', 'state', 'since', 'evicted')
-if epoch[1] ~= ARGV[2] or epoch[2] ~= 'active' then
+local epoch = redis.call('HMGET', KEYS[1], 'id', 'state', 'since', 'evicted', 'run')
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+if epoch[1] ~= ARGV[2] or epoch[2] ~= 'active' or epoch[5] ~= run then
   return { 'epoch', now, 0 }
 end
 local me = 'i:' .. ARGV[1]
