@@ -4,6 +4,8 @@
 
 mod calendars;
 mod conformance;
+mod hazards;
 mod instance;
 mod invariants;
 mod loss;
+mod random;
