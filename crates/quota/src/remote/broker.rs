@@ -2,14 +2,14 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use deadpool_redis::redis::{Value, pipe};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use tokio::{
     sync::{Notify, Semaphore},
     time,
@@ -17,12 +17,22 @@ use tokio::{
 use tollgate_core::UnixMillis;
 
 use super::{
-    DEAD_AFTER, HEARTBEAT_PERIOD, PROBE_PERIOD, RedisError, RemoteOptions, Shared, Source, epochs::Epochs,
-    keys, lock, replay::Replay, store::Store,
+    DEAD_AFTER, HEARTBEAT_PERIOD, PROBE_PERIOD, RedisError, RemoteOptions, Shared, Source,
+    call::{self, BEAT},
+    epochs::Epochs,
+    keys, lock,
+    replay::Replay,
+    store::Store,
 };
-use crate::{Counters, Gate, Mark, Subject, SubjectKey, ask::enqueue, lease::CallId, subject::Book};
+use crate::{
+    Counters, Gate, Mark, Subject, SubjectKey,
+    ask::enqueue,
+    counter::Counter,
+    lease::{CallId, Lease},
+    subject::Book,
+};
 
-/// Subjects that are asked about at once: Redis works through them one after the other.
+/// Calls under way at once: Redis works through them one after the other.
 const TALKS_MAX: usize = 256;
 /// A subject that nothing was admitted for in this time gives back what it has.
 const IDLE_MILLIS: i64 = 10_000;
@@ -43,12 +53,12 @@ pub(super) struct Broker {
     pub(super) instance: String,
     pub(super) exact: bool,
     next_call: Cell<u64>,
-    /// Who has said that it lives, and when by Redis's clock (ms).
-    instances: RefCell<HashMap<String, i64>>,
+    /// Who had said that it lives, and how long ago (ms), at an instant: no clock that can be set has a say.
+    instances: RefCell<(time::Instant, HashMap<String, i64>)>,
     /// Since when Redis has answered without a break: who could not say that it lives may live.
     answers_since: Cell<Option<time::Instant>>,
     active: RefCell<Vec<Arc<Subject>>>,
-    talks: Semaphore,
+    pub(super) talks: Semaphore,
     pub(super) look: Notify,
 }
 
@@ -80,7 +90,7 @@ pub(super) fn run(shared: Arc<Shared>, counters: Arc<Counters>, options: RemoteO
         replay,
         exact,
         next_call: Cell::new(first_call),
-        instances: RefCell::default(),
+        instances: RefCell::new((time::Instant::now(), HashMap::new())),
         answers_since: Cell::new(None),
         active: RefCell::default(),
         talks: Semaphore::new(TALKS_MAX),
@@ -118,23 +128,24 @@ impl Broker {
 
     /// Makes up the subject's mind about a call, and wakes those who wait for it.
     async fn serve(self: Rc<Self>, subject: Arc<Subject>) {
-        let Ok(_permit) = self.talks.acquire().await else { return };
         self.serve_one(&subject, false).await;
     }
 
     async fn serve_one(&self, subject: &Arc<Subject>, farewell: bool) {
-        let number = {
+        let (number, asked) = {
             let mut book = subject.lock();
             book.calls.queued = false;
             book.calls.talking = true;
             book.calls.begun += 1;
             let number = book.calls.begun;
+            let mut asked = false;
             for counter in &mut book.counters {
                 if let Some(lease) = counter.lease_mut() {
                     lease.begin();
+                    asked |= lease.asks();
                 }
             }
-            number
+            (number, asked)
         };
         let talked = self.talk(subject, number, farewell).await;
         let mut book = subject.lock();
@@ -148,6 +159,17 @@ impl Broker {
             book.calls.failed = number;
         }
         book.calls.talking = false;
+        // Heard of by the answer; whoever has just been granted something answers when it is used.
+        let owes = |counter: &Counter| counter.lease().is_some_and(Lease::owes_answer);
+        if !asked && !farewell && talked && book.counters.iter().any(owes) {
+            book.calls.queued = true;
+        }
+        let has_some = |counter: &Counter| counter.lease().is_some_and(|l| !l.is_settled(counter.usage.held));
+        if !book.calls.active && book.counters.iter().any(has_some) {
+            // Nobody may come to use what was granted.
+            book.calls.active = true;
+            self.gate.activate(Arc::clone(subject));
+        }
         book.wake_waiters();
         if book.calls.queued {
             self.gate.ask(Arc::clone(subject));
@@ -208,6 +230,7 @@ impl Broker {
             Ok(_) => {}
             Err(_) => self.answers_since.set(None),
         }
+        self.gate.set_failing(result.is_err());
         let was_down = self.gate.is_down();
         let is_down = self.store.is_open();
         {
@@ -229,12 +252,11 @@ impl Broker {
     }
 
     async fn beat(&self) -> Result<(), RedisError> {
-        let now = self.now().0;
-        let mut commands = pipe();
-        commands.cmd("HSET").arg(keys::INSTANCES).arg(&self.instance).arg(now).ignore();
-        commands.cmd("HGETALL").arg(keys::INSTANCES);
-        let (seen,): (BTreeMap<String, i64>,) = self.store.pipeline(&commands).await?;
-        self.instances.replace(seen.into_iter().collect());
+        let sent = time::Instant::now();
+        let mut script = BEAT.prepare_invoke();
+        script.key(keys::INSTANCES).arg(&self.instance);
+        let silences = call::silences(&self.store.probe::<Value>(&script).await?)?;
+        self.instances.replace((sent, silences));
         Ok(())
     }
 
@@ -243,15 +265,16 @@ impl Broker {
         if self.answers_since.get().is_none_or(|since| since.elapsed() < DEAD_AFTER) {
             return true;
         }
-        let now = self.now().0;
+        let (heard, silences) = &*self.instances.borrow();
+        let since = i64::try_from(heard.elapsed().as_millis()).unwrap_or(i64::MAX);
         let after = i64::try_from(DEAD_AFTER.as_millis()).unwrap_or(i64::MAX);
-        self.instances.borrow().get(instance).is_some_and(|seen| now.saturating_sub(*seen) < after)
+        silences.get(instance).is_some_and(|silence| silence.saturating_add(since) < after)
     }
 
     /// Those that are known and not alive.
     pub(super) fn dead(&self) -> String {
-        let instances = self.instances.borrow();
-        let dead = instances.keys().filter(|id| !self.is_alive(id) && **id != self.instance);
+        let (_, silences) = &*self.instances.borrow();
+        let dead = silences.keys().filter(|id| !self.is_alive(id) && **id != self.instance);
         dead.map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 
@@ -274,9 +297,11 @@ impl Broker {
         }
     }
 
-    /// A message names who has something, and of which counter.
+    /// A message names who has something, which recall it is, and of which counter.
     fn recall(&self, message: &str) {
-        let Some((holders, key)) = message.split_once('\n') else { return };
+        let Some((holders, rest)) = message.split_once('\n') else { return };
+        let Some((number, key)) = rest.split_once('\n') else { return };
+        let Ok(number) = number.parse() else { return };
         if !holders.split(' ').any(|holder| holder == self.instance) {
             return;
         }
@@ -295,7 +320,7 @@ impl Broker {
             return;
         }
         if let Some(lease) = counter.lease_mut() {
-            lease.recall();
+            lease.recall(number);
             let mut status = lock(&self.shared.status);
             status.recalls = status.recalls.saturating_add(1);
         }
@@ -307,12 +332,16 @@ impl Broker {
     async fn say_farewell(&self) {
         let mut subjects = self.active.take();
         subjects.extend(self.gate.take_active());
-        for subject in subjects {
-            if self.store.is_open() {
-                return;
-            }
-            subject.lock().calls.give_back = true;
-            self.serve_one(&subject, true).await;
+        stream::iter(subjects)
+            .for_each_concurrent(TALKS_MAX, async |subject| {
+                if !self.store.is_open() {
+                    subject.lock().calls.give_back = true;
+                    self.serve_one(&subject, true).await;
+                }
+            })
+            .await;
+        if self.store.is_open() {
+            return;
         }
         let mut commands = pipe();
         commands.cmd("HDEL").arg(keys::INSTANCES).arg(&self.instance);

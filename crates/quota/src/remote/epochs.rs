@@ -68,7 +68,8 @@ impl Epochs {
 
     /// The epoch in force, as soon as there is one; none if there is none soon.
     pub(super) async fn wait(&self, broker: &Broker, bucket: usize) -> Option<String> {
-        let end = time::Instant::now() + WAIT_MAX;
+        // What has taken longer than that already is not waited for by everybody anew.
+        let end = time::Instant::now() + WAIT_MAX.saturating_sub(broker.gate.rebuilding());
         loop {
             let changed = self.changed.notified();
             if let Some(epoch) = self.current(bucket) {
@@ -115,6 +116,7 @@ impl Epochs {
             }
         }
         lock(&broker.shared.status).rebuilding = rebuilding;
+        broker.gate.set_rebuilding(rebuilding);
         self.changed.notify_waiters();
         if rebuilding && !broker.store.is_open() {
             time::sleep(STEP).await;
@@ -242,6 +244,7 @@ impl Epochs {
             for (position, counter) in book.counters.iter_mut().enumerate() {
                 let (held, span, key, turn) =
                     (counter.usage.held, counter.span, counter.key, counter.generation);
+                counter.earlier = None;
                 let Some(lease) = counter.lease_mut() else { continue };
                 lease.carry_over(held);
                 let kinds = lock(&broker.shared.kinds);

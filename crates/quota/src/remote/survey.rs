@@ -70,7 +70,7 @@ pub fn survey(address: &RedisAddress) -> Result<Vec<SurveyedCounter>, RedisError
         for name in &names {
             let fields: Vec<String> = one(&store, cmd("HKEYS").arg(name)).await?;
             let holders: Vec<&str> = fields.iter().filter_map(|field| field.strip_prefix("i:")).collect();
-            let message = format!("{}\n{name}", holders.join(" "));
+            let message = format!("{}\n0\n{name}", holders.join(" "));
             let _: i64 = one(&store, cmd("PUBLISH").arg(keys::RECALL).arg(message)).await?;
         }
         time::sleep(RECALL_MAX.max(Duration::from_millis(200))).await;

@@ -6,27 +6,38 @@ use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use tollgate_core::{Scope, Window};
 use tollgate_testkit::Redis;
 
-use crate::instance::{
-    Ask, Backend, Held, Instance, JOBS, No, TOKENS, check, instances, lock, patiently,
-};
+use crate::instance::{Ask, Backend, Held, Instance, JOBS, No, TOKENS, check, instances, lock, patiently};
 
 const INSTANCES: usize = 3;
 const LIMIT: i64 = 40;
 /// Each takes a fraction of a second.
-const CASES: u32 = 24;
+const CASES: u32 = 16;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Take { at: usize, need: i64 },
+    Take {
+        at: usize,
+        need: i64,
+    },
     /// In percent of what was held; may be more than that, or give back.
-    Settle { which: usize, percent: i64 },
-    Abandon { which: usize },
+    Settle {
+        which: usize,
+        percent: i64,
+    },
+    Abandon {
+        which: usize,
+    },
     /// All connections to Redis break, and with them answers are lost.
     Cut,
     Flush,
-    Crash { at: usize },
+    Crash {
+        at: usize,
+    },
     /// A machine's wall clock jumps by so many hours.
-    Clock { at: usize, hours: i64 },
+    Clock {
+        at: usize,
+        hours: i64,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
