@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use deadpool_redis::redis::{FromRedisValue, cmd, pipe};
+use deadpool_redis::redis::{FromRedisValue, Pipeline, cmd, pipe};
 use tokio::time;
 use tollgate_core::{Scope, Span, UnixMillis};
 
@@ -10,6 +10,9 @@ use super::{RECALL_MAX, RedisAddress, RedisError, keys, store::Store};
 
 /// Keys per step: short enough that Redis serves others in between.
 const SCAN_KEYS: usize = 500;
+/// An audit has more time than a request: what got no answer is asked again so often, and so long after.
+const ATTEMPTS_MAX: u32 = 20;
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long the scripts keep a counter after its window.
 const KEEP_MILLIS: i64 = 86_400_000;
 
@@ -85,7 +88,7 @@ pub fn survey(address: &RedisAddress) -> Result<Vec<SurveyedCounter>, RedisError
 async fn read(store: &Store, name: &str, epoch: &str) -> Result<Option<SurveyedCounter>, RedisError> {
     let mut commands = pipe();
     commands.cmd("HGETALL").arg(name).cmd("PEXPIRETIME").arg(name);
-    let (fields, expires): (Vec<(String, String)>, i64) = store.pipeline(&commands).await?;
+    let (fields, expires): (Vec<(String, String)>, i64) = patiently(store, &commands).await?;
     let Some(parsed) = keys::parse(name) else { return Ok(None) };
     let is_now = fields.iter().any(|(field, value)| field == "e" && value == epoch);
     let settled = fields.iter().find(|(field, _)| field == "s").and_then(|(_, value)| value.parse().ok());
@@ -112,6 +115,16 @@ async fn one<T: FromRedisValue>(
 ) -> Result<T, RedisError> {
     let mut commands = pipe();
     commands.add_command(command.clone());
-    let (answer,): (T,) = store.pipeline(&commands).await?;
+    let (answer,): (T,) = patiently(store, &commands).await?;
     Ok(answer)
+}
+
+async fn patiently<T: FromRedisValue>(store: &Store, commands: &Pipeline) -> Result<T, RedisError> {
+    for _ in 1..ATTEMPTS_MAX {
+        if let Ok(answer) = store.pipeline(commands).await {
+            return Ok(answer);
+        }
+        time::sleep(ATTEMPT_PAUSE).await;
+    }
+    store.pipeline(commands).await
 }
