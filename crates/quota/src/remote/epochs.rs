@@ -10,7 +10,8 @@ use super::{
     RedisError,
     broker::Broker,
     call::{CARRY, EPOCH, EpochView},
-    keys, lock,
+    keys::{self, Kinds},
+    lock,
 };
 use crate::Subject;
 
@@ -43,6 +44,8 @@ struct State {
     /// The epoch that this instance has joined.
     id: String,
     active: bool,
+    /// What this instance counted when it joined.
+    kinds: Kinds,
 }
 
 /// A counter of a request in flight, brought along into a new epoch.
@@ -133,21 +136,25 @@ impl Epochs {
         look.key(keys::epoch(bucket)).arg("look");
         let mut view = self.view(broker, &look).await?;
         let kinds = lock(&broker.shared.kinds).clone();
-        if view.id.is_empty() || !kinds.are_in(&view.kinds) {
+        // What this instance has not counted from the epoch's beginning, others may have begun to count.
+        let counts_more = self.states.borrow().get(bucket).is_some_and(|state| {
+            state.id == view.id && !state.id.is_empty() && !state.kinds.contains_all(&kinds)
+        });
+        if view.id.is_empty() || counts_more || !kinds.are_in(&view.kinds) {
             let all = kinds.joined_with(&view.kinds);
             view = self.form(broker, bucket, &view.id, &all).await?;
         }
         let joined = self.states.borrow().get(bucket).is_some_and(|state| state.id == view.id);
         if view.active {
             if !joined {
-                self.bring_over(broker, bucket, &view.id, false).await?;
+                self.bring_over(broker, bucket, (&view.id, &kinds), false).await?;
             }
             self.enter(broker, bucket, &view);
             return Ok(true);
         }
         self.gone(bucket);
         if !joined {
-            self.bring_over(broker, bucket, &view.id, true).await?;
+            self.bring_over(broker, bucket, (&view.id, &kinds), true).await?;
         }
         let mut activate = EPOCH.prepare_invoke();
         activate.key(keys::epoch(bucket)).arg("activate").arg(&view.id).arg(&broker.instance);
@@ -210,7 +217,7 @@ impl Epochs {
         &self,
         broker: &Broker,
         bucket: usize,
-        epoch: &str,
+        (epoch, kinds): (&str, &Kinds),
         forming: bool,
     ) -> Result<(), StepError> {
         broker.gate.freeze(bucket);
@@ -226,7 +233,7 @@ impl Epochs {
             self.view(broker, &join).await?;
         }
         if let Some(state) = self.states.borrow_mut().get_mut(bucket) {
-            *state = State { id: epoch.to_owned(), active: false };
+            *state = State { id: epoch.to_owned(), active: false, kinds: kinds.clone() };
         }
         Ok(())
     }

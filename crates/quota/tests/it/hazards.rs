@@ -9,6 +9,7 @@ use std::{
 };
 
 use tollgate_core::{OnStoreFailure, Scope, Window};
+use tollgate_quota::Kind;
 use tollgate_testkit::{BOUND, Redis, eventually};
 
 use crate::instance::{Ask, Backend, CALLS, Instance, JOBS, No, TOKENS, check, instances, lock, patiently};
@@ -57,8 +58,15 @@ fn a_silent_holder_is_no_reason_to_go_beyond_a_limit() {
     let key = key.lines().find(|line| line.starts_with("tollgate")).unwrap().to_owned();
     let _ = redis.command(&["HSET", &key, "i:other", "3 1 0 0"]);
     let _ = redis.command(&["HSET", "tollgate:1:instances", "other", "9000000000000"]);
-    let admitted = 1 + (0..30).filter(|_| instances[0].spend(&ask).is_ok()).count();
-    assert_eq!(admitted, 7);
+    let failures = || instances[0].remote.as_ref().unwrap().status().failures;
+    let before = failures();
+    let admitted = 1 + (0..30).filter(|_| instances[0].spend(&ask).is_ok()).count() as u64;
+    // A machine that is busy may not answer in time, which is what the policy is for.
+    let failed = failures() - before;
+    assert!(
+        (7..=7 + failed).contains(&admitted),
+        "{admitted} of 10 while another has 3, {failed} calls failed"
+    );
 }
 
 #[test]
@@ -133,4 +141,28 @@ fn what_a_crash_left_in_the_journal_counts_in_an_epoch_that_began_without_it() {
     let back = Instance::start(Backend::Leases, Some(&redis), number, &books);
     let got = drain(&back, &ask, 1000) + drain(&instances[0], &ask, 1000);
     assert_eq!(got, 160, "what the crashed one had spent is spent");
+}
+
+#[test]
+fn what_an_instance_did_not_count_before_its_reload_counts_in_a_new_window() {
+    let redis = Redis::start();
+    let instances = instances(Backend::Leases, Some(&redis), 2);
+    let week = check(CALLS, Window::Week, Scope::User, 10);
+    let (old, new) = ([check(CALLS, Window::Month, Scope::User, 1000)], [week]);
+    let ask = |checks| Ask { user: "ann", org: None, checks, needs: [1, 0, 0] };
+    let reload = |instance: &Instance| {
+        let kind = Kind { meter: "calls".into(), key: week.counter, concurrent: false };
+        instance.remote.as_ref().unwrap().set_kinds([kind].into_iter().collect());
+    };
+    let epochs = |many| instances.iter().all(|i| i.remote.as_ref().unwrap().status().epochs >= many);
+    assert!(eventually(BOUND, || epochs(1)));
+    reload(&instances[0]);
+    assert!(eventually(BOUND, || epochs(2)));
+    assert_eq!(patiently(|| instances[0].spend(&ask(&new[..]))), Ok(()));
+    for _ in 0..4 {
+        assert_eq!(patiently(|| instances[1].spend(&ask(&old[..]))), Ok(()));
+    }
+    reload(&instances[1]);
+    assert!(eventually(BOUND, || epochs(3)), "they agree anew");
+    assert_eq!(drain(&instances[0], &ask(&new[..]), 100), 5, "of ten, five are used");
 }
