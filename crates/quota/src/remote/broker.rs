@@ -103,6 +103,7 @@ impl Broker {
     async fn run(self: Rc<Self>) {
         let tasks = [
             tokio::task::spawn_local(Rc::clone(&self).live()),
+            tokio::task::spawn_local(Rc::clone(&self).watch()),
             tokio::task::spawn_local(Rc::clone(&self).listen()),
         ];
         let mut tick = time::interval(HEARTBEAT_PERIOD);
@@ -115,6 +116,10 @@ impl Broker {
             }
             if self.shared.stop.load(Ordering::Acquire) {
                 break;
+            }
+            if tasks.iter().any(tokio::task::JoinHandle::is_finished) {
+                // By a panic: without them nothing here can be relied on.
+                return;
             }
             for subject in self.gate.take_asking() {
                 tokio::task::spawn_local(Rc::clone(&self).serve(subject));
@@ -194,7 +199,7 @@ impl Broker {
                 book.calls.active = false;
                 return false;
             }
-            if (idle && !settled) || (!told && !settled) {
+            if !settled && (idle || !told) {
                 book.calls.give_back = idle;
                 if !self.gate.is_down() && member.generation() > 0 {
                     enqueue(subject, &mut book);
@@ -204,20 +209,27 @@ impl Broker {
         });
     }
 
-    /// Looks at the epoch and says that this instance lives, for as long as it does.
+    /// Says that this instance lives, for as long as it does.
     async fn live(self: Rc<Self>) {
-        let mut said = time::Instant::now().checked_sub(HEARTBEAT_PERIOD);
         loop {
             let period = if self.store.is_open() { PROBE_PERIOD } else { HEARTBEAT_PERIOD };
-            let due = said.map_or_else(time::Instant::now, |said| said + period);
-            tokio::select! {
-                () = time::sleep_until(due) => {}
-                () = self.look.notified() => {}
-            }
-            said = Some(time::Instant::now());
+            let next = time::Instant::now() + period;
             let beat = self.beat().await;
             self.note(&beat);
             if beat.is_ok() {
+                self.look.notify_one();
+            }
+            time::sleep_until(next).await;
+        }
+    }
+
+    /// Looks at the epoch. Apart from the signs of life, as the ledger may take its time.
+    async fn watch(self: Rc<Self>) {
+        loop {
+            self.look.notified().await;
+            // Who does something before it has said that it lives would be taken for dead.
+            let has_said = !self.instances.borrow().1.is_empty();
+            if has_said && !self.store.is_open() {
                 self.epochs.look(&self).await;
             }
         }

@@ -179,6 +179,13 @@ impl Remote {
         RemoteStatus { down_seconds: down, last_error, ..status }
     }
 
+    /// Whether the thread has ended by itself: nothing more can be granted.
+    #[must_use]
+    pub fn has_died(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
     /// Ends the thread as the death of the process would: nothing is given back. For tests.
     pub fn abandon(&self) {
         self.shared.abandoned.store(true, Ordering::Release);
