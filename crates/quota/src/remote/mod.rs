@@ -24,7 +24,10 @@
 //!   hold. Counters are then loaded from the ledger, up to the instant that the epoch began; what is
 //!   admitted later is counted in Redis again. Nothing is added twice: what is settled by a request from
 //!   before is told apart by its place in the journal and the ledger's watermark.
-//! - Plans that count something new begin a new epoch as well. A subject whose calendar changes has its
+//! - An answer to a recall says that nothing is left that is not held. It names the recall: what is free
+//!   by the time that a later one arrives is not answered for.
+//! - Who lives is told by Redis's clock and by time that only goes forward, not by clocks that are set.
+//! - An instance whose plans begin to count something begins a new epoch as well. A subject whose calendar changes has its
 //!   windows loaded from the ledger; what other instances have journalled and not shipped at that moment
 //!   is not in them.
 //! - No call waits longer than [`CALL_MAX`]; after [`FAILURES_MAX`] failures in a row none is made until a

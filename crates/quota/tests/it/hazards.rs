@@ -166,3 +166,18 @@ fn what_an_instance_did_not_count_before_its_reload_counts_in_a_new_window() {
     assert!(eventually(BOUND, || epochs(3)), "they agree anew");
     assert_eq!(drain(&instances[0], &ask(&new[..]), 100), 5, "of ten, five are used");
 }
+
+#[test]
+fn who_used_more_than_was_set_aside_gets_what_is_left() {
+    let redis = Redis::start();
+    let instances = instances(Backend::Leases, Some(&redis), 1);
+    let checks = [check(TOKENS, Window::Lifetime, Scope::User, 20)];
+    let ask = |need| Ask { user: "ann", org: None, checks: &checks, needs: [0, need, 0] };
+    let held = instances[0].take(&ask(2)).ok().unwrap();
+    instances[0].settle(held, vec![(TOKENS, 8)]);
+    assert_eq!(instances[0].spend(&ask(13)), Err(No::Refused));
+    let held = instances[0].take(&ask(2)).ok().unwrap();
+    instances[0].settle(held, vec![(TOKENS, 9)]);
+    assert_eq!(instances[0].spend(&ask(3)), Ok(()), "17 of 20 are used");
+    assert_eq!(instances[0].spend(&ask(1)), Err(No::Refused));
+}
