@@ -22,7 +22,7 @@ use tollgate_config::{
     Unanswered,
 };
 use tollgate_ledger::{Directory, Journal, JournalOptions, Ledger, LedgerOptions, PostgresOptions};
-use tollgate_quota::Mark;
+use tollgate_quota::{Mark, Remote};
 
 use crate::{
     admin::Admin,
@@ -179,6 +179,10 @@ impl Control {
                 _ = sample.tick() => {
                     samples = samples.wrapping_add(1);
                     self.sample(samples);
+                    if self.shared.remote.as_ref().is_some_and(Remote::has_died) {
+                        let _ = self.phase.send(Phase::Closing);
+                        bail!("the thread that counts in Redis ended by itself; see the log");
+                    }
                 }
                 () = signals.stop() => break,
                 _ = deaths.recv() => {

@@ -304,7 +304,9 @@ fn leased_fits(
     }
     match check.on_store_failure {
         _ if !failed => Leased::Ask,
-        OnStoreFailure::Allow { seconds_max } if member.gate.down_seconds() <= seconds_max.into() => {
+        OnStoreFailure::Allow { seconds_max }
+            if member.gate.useless_seconds().is_some_and(|seconds| seconds <= seconds_max.into()) =>
+        {
             Leased::Fits
         }
         OnStoreFailure::Allow { .. } | OnStoreFailure::Lease | OnStoreFailure::Deny => Leased::Unavailable,

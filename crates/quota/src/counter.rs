@@ -39,6 +39,8 @@ pub(crate) struct Counter {
     holds_all: bool,
     /// Whether the calendar has changed since the span was made.
     doubtful: bool,
+    /// The lease of the span before this one: clocks step back, and what it knows is told to nobody yet.
+    pub(crate) earlier: Option<Box<(Span, Lease)>>,
     /// Numbers the loads, so that the answer to an earlier one is not taken for this one's.
     loads: u32,
     /// The latest instant at which the subject was charged for this meter, in whatever span.
@@ -82,6 +84,7 @@ impl Counter {
             held_earlier: 0,
             holds_all: false,
             doubtful: false,
+            earlier: None,
             loads: 0,
             horizon: UnixMillis::MIN,
             warned_percent: 0,
@@ -152,9 +155,14 @@ impl Counter {
             self.held_earlier = 0;
             self.holds_all = true;
         }
-        self.state = match &self.state {
-            // What was granted for another window ends with it.
-            State::Leased(_) => State::Leased(Box::default()),
+        if let State::Leased(lease) = &mut self.state {
+            // What was granted for another window ends with it, unless that turns out not to be over.
+            let back = self.earlier.take().filter(|earlier| earlier.0 == span);
+            let ended = std::mem::replace(&mut **lease, back.map_or_else(Lease::default, |back| back.1));
+            self.earlier = ended.set_by().map(|ended| Box::new((self.span, ended)));
+        }
+        self.state = match std::mem::replace(&mut self.state, State::Unknown) {
+            State::Leased(lease) => State::Leased(lease),
             State::Ready if is_later && span.start > self.horizon => State::Ready,
             State::Ready | State::Loading { .. } | State::Unknown => State::Unknown,
         };
@@ -190,6 +198,9 @@ impl Counter {
         }
         self.horizon = self.horizon.max(at);
         if !self.span.contains(at) {
+            if let Some(earlier) = self.earlier.as_mut().filter(|earlier| earlier.0.contains(at)) {
+                earlier.1.spend(at, since, mark, amount);
+            }
             return;
         }
         match &mut self.state {

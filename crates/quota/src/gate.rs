@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, AtomicU32, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
@@ -23,6 +23,10 @@ pub struct Gate {
     /// Milliseconds that the store's clock is ahead of this machine's.
     clock_offset: AtomicI64,
     down_since: Mutex<Option<Instant>>,
+    /// Since when the store's last answer was none.
+    failing_since: Mutex<Option<Instant>>,
+    /// Since when counters are being rebuilt.
+    rebuilding_since: Mutex<Option<Instant>>,
     /// As `down_since`, for those who only ask whether; 0 while the store answers.
     is_down: AtomicU32,
     queue: Mutex<Queue>,
@@ -60,6 +64,8 @@ impl Gate {
             buckets: (0..buckets.max(1)).map(|_| bucket()).collect(),
             clock_offset: AtomicI64::new(0),
             down_since: Mutex::new(None),
+            failing_since: Mutex::new(None),
+            rebuilding_since: Mutex::new(Some(Instant::now())),
             is_down: AtomicU32::new(0),
             queue: Mutex::default(),
             queued: Notify::new(),
@@ -111,6 +117,28 @@ impl Gate {
     #[must_use]
     pub fn down_seconds(&self) -> u64 {
         lock(&self.down_since).map_or(0, |since| since.elapsed().as_secs())
+    }
+
+    /// For how many whole seconds the store has not answered or has had nothing to give as it is being
+    /// rebuilt; none while neither is the case.
+    pub(crate) fn useless_seconds(&self) -> Option<u64> {
+        let since = [*lock(&self.failing_since), *lock(&self.rebuilding_since)];
+        since.into_iter().flatten().min().map(|since| since.elapsed().as_secs())
+    }
+
+    pub(crate) fn set_failing(&self, failing: bool) {
+        let mut since = lock(&self.failing_since);
+        *since = failing.then(|| since.unwrap_or_else(Instant::now));
+    }
+
+    /// For how long counters have been rebuilt.
+    pub(crate) fn rebuilding(&self) -> Duration {
+        lock(&self.rebuilding_since).map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    pub(crate) fn set_rebuilding(&self, rebuilding: bool) {
+        let mut since = lock(&self.rebuilding_since);
+        *since = rebuilding.then(|| since.unwrap_or_else(Instant::now));
     }
 
     pub(crate) fn set_down(&self, down: bool) {

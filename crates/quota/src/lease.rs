@@ -41,6 +41,8 @@ pub(crate) struct Lease {
     pub(crate) limit: Option<i64>,
     /// Others want what is here: nothing stays that is not held.
     recalled: bool,
+    /// The newest recall that is known of.
+    recall: i64,
     /// Whether a recall waits for an answer.
     unanswered_recall: bool,
     /// Settled since the epoch began by requests admitted before it.
@@ -108,8 +110,9 @@ pub(crate) struct Offer {
     pub(crate) wanted: i64,
     pub(crate) extra: i64,
     pub(crate) limit: Option<i64>,
-    /// Whether all is returned that is not held.
-    pub(crate) all: bool,
+    /// The recall that is answered by returning all that is not held; 0 for none. One that comes while the
+    /// call is on its way is not: what is held when the call is made up may be free by then.
+    pub(crate) answers: i64,
 }
 
 /// What the store says about a counter.
@@ -186,6 +189,12 @@ impl Lease {
         self.asking = self.wants.take();
     }
 
+    /// As it is kept when its window seems to have ended; none when it has nothing to remember.
+    pub(crate) fn set_by(self) -> Option<Self> {
+        let known = self.after.is_some() || !self.unanswered.is_empty();
+        known.then_some(Self { wants: None, asking: None, denied: None, ..self })
+    }
+
     /// Nothing is asked for any longer.
     pub(crate) fn end(&mut self) {
         self.asking = None;
@@ -194,6 +203,17 @@ impl Lease {
     /// Whether a call under way asks for something.
     pub(crate) fn asks(&self) -> bool {
         self.asking.is_some()
+    }
+
+    /// Who comes first, when there is not room for all in one call; the least does.
+    pub(crate) fn urgency(&self, quiet: bool) -> (u8, u64) {
+        let kind = match () {
+            () if self.asks() => 0,
+            () if self.unanswered_recall => 1,
+            () if !quiet => 2,
+            () => 3,
+        };
+        (kind, self.after.map_or(0, |call| call.0))
     }
 
     /// What to tell the store. `all` gives back what is not held; `asks_at` is when more is asked for, of
@@ -210,29 +230,37 @@ impl Lease {
         let all = all || self.recalled || lowered;
         let returned = if all { self.free(held).max(0) } else { 0 };
         self.granted = self.granted.saturating_sub(returned);
-        let free = self.free(held);
-        let missing = |units: i64| units.saturating_sub(free).max(0);
-        let (least, wanted) = wants.map_or((0, 0), |wants| (missing(wants.least), missing(wants.units)));
-        let limit = wants.map(|wants| wants.limit).or(self.limit);
-        let extra = asks_at.filter(|_| limit.is_some()).map_or(0, |now| self.extra(wants, now));
-        let (mut fold, mut give_back, mut carried) = (self.pending, returned, 0);
+        let (mut fold, mut late_back, mut carried) = (self.pending, 0i64, 0);
         for late in &self.carry {
             match self.watermark {
                 _ if late.at >= since => fold = fold.saturating_add(late.amount),
                 None => break,
                 // The ledger's sum has it already.
                 Some(watermark) if late.mark < watermark => {
-                    give_back = give_back.saturating_add(late.amount);
+                    late_back = late_back.saturating_add(late.amount);
                 }
                 Some(_) => fold = fold.saturating_add(late.amount),
             }
             carried += 1;
         }
+        // What is left when that is told. Who used more than was set aside has nothing left, and owes nothing.
+        let kept = self.granted.saturating_sub(fold).saturating_sub(late_back).max(0);
+        let untold = self.carry[carried..].iter().fold(held, |sum, late| sum.saturating_add(late.amount));
+        let missing = |units: i64| units.saturating_add(untold).saturating_sub(kept).max(0);
+        // Also when nobody waits: what is held and no longer covered, as others used more than they held.
+        let (least, wanted) =
+            wants.map_or((0, missing(0)), |wants| (missing(wants.least), missing(wants.units)));
+        let limit = wants.map(|wants| wants.limit).or(self.limit);
+        let extra = asks_at.filter(|_| limit.is_some()).map_or(0, |now| self.extra(wants, now));
+        let give_back = returned.saturating_add(late_back);
+        // What a lost call returned may not be there yet, and then is not held either.
+        let sure = self.unanswered.iter().all(|sent| sent.returned == 0);
+        let answers = if all && sure { self.recall } else { 0 };
         if self.unanswered.is_full() {
             self.unanswered.remove(0);
         }
         self.unanswered.push(Sent { id, pending: self.pending, returned, carried, limit, wants });
-        Offer { after: self.after, fold, returned: give_back, least, wanted, extra, limit, all }
+        Offer { after: self.after, fold, returned: give_back, least, wanted, extra, limit, answers }
     }
 
     fn extra(&mut self, wants: Option<Wants>, now: UnixMillis) -> i64 {
@@ -299,6 +327,7 @@ impl Lease {
         self.after = seen.call;
         self.granted = seen.granted;
         self.recalled = seen.recalled;
+        self.recall = self.recall.max(seen.recall);
         self.unanswered_recall = seen.recalled && seen.answered < seen.recall;
         self.watermark = seen.watermark.or(self.watermark);
         self.unanswered.clear();
@@ -337,9 +366,15 @@ impl Lease {
     }
 
     /// Others want back what is here.
-    pub(crate) fn recall(&mut self) {
+    pub(crate) fn recall(&mut self, number: i64) {
+        self.recall = self.recall.max(number);
         self.recalled = true;
         self.unanswered_recall = true;
+    }
+
+    /// Whether others wait to be told that nothing is here that is not held.
+    pub(crate) fn owes_answer(&self) -> bool {
+        self.unanswered_recall
     }
 
     /// Whether something is here that others wait for, or that they can not know to be there.

@@ -2,14 +2,14 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use deadpool_redis::redis::{Value, pipe};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
 use tokio::{
     sync::{Notify, Semaphore},
     time,
@@ -18,14 +18,21 @@ use tollgate_core::UnixMillis;
 
 use super::{
     CALL_MAX, DEAD_AFTER, HEARTBEAT_PERIOD, PROBE_PERIOD, RedisError, RemoteOptions, Shared, Source,
+    call::{self, BEAT},
     epochs::{self, Epochs},
     keys, lock,
     replay::Replay,
     store::Store,
 };
-use crate::{Counters, Gate, Mark, Subject, SubjectKey, ask::enqueue, lease::CallId, subject::Book};
+use crate::{
+    Counters, Gate, Mark, Subject, SubjectKey,
+    ask::enqueue,
+    counter::Counter,
+    lease::{CallId, Lease},
+    subject::Book,
+};
 
-/// Subjects that are asked about at once: Redis works through them one after the other.
+/// Calls under way at once: Redis works through them one after the other.
 const TALKS_MAX: usize = 256;
 /// A subject that nothing was admitted for in this time gives back what it has.
 const IDLE_MILLIS: i64 = 10_000;
@@ -46,8 +53,8 @@ pub(super) struct Broker {
     pub(super) instance: String,
     pub(super) exact: bool,
     next_call: Cell<u64>,
-    /// Who has said that it lives, and when by Redis's clock (ms).
-    instances: RefCell<HashMap<String, i64>>,
+    /// Who had said that it lives, and how long ago (ms), at an instant: no clock that can be set has a say.
+    instances: RefCell<(time::Instant, HashMap<String, i64>)>,
     /// Those of them that the ledger's database has heard of, since Redis has not heard of all; none while
     /// that is not known.
     elsewhere: RefCell<Option<Vec<String>>>,
@@ -56,7 +63,7 @@ pub(super) struct Broker {
     /// Since when Redis has answered without a break: who could not say that it lives may live.
     answers_since: Cell<Option<time::Instant>>,
     active: RefCell<Vec<Arc<Subject>>>,
-    talks: Semaphore,
+    pub(super) talks: Semaphore,
     pub(super) look: Notify,
 }
 
@@ -88,7 +95,7 @@ pub(super) fn run(shared: Arc<Shared>, counters: Arc<Counters>, options: RemoteO
         replay,
         exact,
         next_call: Cell::new(first_call),
-        instances: RefCell::default(),
+        instances: RefCell::new((time::Instant::now(), HashMap::new())),
         elsewhere: RefCell::default(),
         asks_ledger: Cell::new(false),
         answers_since: Cell::new(None),
@@ -103,6 +110,7 @@ impl Broker {
     async fn run(self: Rc<Self>) {
         let tasks = [
             tokio::task::spawn_local(Rc::clone(&self).live()),
+            tokio::task::spawn_local(Rc::clone(&self).watch()),
             tokio::task::spawn_local(Rc::clone(&self).listen()),
         ];
         let mut tick = time::interval(HEARTBEAT_PERIOD);
@@ -116,6 +124,10 @@ impl Broker {
             if self.shared.stop.load(Ordering::Acquire) {
                 break;
             }
+            if tasks.iter().any(tokio::task::JoinHandle::is_finished) {
+                // By a panic: without them nothing here can be relied on.
+                return;
+            }
             for subject in self.gate.take_asking() {
                 tokio::task::spawn_local(Rc::clone(&self).serve(subject));
             }
@@ -128,23 +140,24 @@ impl Broker {
 
     /// Makes up the subject's mind about a call, and wakes those who wait for it.
     async fn serve(self: Rc<Self>, subject: Arc<Subject>) {
-        let Ok(_permit) = self.talks.acquire().await else { return };
         self.serve_one(&subject, false).await;
     }
 
     async fn serve_one(&self, subject: &Arc<Subject>, farewell: bool) {
-        let number = {
+        let (number, asked) = {
             let mut book = subject.lock();
             book.calls.queued = false;
             book.calls.talking = true;
             book.calls.begun += 1;
             let number = book.calls.begun;
+            let mut asked = false;
             for counter in &mut book.counters {
                 if let Some(lease) = counter.lease_mut() {
                     lease.begin();
+                    asked |= lease.asks();
                 }
             }
-            number
+            (number, asked)
         };
         let talked = self.talk(subject, number, farewell).await;
         let mut book = subject.lock();
@@ -158,6 +171,17 @@ impl Broker {
             book.calls.failed = number;
         }
         book.calls.talking = false;
+        // Heard of by the answer; whoever has just been granted something answers when it is used.
+        let owes = |counter: &Counter| counter.lease().is_some_and(Lease::owes_answer);
+        if !asked && !farewell && talked && book.counters.iter().any(owes) {
+            book.calls.queued = true;
+        }
+        let has_some = |counter: &Counter| counter.lease().is_some_and(|l| !l.is_settled(counter.usage.held));
+        if !book.calls.active && book.counters.iter().any(has_some) {
+            // Nobody may come to use what was granted.
+            book.calls.active = true;
+            self.gate.activate(Arc::clone(subject));
+        }
         book.wake_waiters();
         if book.calls.queued {
             self.gate.ask(Arc::clone(subject));
@@ -192,22 +216,29 @@ impl Broker {
         });
     }
 
-    /// Looks at the epoch and says that this instance lives, for as long as it does.
+    /// Says that this instance lives, for as long as it does.
     async fn live(self: Rc<Self>) {
-        let mut said = time::Instant::now().checked_sub(HEARTBEAT_PERIOD);
         loop {
             let period = if self.store.is_open() { PROBE_PERIOD } else { HEARTBEAT_PERIOD };
-            let due = said.map_or_else(time::Instant::now, |said| said + period);
-            tokio::select! {
-                () = time::sleep_until(due) => {}
-                () = self.look.notified() => {}
-            }
-            said = Some(time::Instant::now());
+            let next = time::Instant::now() + period;
             let beat = self.beat().await;
             self.note(&beat);
             if beat.is_ok() {
                 self.look_for_silent();
                 self.store.check_master().await;
+                self.look.notify_one();
+            }
+            time::sleep_until(next).await;
+        }
+    }
+
+    /// Looks at the epoch. Apart from the signs of life, as the ledger may take its time.
+    async fn watch(self: Rc<Self>) {
+        loop {
+            self.look.notified().await;
+            // Who does something before it has said that it lives would be taken for dead.
+            let has_said = !self.instances.borrow().1.is_empty();
+            if has_said && !self.store.is_open() {
                 self.epochs.look(&self).await;
             }
         }
@@ -220,6 +251,7 @@ impl Broker {
             Ok(_) => {}
             Err(_) => self.answers_since.set(None),
         }
+        self.gate.set_failing(result.is_err());
         let was_down = self.gate.is_down();
         let is_down = self.store.is_open();
         {
@@ -241,23 +273,22 @@ impl Broker {
     }
 
     async fn beat(&self) -> Result<(), RedisError> {
-        let now = self.now().0;
-        let mut commands = pipe();
-        commands.cmd("HSET").arg(keys::INSTANCES).arg(&self.instance).arg(now);
-        commands.cmd("HGETALL").arg(keys::INSTANCES);
-        let (added, seen): (i64, BTreeMap<String, i64>) = self.store.pipeline(&commands).await?;
-        if added > 0 {
+        let sent = time::Instant::now();
+        let mut script = BEAT.prepare_invoke();
+        script.key(keys::INSTANCES).arg(&self.instance);
+        let (is_new, silences) = call::silences(&self.store.probe::<Value>(&script).await?)?;
+        if is_new {
             // The node that has this, and may have no counters, was emptied: others are not heard of yet.
             self.answers_since.set(None);
         }
-        self.instances.replace(seen.into_iter().collect());
+        self.instances.replace((sent, silences));
         Ok(())
     }
 
     /// Asks the ledger about instances that Redis does not hear of. Where one lives, this may be a master that
     /// was replaced, and the others have found its successor.
     fn look_for_silent(self: &Rc<Self>) {
-        if !self.instances.borrow().keys().any(|id| self.is_silent(id)) {
+        if !self.instances.borrow().1.keys().any(|id| self.is_silent(id)) {
             self.elsewhere.replace(None);
             return;
         }
@@ -273,9 +304,10 @@ impl Broker {
     }
 
     fn is_silent(&self, instance: &str) -> bool {
-        let now = self.now().0;
+        let (heard, silences) = &*self.instances.borrow();
+        let since = i64::try_from(heard.elapsed().as_millis()).unwrap_or(i64::MAX);
         let after = i64::try_from(DEAD_AFTER.as_millis()).unwrap_or(i64::MAX);
-        self.instances.borrow().get(instance).is_none_or(|seen| now.saturating_sub(*seen) >= after)
+        silences.get(instance).is_none_or(|silence| silence.saturating_add(since) >= after)
     }
 
     /// Whether an instance may still be at work.
@@ -287,15 +319,15 @@ impl Broker {
             return true;
         }
         // One that has said farewell is not among the instances, and has nothing.
-        let known = self.instances.borrow().contains_key(instance);
+        let known = self.instances.borrow().1.contains_key(instance);
         let elsewhere = self.elsewhere.borrow();
         known && elsewhere.as_ref().is_none_or(|alive| alive.iter().any(|id| id == instance))
     }
 
     /// Those that are known and not alive.
     pub(super) fn dead(&self) -> String {
-        let instances = self.instances.borrow();
-        let dead = instances.keys().filter(|id| !self.is_alive(id) && **id != self.instance);
+        let (_, silences) = &*self.instances.borrow();
+        let dead = silences.keys().filter(|id| !self.is_alive(id) && **id != self.instance);
         dead.map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 
@@ -324,9 +356,11 @@ impl Broker {
         }
     }
 
-    /// A message names who has something, and of which counter.
+    /// A message names who has something, which recall it is, and of which counter.
     fn recall(&self, message: &str) {
-        let Some((holders, key)) = message.split_once('\n') else { return };
+        let Some((holders, rest)) = message.split_once('\n') else { return };
+        let Some((number, key)) = rest.split_once('\n') else { return };
+        let Ok(number) = number.parse() else { return };
         if !holders.split(' ').any(|holder| holder == self.instance) {
             return;
         }
@@ -345,7 +379,7 @@ impl Broker {
             return;
         }
         if let Some(lease) = counter.lease_mut() {
-            lease.recall();
+            lease.recall(number);
             let mut status = lock(&self.shared.status);
             status.recalls = status.recalls.saturating_add(1);
         }
@@ -357,12 +391,16 @@ impl Broker {
     async fn say_farewell(&self) {
         let mut subjects = self.active.take();
         subjects.extend(self.gate.take_active());
-        for subject in subjects {
-            if self.store.is_open() {
-                return;
-            }
-            subject.lock().calls.give_back = true;
-            self.serve_one(&subject, true).await;
+        stream::iter(subjects)
+            .for_each_concurrent(TALKS_MAX, async |subject| {
+                if !self.store.is_open() {
+                    subject.lock().calls.give_back = true;
+                    self.serve_one(&subject, true).await;
+                }
+            })
+            .await;
+        if self.store.is_open() {
+            return;
         }
         let mut commands = pipe();
         commands.cmd("HDEL").arg(keys::INSTANCES).arg(&self.instance);

@@ -1,6 +1,6 @@
 //! One call about one subject: what it says, and what the answer says.
 
-use std::sync::LazyLock;
+use std::{collections::HashMap, sync::LazyLock};
 
 use deadpool_redis::redis::{Script, Value};
 use tollgate_core::{Scope, Span, UnixMillis};
@@ -8,11 +8,13 @@ use tollgate_core::{Scope, Span, UnixMillis};
 use super::{RedisError, keys};
 use crate::{
     CounterKey, Mark,
-    lease::{CallId, Offer, Seen},
+    counter::Counter,
+    lease::{CallId, Lease, Offer, Seen},
 };
 
 pub(super) static EXCHANGE: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/exchange_v1.lua")));
+pub(super) static BEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/beat_v1.lua")));
 pub(super) static EPOCH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/epoch_v1.lua")));
 pub(super) static LOAD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/load_v1.lua")));
 pub(super) static CARRY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/carry_v1.lua")));
@@ -28,6 +30,8 @@ pub(super) struct Call {
     /// The name of the subject's calendar.
     pub(super) calendar: String,
     pub(super) items: Vec<CallItem>,
+    /// Whether more is to be given back than one call has room for.
+    pub(super) more: bool,
 }
 
 /// What a call says about one counter.
@@ -83,6 +87,14 @@ pub(super) struct Caller<'a> {
     pub(super) dead: &'a str,
 }
 
+impl CallItem {
+    /// The lease that it is about; none when the window has turned since.
+    pub(super) fn lease_of<'a>(&self, counter: &'a mut Counter) -> Option<&'a mut Lease> {
+        let same = counter.generation == self.turn && counter.span == self.span;
+        counter.lease_mut().filter(|_| same)
+    }
+}
+
 impl Call {
     pub(super) fn invocation(&self, caller: &Caller<'_>) -> deadpool_redis::redis::ScriptInvocation<'static> {
         let mut script = EXCHANGE.prepare_invoke();
@@ -90,13 +102,12 @@ impl Call {
         script.arg(caller.instance).arg(caller.epoch).arg(self.id.0).arg(self.mark.0);
         script.arg(caller.calendar).arg(caller.dead);
         for item in &self.items {
-            let Offer { after, fold, returned, least, wanted, extra, limit, all } = item.offer;
+            let Offer { after, fold, returned, least, wanted, extra, limit, answers } = item.offer;
             script.key(&item.name);
             script.arg(after.map(|id| id.0.to_string()).unwrap_or_default());
             script.arg(fold).arg(returned).arg(least).arg(wanted).arg(extra).arg(limit.unwrap_or(-1));
             script.arg(keys::start(item.span)).arg(keys::end(item.span));
-            let flag = |on: bool, flag: &'static str| if on { flag } else { "" };
-            script.arg(format!("-{}{}", flag(item.concurrent, "c"), flag(all, "a"))).arg(item.waits_for);
+            script.arg(if item.concurrent { "c" } else { "-" }).arg(item.waits_for).arg(answers);
         }
         script
     }
@@ -177,6 +188,21 @@ impl EpochView {
         };
         read().ok_or(RedisError::Nonsense)
     }
+}
+
+/// How long ago each instance said that it lives, in ms by the store's clock.
+pub(super) fn silences(value: &Value) -> Result<(bool, HashMap<String, i64>), RedisError> {
+    let read = || {
+        let Value::Array(parts) = value else { return None };
+        let [now, is_new, rest @ ..] = &parts[..] else { return None };
+        let now = number(now)?;
+        let silence = |pair: &[Value]| match pair {
+            [id, at] => Some((text(id)?, now.saturating_sub(number(at)?))),
+            _ => None,
+        };
+        Some((number(is_new)? != 0, rest.chunks(2).map(silence).collect::<Option<_>>()?))
+    };
+    read().ok_or(RedisError::Nonsense)
 }
 
 fn text(value: &Value) -> Option<String> {

@@ -14,7 +14,8 @@ use super::{
     RedisError,
     broker::Broker,
     call::{CARRY, EPOCH, EpochView},
-    keys, lock,
+    keys::{self, Kinds},
+    lock,
 };
 use crate::Subject;
 
@@ -51,6 +52,8 @@ struct State {
     /// The epoch that this instance has joined.
     id: String,
     active: bool,
+    /// What this instance counted when it joined.
+    kinds: Kinds,
     /// The epochs that it has left, the newest last. None comes again, but on a master that hung or was cut
     /// off while another took its place.
     left: VecDeque<String>,
@@ -82,7 +85,8 @@ impl Epochs {
 
     /// The epoch in force, as soon as there is one; none if there is none soon.
     pub(super) async fn wait(&self, broker: &Broker, bucket: usize) -> Option<String> {
-        let end = time::Instant::now() + WAIT_MAX;
+        // What has taken longer than that already is not waited for by everybody anew.
+        let end = time::Instant::now() + WAIT_MAX.saturating_sub(broker.gate.rebuilding());
         loop {
             let changed = self.changed.notified();
             if let Some(epoch) = self.current(bucket) {
@@ -131,6 +135,7 @@ impl Epochs {
             }
         }
         lock(&broker.shared.status).rebuilding = rebuilding;
+        broker.gate.set_rebuilding(rebuilding);
         self.changed.notify_waiters();
         if rebuilding && !broker.store.is_open() {
             time::sleep(STEP).await;
@@ -149,21 +154,25 @@ impl Epochs {
             return Err(StepError::Replaced);
         }
         let kinds = lock(&broker.shared.kinds).clone();
-        if view.id.is_empty() || !kinds.are_in(&view.kinds) {
+        // What this instance has not counted from the epoch's beginning, others may have begun to count.
+        let counts_more = self.states.borrow().get(bucket).is_some_and(|state| {
+            state.id == view.id && !state.id.is_empty() && !state.kinds.contains_all(&kinds)
+        });
+        if view.id.is_empty() || counts_more || !kinds.are_in(&view.kinds) {
             let all = kinds.joined_with(&view.kinds);
             view = self.form(broker, bucket, &view.id, &all).await?;
         }
         let joined = self.states.borrow().get(bucket).is_some_and(|state| state.id == view.id);
         if view.active {
             if !joined {
-                self.bring_over(broker, bucket, &view.id, false).await?;
+                self.bring_over(broker, bucket, (&view.id, &kinds), false).await?;
             }
             self.enter(broker, bucket, &view);
             return Ok(true);
         }
         self.gone(bucket);
         if !joined {
-            self.bring_over(broker, bucket, &view.id, true).await?;
+            self.bring_over(broker, bucket, (&view.id, &kinds), true).await?;
         }
         let mut activate = EPOCH.prepare_invoke();
         activate.key(keys::epoch(bucket)).arg("activate").arg(&view.id).arg(&broker.instance);
@@ -225,7 +234,7 @@ impl Epochs {
         &self,
         broker: &Broker,
         bucket: usize,
-        epoch: &str,
+        (epoch, kinds): (&str, &Kinds),
         forming: bool,
     ) -> Result<(), StepError> {
         broker.gate.freeze(bucket);
@@ -243,6 +252,7 @@ impl Epochs {
         if let Some(state) = self.states.borrow_mut().get_mut(bucket) {
             let old = std::mem::replace(&mut state.id, epoch.to_owned());
             state.active = false;
+            state.kinds = kinds.clone();
             state.left.extend(Some(old).filter(|old| !old.is_empty()));
             if state.left.len() > LEFT_MAX {
                 state.left.pop_front();
@@ -264,6 +274,7 @@ impl Epochs {
             for (position, counter) in book.counters.iter_mut().enumerate() {
                 let (held, span, key, turn) =
                     (counter.usage.held, counter.span, counter.key, counter.generation);
+                counter.earlier = None;
                 let Some(lease) = counter.lease_mut() else { continue };
                 lease.carry_over(held);
                 let kinds = lock(&broker.shared.kinds);

@@ -30,7 +30,10 @@
 //! - In a Cluster each bucket has an epoch of its own: what a node loses is rebuilt, the rest goes on. The
 //!   nodes' clocks should agree as well as those of instances. While a node is away and the others answer,
 //!   the state that is shown may change back and forth, until the Cluster itself says that it is down.
-//! - Plans that count something new begin a new epoch as well. A subject whose calendar changes has its
+//! - An answer to a recall says that nothing is left that is not held. It names the recall: what is free
+//!   by the time that a later one arrives is not answered for.
+//! - Who lives is told by Redis's clock and by time that only goes forward, not by clocks that are set.
+//! - An instance whose plans begin to count something begins a new epoch as well. A subject whose calendar changes has its
 //!   windows loaded from the ledger; what other instances have journalled and not shipped at that moment
 //!   is not in them.
 //! - No call waits longer than [`CALL_MAX`]; after [`FAILURES_MAX`] failures in a row none is made until a
@@ -183,6 +186,13 @@ impl Remote {
         let status = lock(&self.shared.status).clone();
         let last_error = status.last_error.filter(|_| down.is_some());
         RemoteStatus { down_seconds: down, last_error, ..status }
+    }
+
+    /// Whether the thread has ended by itself: nothing more can be granted.
+    #[must_use]
+    pub fn has_died(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread.as_ref().is_some_and(JoinHandle::is_finished)
     }
 
     /// Ends the thread as the death of the process would: nothing is given back. For tests.

@@ -58,7 +58,7 @@ pub fn survey(address: &RedisAddress) -> Result<Vec<SurveyedCounter>, RedisError
         for name in &names {
             let fields: Vec<String> = one(&store, cmd("HKEYS").arg(name)).await?;
             let holders: Vec<&str> = fields.iter().filter_map(|field| field.strip_prefix("i:")).collect();
-            let message = format!("{}\n{name}", holders.join(" "));
+            let message = format!("{}\n0\n{name}", holders.join(" "));
             let _: i64 = store.command_at(0, cmd("PUBLISH").arg(keys::RECALL).arg(message)).await?;
         }
         time::sleep(RECALL_MAX.max(Duration::from_millis(200))).await;
@@ -113,7 +113,12 @@ async fn read(store: &Store, name: &str, epoch: &str) -> Result<Option<SurveyedC
     commands.cmd("HGETALL").arg(name).cmd("PEXPIRETIME").arg(name);
     let (fields, expires): (Vec<(String, String)>, i64) = store.pipeline(&commands).await?;
     let Some(parsed) = keys::parse(name) else { return Ok(None) };
-    let is_now = fields.iter().any(|(field, value)| field == "e" && value == epoch);
+    let bucket = keys::bucket(name).unwrap_or(0);
+    let calendar = keys::calendar(bucket, parsed.scope, parsed.id);
+    let calendar: Option<String> = one(store, cmd("HGET").arg(calendar).arg("cal")).await?;
+    let has = |name: &str, wanted: &str| fields.iter().any(|(field, value)| field == name && value == wanted);
+    // What was counted by a calendar that the subject no longer has is not counted any longer.
+    let is_now = has("e", epoch) && has("c", calendar.as_deref().unwrap_or_default());
     let settled = fields.iter().find(|(field, _)| field == "s").and_then(|(_, value)| value.parse().ok());
     let (true, Some(settled)) = (is_now, settled) else { return Ok(None) };
     let granted = |(field, value): &(String, String)| {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Subject,
-    lease::{Offer, Resolved, Seen},
+    lease::{Resolved, Seen},
     subject::Book,
 };
 
@@ -30,7 +30,8 @@ const RECALL_LOOK_MIN: Duration = Duration::from_millis(1);
 const RECALL_LOOK_MAX: Duration = Duration::from_millis(8);
 /// Longest time for the ledger to say what was used.
 const LOAD_MAX: Duration = Duration::from_secs(2);
-/// A subject has a handful of counters; a script should not look at very many.
+/// A subject has a handful of counters; a script should not look at very many. Of more, those come first
+/// that are asked for or wanted back, and then those that were not told of for longest.
 const ITEMS_MAX: usize = 32;
 /// An answer that took longer says little about the time at which it was made.
 const CLOCK_TRUSTED_MAX: Duration = Duration::from_millis(10);
@@ -58,6 +59,7 @@ impl Broker {
     pub(super) async fn talk(&self, subject: &Arc<Subject>, number: u64, farewell: bool) -> bool {
         let Some(member) = &subject.member else { return true };
         let mut recall: Option<Recall> = None;
+        let mut answered = true;
         for _ in 0..CALLS_MAX {
             let epoch = match self.epochs.current(member.bucket) {
                 Some(epoch) => epoch,
@@ -71,7 +73,7 @@ impl Broker {
             if self.store.is_open() {
                 return false;
             }
-            let Some(call) = self.make_up(subject, recall.as_ref()) else { return true };
+            let Some(call) = self.make_up(subject, recall.as_ref()) else { return answered };
             let dead = self.dead();
             let caller = Caller {
                 bucket: member.bucket,
@@ -82,9 +84,11 @@ impl Broker {
                 calendar: &call.calendar,
                 dead: &dead,
             };
+            let Ok(permit) = self.talks.acquire().await else { return false };
             let sent = (Instant::now(), self.source.now());
             let script = call.invocation(&caller);
             let result = self.store.call::<Value>(&script).await;
+            drop(permit);
             let result = result.and_then(|value| Answer::read(&value, call.items.len()));
             self.note(&result);
             let Ok(answer) = result else {
@@ -98,20 +102,24 @@ impl Broker {
             match answer.status {
                 Status::Ok => {
                     self.applied(subject, &call, &answer.seen);
-                    return true;
+                    if call.more {
+                        continue;
+                    }
+                    return answered;
                 }
                 Status::Full => {
                     self.applied(subject, &call, &answer.seen);
-                    match self.full(&call, &answer, recall) {
-                        Full::Everywhere => {
-                            self.deny(subject, &call, answer.about, number);
-                            return true;
-                        }
-                        Full::Silent => return false,
-                        Full::Recalled(waiting) => {
-                            time::sleep(waiting.pause).await;
-                            recall = Some(waiting);
-                        }
+                    let verdict = self.full(&call, &answer, recall.take());
+                    if let Full::Recalled(waiting) = verdict {
+                        time::sleep(waiting.pause).await;
+                        recall = Some(waiting);
+                        continue;
+                    }
+                    let denied = matches!(verdict, Full::Everywhere);
+                    answered &= denied;
+                    // Others wait for other counters, which this one is not to keep from them.
+                    if !self.give_up(subject, &call, answer.about, denied.then_some(number)) {
+                        return answered;
                     }
                     continue;
                 }
@@ -170,15 +178,26 @@ impl Broker {
         let kinds = lock(&self.shared.kinds);
         let mut items = Vec::new();
         let Book { calendar, counters, .. } = &mut *book;
+        let mut due = Vec::new();
         for (position, counter) in counters.iter_mut().enumerate() {
             counter.turn_to(now, calendar);
+            let held = counter.usage.held;
+            let Some(lease) = counter.lease() else { continue };
+            let quiet = lease.is_valid(member.generation()) && lease.is_settled(held);
+            if lease.asks() || !quiet || asks {
+                due.push((lease.urgency(quiet), position));
+            }
+        }
+        let more = due.len() > ITEMS_MAX;
+        if more {
+            due.sort_unstable();
+            due.truncate(ITEMS_MAX);
+        }
+        for (_, position) in due {
+            let counter = &mut counters[position];
             let (turn, key, span, held) = (counter.generation, counter.key, counter.span, counter.usage.held);
             let concurrent = counter.concurrent;
             let Some(lease) = counter.lease_mut() else { continue };
-            let quiet = lease.is_valid(member.generation()) && lease.is_settled(held) && !lease.asks();
-            if (quiet && !asks) || items.len() == ITEMS_MAX {
-                continue;
-            }
             let Some(meter) = kinds.meter(key.meter) else { continue };
             let meter: Box<str> = meter.into();
             let name = keys::counter(member.bucket, (member.scope, &member.id), &meter, key.window, span);
@@ -191,11 +210,22 @@ impl Broker {
         }
         let calendar = calendar.name();
         book.calls.told_at = Some(now);
-        (!items.is_empty()).then(|| Call { id, generation: member.generation(), mark, calendar, items })
+        let more = more && all;
+        book.calls.give_back = more;
+        (!items.is_empty()).then(|| Call { id, generation: member.generation(), mark, calendar, items, more })
     }
 
     fn applied(&self, subject: &Subject, call: &Call, seen: &[Seen]) {
-        each(subject, call, seen, |lease, _, seen| lease.applied(call.id, call.generation, seen));
+        let Some(member) = &subject.member else { return };
+        each(subject, call, seen, |lease, item, seen| {
+            let is_first = lease.after.is_none() && !lease.is_valid(call.generation);
+            lease.applied(call.id, call.generation, seen);
+            // The sum that the counter began with may lack what an earlier process had journalled.
+            if let Some(from) = seen.watermark.filter(|_| is_first && !item.concurrent) {
+                let spent = self.replay.sum((member.scope, &member.id), &item.meter, item.span, from);
+                lease.adopt(call.generation, Some(spent.unwrap_or(0)));
+            }
+        });
     }
 
     /// Whether Redis has lost what it knew.
@@ -224,15 +254,20 @@ impl Broker {
         lost
     }
 
-    fn deny(&self, subject: &Subject, call: &Call, about: usize, number: u64) {
-        let Some(item) = call.items.get(about) else { return };
+    /// There is not enough of a counter: certainly, in call `denied`, or as far as can be told. Whether
+    /// something else is asked for.
+    fn give_up(&self, subject: &Subject, call: &Call, about: usize, denied: Option<u64>) -> bool {
+        let Some(item) = call.items.get(about) else { return false };
         let mut book = subject.lock();
-        if let Some(counter) = book.counters.get_mut(item.position)
-            && counter.generation == item.turn
-            && let Some(lease) = counter.lease_mut()
-        {
+        let Some(lease) = book.counters.get_mut(item.position).and_then(|counter| item.lease_of(counter))
+        else {
+            return false;
+        };
+        if let Some(number) = denied {
             lease.deny(number);
         }
+        lease.end();
+        book.counters.iter().any(|counter| counter.lease().is_some_and(crate::lease::Lease::asks))
     }
 
     /// Has the ledger say what was used before `since`, and tells Redis.
@@ -293,10 +328,7 @@ fn each(
     let mut book = subject.lock();
     for (item, seen) in call.items.iter().zip(seen) {
         let Some(counter) = book.counters.get_mut(item.position) else { continue };
-        if counter.generation != item.turn {
-            continue;
-        }
-        let Some(lease) = counter.lease_mut() else { continue };
+        let Some(lease) = item.lease_of(counter) else { continue };
         f(lease, item, seen);
         let pending = lease.pending;
         counter.usage.settled = seen.settled.saturating_add(seen.others).saturating_add(pending);
@@ -306,11 +338,8 @@ fn each(
 /// The call was not looked at.
 fn forget(subject: &Subject, call: &Call) {
     let mut book = subject.lock();
-    for CallItem { position, turn, offer: Offer { .. }, .. } in &call.items {
-        if let Some(counter) = book.counters.get_mut(*position)
-            && counter.generation == *turn
-            && let Some(lease) = counter.lease_mut()
-        {
+    for item in &call.items {
+        if let Some(lease) = book.counters.get_mut(item.position).and_then(|counter| item.lease_of(counter)) {
             lease.not_sent(call.id);
         }
     }

@@ -40,6 +40,8 @@ pub(crate) struct Books {
     /// Of each journal, how many lines are in the ledger.
     shipped: Vec<usize>,
     alive: Vec<bool>,
+    /// Milliseconds that each instance's wall clock is wrong by.
+    pub(crate) skews: Vec<i64>,
     /// Whether the ledger does not answer.
     pub(crate) away: bool,
 }
@@ -155,7 +157,7 @@ pub(crate) fn check(meter: MeterId, window: Window, scope: Scope, max: i64) -> C
 pub(crate) fn instances(backend: Backend, redis: Option<&dyn Place>, many: usize) -> Vec<Instance> {
     let many = if backend == Backend::InProcess { 1 } else { many };
     let books = Books { journals: vec![Vec::new(); many], shipped: vec![0; many], ..Books::default() };
-    let books = Arc::new(Mutex::new(Books { alive: vec![false; many], ..books }));
+    let books = Arc::new(Mutex::new(Books { alive: vec![false; many], skews: vec![0; many], ..books }));
     (0..many).map(|number| Instance::start(backend, redis, number, &books)).collect()
 }
 
@@ -188,6 +190,10 @@ impl Instance {
 
     /// Tries to get what `ask` needs, as a gateway does.
     pub(crate) fn take(&self, ask: &Ask<'_>) -> Result<Held, No> {
+        self.take_within(ask, u32::MAX)
+    }
+
+    fn take_within(&self, ask: &Ask<'_>, asks_max: u32) -> Result<Held, No> {
         let subject = |scope, id| self.counters.subject(SubjectKey { scope, id }).unwrap();
         let user = subject(Scope::User, ask.user);
         let org = ask.org.map(|org| subject(Scope::Org, org));
@@ -198,7 +204,8 @@ impl Instance {
             Terms { checks: ask.checks, needs: &ask.needs, warn_at: &[], mode: Mode::Enforce, tracked };
         let mut asked = tollgate_quota::Asked::default();
         let started = Instant::now();
-        while started.elapsed() < TRY_MAX {
+        let mut asks = 0;
+        while started.elapsed() < TRY_MAX && asks <= asks_max {
             match parties.admit_asked(terms, self.now(), asked) {
                 Admission::Admitted { hold, .. } => {
                     let org = ask.org.map(str::to_owned);
@@ -208,6 +215,7 @@ impl Instance {
                 Admission::Unavailable { .. } => return Err(No::Unavailable),
                 Admission::NotLoaded => self.load(parties, terms, ask),
                 Admission::NotLeased => {
+                    asks += 1;
                     asked = parties.begin_ask(terms, self.now());
                     if !wait(|cx| parties.poll_asked(asked, cx)) {
                         return Err(No::Unavailable);
@@ -220,7 +228,12 @@ impl Instance {
 
     /// Takes and settles as much as was held; whether it was admitted.
     pub(crate) fn spend(&self, ask: &Ask<'_>) -> Result<(), No> {
-        let held = self.take(ask)?;
+        self.spend_within(ask, u32::MAX)
+    }
+
+    /// As [`Instance::spend`], for a request that asks the store only so often.
+    pub(crate) fn spend_within(&self, ask: &Ask<'_>, asks_max: u32) -> Result<(), No> {
+        let held = self.take_within(ask, asks_max)?;
         let charges = (0..3).map(|m| (MeterId(m), ask.needs[usize::from(m)])).filter(|(m, _)| *m != JOBS);
         self.settle(held, charges.collect());
         Ok(())
@@ -240,6 +253,11 @@ impl Instance {
         hold.settle(journal, charges.iter().copied());
     }
 
+    /// What requests in flight hold, as the counters have it.
+    pub(crate) fn held(&self) -> i64 {
+        self.counters.readings().iter().map(|reading| reading.usage.held).sum()
+    }
+
     /// Ends as `kill -9` ends a process: nothing is given back, the journal stays.
     pub(crate) fn crash(self) -> usize {
         let Self { number, counters, remote, books } = self;
@@ -253,7 +271,7 @@ impl Instance {
 
     fn now(&self) -> UnixMillis {
         let offset = self.counters.gate().map_or(0, |gate| gate.clock_offset());
-        UnixMillis(wall().0 + offset)
+        UnixMillis(wall().0 + lock(&self.books).skews[self.number] + offset)
     }
 
     fn load(&self, parties: Parties<'_>, terms: Terms<'_>, ask: &Ask<'_>) {
@@ -285,7 +303,7 @@ impl Source for Memory {
     }
 
     fn now(&self) -> UnixMillis {
-        wall()
+        UnixMillis(wall().0 + lock(&self.books).skews[self.number])
     }
 
     fn tail(&self) -> Mark {

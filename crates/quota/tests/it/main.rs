@@ -12,6 +12,8 @@
 mod calendars;
 mod conformance;
 mod failover;
+mod hazards;
 mod instance;
 mod invariants;
 mod loss;
+mod random;

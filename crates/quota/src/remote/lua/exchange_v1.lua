@@ -5,6 +5,7 @@
 -- KEYS[2]   the subject's calendar, a hash: cal = its name, since = in force since (ms); absent for the default
 -- KEYS[3..] counters, each a hash; one of another epoch is none:
 --             e       the epoch's id
+--             c       the calendar that its window is of
 --             s       settled, of all instances
 --             i:<id>  what instance <id> has, as "granted call mark recall": set aside for it in units; its last
 --                     call that was applied; all its settlements before this journal position are in s; the
@@ -14,11 +15,12 @@
 -- ARGV[1] this instance   ARGV[2] the epoch that it knows   ARGV[3] this call's id   ARGV[4] its journal position
 -- ARGV[5] the subject's calendar, '' for the default
 -- ARGV[6] instances known to be dead, separated by spaces: what runs in them has ended
--- then 11 for each counter:
+-- then 12 for each counter:
 --   the last call applied as far as it knows, '' for none · spent since then · returned · least that must be set
---   aside, 0 if nothing must · wanted · more, if there is plenty · limit, -1 for none · start and end of the
---   window in ms, end -1 for never · flags: c counts what runs now, a returns all that it does not hold ·
---   the recall whose answers it waits for, 0 for none
+--   aside, 0 if nobody waits for it · wanted · more, if there is plenty · limit, -1 for none · start and end of the
+--   window in ms, end -1 for never · c if it counts what runs now ·
+--   the recall whose answers it waits for, 0 for none · the recall that it answers by returning all that it does
+--   not hold, 0 for none: not one that it did not know of
 --
 -- Reply: { status, ms of this store's clock, about which counter, counters... }; a counter is
 --   { s, set aside for others, granted, call, mark, last recall, last recall that it answered, 1 if that was
@@ -72,13 +74,13 @@ local function fail(why, i)
 end
 
 for i = 1, #KEYS - 2 do
-  local key, at = KEYS[i + 2], 6 + (i - 1) * 11
+  local key, at = KEYS[i + 2], 6 + (i - 1) * 12
   local c = {
     key = key, after = ARGV[at + 1], fold = tonumber(ARGV[at + 2]), ret = tonumber(ARGV[at + 3]),
     least = tonumber(ARGV[at + 4]), wanted = tonumber(ARGV[at + 5]), extra = tonumber(ARGV[at + 6]),
     limit = tonumber(ARGV[at + 7]), from = tonumber(ARGV[at + 8]), to = tonumber(ARGV[at + 9]),
-    runs = string.find(ARGV[at + 10], 'c', 1, true), all = string.find(ARGV[at + 10], 'a', 1, true),
-    waits = tonumber(ARGV[at + 11]), g = 0, call = '', mark = '-1', ack = 0, others = 0, holders = 0,
+    runs = ARGV[at + 10] == 'c',
+    waits = tonumber(ARGV[at + 11]), answers = tonumber(ARGV[at + 12]), g = 0, call = '', mark = '-1', ack = 0, others = 0, holders = 0,
     recall = 0, recalled_at = 0, watermark = '-1', who = {}, gone = {},
   }
   counters[i] = c
@@ -150,7 +152,7 @@ if status == 'ok' then
         -- Those who have some are told twice: by this message, and by r when they next call.
         c.recall, c.recalled_at = c.recall + 1, now
         redis.call('HSET', c.key, 'r', c.recall .. ' ' .. now)
-        redis.call('PUBLISH', 'tollgate:1:recall', table.concat(c.who, ' ') .. '\n' .. c.key)
+        redis.call('PUBLISH', 'tollgate:1:recall', table.concat(c.who, ' ') .. '\n' .. c.recall .. '\n' .. c.key)
       end
     end
   end
@@ -169,8 +171,8 @@ if status == 'ok' or status == 'full' then
       grant = grant + math.max(math.min(c.extra, share), 0)
     end
     c.s, c.g, c.call, c.mark = c.s2, c.g2 + grant, ARGV[3], ARGV[4]
-    if c.all and grant == 0 then c.ack = c.recall end
-    redis.call('HSET', c.key, 'e', epoch[1], 's', string.format('%.0f', c.s),
+    if grant == 0 or c.least == 0 then c.ack = math.max(c.ack, math.min(c.answers, c.recall)) end
+    redis.call('HSET', c.key, 'e', epoch[1], 'c', ARGV[5], 's', string.format('%.0f', c.s),
       me, string.format('%.0f', c.g) .. ' ' .. c.call .. ' ' .. c.mark .. ' ' .. c.ack)
     for _, name in ipairs(c.gone) do redis.call('HDEL', c.key, name) end
     if c.to >= 0 then redis.call('PEXPIREAT', c.key, c.to + KEEP_MS) end
