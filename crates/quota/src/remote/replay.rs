@@ -44,8 +44,16 @@ impl Replay {
         }
     }
 
-    /// What was charged in `span` from `from` on; none when the journal does not go back so far.
-    pub(crate) fn sum(&self, (scope, id): (Scope, &str), meter: &str, span: Span, from: Mark) -> Option<i64> {
+    /// What was charged in `span` from `from` on; none when the journal does not go back so far. Of what was
+    /// admitted before the second of `known`, all before the first is in the sum that the counter began with.
+    pub(crate) fn sum(
+        &self,
+        (scope, id): (Scope, &str),
+        meter: &str,
+        span: Span,
+        from: Mark,
+        known: Option<(Mark, UnixMillis)>,
+    ) -> Option<i64> {
         if from >= self.end {
             return Some(0);
         }
@@ -53,7 +61,9 @@ impl Replay {
             return None;
         }
         let spent = self.spent.get(&(scope, id.into(), meter.into()));
+        let is_known = |s: &&Spent| known.is_some_and(|(mark, since)| s.mark < mark && s.at < since);
         let spent = spent.into_iter().flatten().filter(|s| s.mark >= from && span.contains(s.at));
+        let spent = spent.filter(|s| !is_known(s));
         Some(spent.fold(0, |sum, s| sum.saturating_add(s.amount)))
     }
 }

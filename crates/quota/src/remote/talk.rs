@@ -222,7 +222,7 @@ impl Broker {
             lease.applied(call.id, call.generation, seen);
             // The sum that the counter began with may lack what an earlier process had journalled.
             if let Some(from) = seen.watermark.filter(|_| is_first && !item.concurrent) {
-                let spent = self.replay.sum((member.scope, &member.id), &item.meter, item.span, from);
+                let spent = self.replay.sum((member.scope, &member.id), &item.meter, item.span, from, None);
                 lease.adopt(call.generation, Some(spent.unwrap_or(0)));
             }
         });
@@ -245,7 +245,10 @@ impl Broker {
                     let spent = match from {
                         _ if item.concurrent => Some(0),
                         None => None,
-                        Some(from) => self.replay.sum(who, &item.meter, item.span, from),
+                        Some(from) => {
+                            let known = seen.watermark.map(|mark| (mark, member.since()));
+                            self.replay.sum(who, &item.meter, item.span, from, known)
+                        }
                     };
                     lease.adopt(call.generation, spent);
                 }
