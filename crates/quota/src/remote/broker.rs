@@ -3,13 +3,14 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    panic::AssertUnwindSafe,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use deadpool_redis::redis::{Value, pipe};
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use tokio::{
     sync::{Notify, Semaphore},
     time,
@@ -159,7 +160,9 @@ impl Broker {
             }
             (number, asked)
         };
-        let talked = self.talk(subject, number, farewell).await;
+        // Whatever goes wrong with one subject, those who wait for it hear of it.
+        let talk = AssertUnwindSafe(self.talk(subject, number, farewell)).catch_unwind();
+        let talked = talk.await.unwrap_or(false);
         let mut book = subject.lock();
         for counter in &mut book.counters {
             if let Some(lease) = counter.lease_mut() {

@@ -116,7 +116,7 @@ fn a_clock_that_jumps_declares_nobody_dead() {
     let instances = instances(Backend::Leases, Some(&redis), 2);
     let checks = [check(JOBS, Window::Lifetime, Scope::User, 1)];
     let ask = Ask { user: "ann", org: None, checks: &checks, needs: [0, 0, 1] };
-    let job = instances[0].take(&ask).ok().unwrap();
+    let job = instances[0].take_patiently(&ask);
     // So long that the other could know who is dead.
     let calls = || instances[1].remote.as_ref().unwrap().status().calls;
     assert!(eventually(BOUND, || calls() > 18));
@@ -173,10 +173,10 @@ fn who_used_more_than_was_set_aside_gets_what_is_left() {
     let instances = instances(Backend::Leases, Some(&redis), 1);
     let checks = [check(TOKENS, Window::Lifetime, Scope::User, 20)];
     let ask = |need| Ask { user: "ann", org: None, checks: &checks, needs: [0, need, 0] };
-    let held = instances[0].take(&ask(2)).ok().unwrap();
+    let held = instances[0].take_patiently(&ask(2));
     instances[0].settle(held, vec![(TOKENS, 8)]);
     assert_eq!(instances[0].spend(&ask(13)), Err(No::Refused));
-    let held = instances[0].take(&ask(2)).ok().unwrap();
+    let held = instances[0].take_patiently(&ask(2));
     instances[0].settle(held, vec![(TOKENS, 9)]);
     assert_eq!(instances[0].spend(&ask(3)), Ok(()), "17 of 20 are used");
     assert_eq!(instances[0].spend(&ask(1)), Err(No::Refused));

@@ -226,6 +226,20 @@ impl Instance {
         Err(No::Unavailable)
     }
 
+    /// What `ask` needs; tries again while that cannot be told, as Redis may be slow on a busy machine.
+    pub(crate) fn take_patiently(&self, ask: &Ask<'_>) -> Held {
+        let mut held = None;
+        let _ = eventually(BOUND, || {
+            held = Some(self.take(ask));
+            !matches!(held, Some(Err(No::Unavailable)))
+        });
+        match held {
+            Some(Ok(held)) => held,
+            Some(Err(no)) => panic!("{no:?}"),
+            None => panic!("not tried"),
+        }
+    }
+
     /// Takes and settles as much as was held; whether it was admitted.
     pub(crate) fn spend(&self, ask: &Ask<'_>) -> Result<(), No> {
         self.spend_within(ask, u32::MAX)

@@ -17,7 +17,7 @@ fn a_flushed_redis_gives_no_second_budget_and_refuses_nobody_falsely() {
     let instances = instances(Backend::Leases, Some(&redis), 3);
     let checks = [check(CALLS, Window::Lifetime, Scope::User, LIMIT)];
     let ask = Ask { user: "ann", org: None, checks: &checks, needs: [1, 0, 0] };
-    let held: Vec<_> = instances.iter().map(|instance| instance.take(&ask).ok().unwrap()).collect();
+    let held: Vec<_> = instances.iter().map(|instance| instance.take_patiently(&ask)).collect();
     for turn in 0..100 {
         assert_eq!(patiently(|| instances[turn % 3].spend(&ask)), Ok(()));
         if turn % 30 == 17 {
