@@ -9,8 +9,15 @@ use tollgate_core::{Scope, Window};
 use tollgate_testkit::{Redis, RedisCluster, RedisSentinel};
 
 use crate::instance::{
-    Ask, Backend, CALLS, Instance, JOBS, No, Place, TOKENS, check, instances, lock, patiently,
+    Ask, Backend, CALLS, Held, Instance, JOBS, No, Place, TOKENS, check, instances, lock, patiently,
 };
+
+/// Takes what is there, as soon as the store answers.
+fn hold(instance: &Instance, ask: &Ask<'_>) -> Held {
+    let mut held = None;
+    let _ = patiently(|| instance.take(ask).map(|taken| held = Some(taken)));
+    held.unwrap()
+}
 
 /// Runs `test` on instances of every backend, and leases on every kind of Redis.
 fn on_all(many: usize, test: impl Fn(Backend, &[Instance])) {
@@ -71,7 +78,7 @@ fn what_is_held_and_not_used_is_there_for_others() {
     on_all(2, |backend, instances| {
         let checks = [check(TOKENS, Window::Lifetime, Scope::User, 1000)];
         let ask = |tokens| Ask { user: "ann", org: None, checks: &checks, needs: [0, tokens, 0] };
-        let held = instances[0].take(&ask(900)).ok().unwrap();
+        let held = hold(&instances[0], &ask(900));
         assert_eq!(patiently(|| of(instances, 1).spend(&ask(200))), Err(No::Refused), "{backend:?}");
         instances[0].settle(held, vec![(TOKENS, 300)]);
         assert_eq!(patiently(|| of(instances, 1).spend(&ask(700))), Ok(()), "{backend:?}");
@@ -87,7 +94,7 @@ fn what_is_given_back_can_be_used_again() {
         let ask = |tokens| Ask { user: "ann", org: None, checks: &checks, needs: [0, tokens, 0] };
         assert_eq!(patiently(|| of(instances, 0).spend(&ask(100))), Ok(()), "{backend:?}");
         assert_eq!(patiently(|| of(instances, 1).spend(&ask(1))), Err(No::Refused), "{backend:?}");
-        let held = of(instances, 1).take(&ask(0)).ok().unwrap();
+        let held = hold(of(instances, 1), &ask(0));
         of(instances, 1).settle(held, vec![(TOKENS, -40)]);
         assert_eq!(patiently(|| of(instances, 0).spend(&ask(40))), Ok(()), "{backend:?}");
         assert_eq!(patiently(|| of(instances, 1).spend(&ask(1))), Err(No::Refused), "{backend:?}");
@@ -99,8 +106,8 @@ fn slots_are_free_again_when_a_job_ends() {
     on_all(2, |backend, instances| {
         let checks = [check(JOBS, Window::Lifetime, Scope::User, 2)];
         let ask = Ask { user: "ann", org: None, checks: &checks, needs: [0, 0, 1] };
-        let one = of(instances, 0).take(&ask).ok().unwrap();
-        let two = of(instances, 1).take(&ask).ok().unwrap();
+        let one = hold(of(instances, 0), &ask);
+        let two = hold(of(instances, 1), &ask);
         for turn in 0..2 {
             assert_eq!(patiently(|| of(instances, turn).spend(&ask)), Err(No::Refused), "{backend:?}");
         }
