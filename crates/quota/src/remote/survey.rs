@@ -10,6 +10,8 @@ use super::{RECALL_MAX, RedisAddress, RedisError, keys, store::Store};
 
 /// Keys per step: short enough that Redis serves others in between.
 const SCAN_KEYS: usize = 500;
+/// An answer may be late once in a while, as calls wait no longer than a request may.
+const ATTEMPTS_MAX: u32 = 5;
 /// How long the scripts keep a counter after its window.
 const KEEP_MILLIS: i64 = 86_400_000;
 
@@ -39,6 +41,17 @@ pub struct SurveyedCounter {
 ///
 /// When Redis, or a node of the Cluster, does not answer.
 pub fn survey(address: &RedisAddress) -> Result<Vec<SurveyedCounter>, RedisError> {
+    let mut result = survey_once(address);
+    for _ in 1..ATTEMPTS_MAX {
+        if result.is_ok() {
+            break;
+        }
+        result = survey_once(address);
+    }
+    result
+}
+
+fn survey_once(address: &RedisAddress) -> Result<Vec<SurveyedCounter>, RedisError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| RedisError::Failed(error.to_string()))?;
     runtime.block_on(async {
