@@ -14,7 +14,7 @@ use crate::load::RedisUse;
 const REST_MAX: Duration = Duration::from_secs(60);
 
 /// Who waits for a Redis at most 25 ms answers 503 when the machine gives either of them no turn for longer: no figure
-/// of a gateway. Such a round is said and driven again so often; a gateway that is wrong fails all of them.
+/// of a gateway. Such a run is said and repeated, so many runs in all; a gateway that is wrong fails every one.
 const AGAIN_MAX: u32 = 5;
 
 /// One round of one contestant.
