@@ -1,9 +1,11 @@
 //! The driver: starts upstream, proxies and load as processes, each pinned to its core, and compares what they cost.
 
 mod compare;
+mod configuration;
 mod contestant;
 mod instructions;
 pub(crate) mod proc;
+mod servers;
 mod stage;
 mod table;
 
@@ -30,6 +32,9 @@ pub(crate) struct Options {
     /// Seconds of load before each measurement.
     #[arg(long, default_value_t = 1.0)]
     warmup: f64,
+    /// Compare what several gateways need: counters in Redis, the ledger in Postgres, and nginx that counts in Redis.
+    #[arg(long)]
+    shared: bool,
     /// Compare these only.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Kind>,
@@ -85,7 +90,8 @@ pub(crate) struct TrainOptions {
 /// When a contestant does not start, fails, or answers anything but 200.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let contestants = contestant::present(options)?;
-    let stage = Stage::set(options.cores)?;
+    let shared = contestants.iter().any(|contestant| contestant.kind.is_shared());
+    let stage = Stage::set(options.cores, shared)?;
     if options.instructions {
         instructions::run(&stage, &contestants, options.callgrind_out.as_deref())
     } else {
@@ -98,7 +104,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 /// # Errors
 /// When the binary does not start, answers anything but 200, or does not end by itself.
 pub(crate) fn train(options: &TrainOptions) -> anyhow::Result<()> {
-    let stage = Stage::set(options.cores)?;
+    let stage = Stage::set(options.cores, options.kind.is_shared())?;
     let contestant = Contestant::new(options.kind, "training", options.binary.clone());
     let profile = options.profile.to_str().context("the profile's path is not UTF-8")?;
     let running = stage.start(&contestant, &[], &[("LLVM_PROFILE_FILE", profile)])?;

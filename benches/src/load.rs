@@ -5,6 +5,7 @@
 
 mod client;
 mod histogram;
+mod redis;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -15,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::driver::proc::CpuTime;
 use client::Client;
 use histogram::Histogram;
+use redis::Redis;
+pub(crate) use redis::RedisUse;
 
 /// Requests in flight may take this long before the proxy counts as stuck.
 pub(crate) const STALL_MAX: Duration = Duration::from_secs(30);
@@ -43,6 +46,9 @@ pub(crate) struct Options {
     /// Process whose CPU time to read.
     #[arg(long)]
     watch: Option<u32>,
+    /// Redis that is asked what it did meanwhile.
+    #[arg(long)]
+    redis: Option<SocketAddr>,
 }
 
 /// What one run of the load saw.
@@ -57,6 +63,8 @@ pub(crate) struct Report {
     pub(crate) p99_us: f64,
     /// CPU time the watched process used while measuring.
     pub(crate) cpu_us: f64,
+    /// What the watched Redis did while measuring.
+    pub(crate) redis: Option<RedisUse>,
     /// Answers other than 200.
     pub(crate) non_200: u64,
     /// The first of them.
@@ -78,13 +86,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 fn run_requests(client: &mut Client, options: &Options, requests: u64) -> anyhow::Result<Report> {
-    let watched = Watched::start(options.watch)?;
+    let mut watched = Watched::start(options)?;
     client.start(requests)?;
     while client.in_flight() > 0 {
         client.turn()?;
     }
-    let (seconds, cpu) = watched.elapsed()?;
-    Ok(report(client, seconds, cpu, client.latencies()))
+    let used = watched.elapsed()?;
+    Ok(report(client, used, client.latencies()))
 }
 
 fn run_timed(client: &mut Client, options: &Options) -> anyhow::Result<Report> {
@@ -98,12 +106,12 @@ fn run_timed(client: &mut Client, options: &Options) -> anyhow::Result<Report> {
         client.turn()?;
     }
     client.clear();
-    let watched = Watched::start(options.watch)?;
+    let mut watched = Watched::start(options)?;
     while watched.since.elapsed() < measured {
         client.turn()?;
     }
-    let (seconds, cpu) = watched.elapsed()?;
-    let mut report = report(client, seconds, cpu, client.latencies());
+    let used = watched.elapsed()?;
+    let mut report = report(client, used, client.latencies());
 
     client.issue_no_more();
     while client.in_flight() > 0 {
@@ -113,7 +121,7 @@ fn run_timed(client: &mut Client, options: &Options) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-fn report(client: &Client, seconds: Duration, cpu: Duration, latencies: &Histogram) -> Report {
+fn report(client: &Client, Used { seconds, cpu, redis }: Used, latencies: &Histogram) -> Report {
     let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
     Report {
         requests: latencies.total(),
@@ -122,25 +130,40 @@ fn report(client: &Client, seconds: Duration, cpu: Duration, latencies: &Histogr
         p50_us: micros(latencies.quantile(500)),
         p99_us: micros(latencies.quantile(990)),
         cpu_us: micros(cpu),
+        redis,
         non_200: client.non_200(),
         first_non_200: client.first_non_200().map(str::to_owned),
     }
 }
 
-/// The clock and the watched process at the first moment that counts.
+/// The clock and what is watched at the first moment that counts.
 struct Watched {
     pid: Option<u32>,
     since: Instant,
     cpu: Duration,
+    redis: Option<(Redis, RedisUse)>,
+}
+
+/// What the time between the first and the last moment cost.
+struct Used {
+    seconds: Duration,
+    cpu: Duration,
+    redis: Option<RedisUse>,
 }
 
 impl Watched {
-    fn start(pid: Option<u32>) -> anyhow::Result<Self> {
-        Ok(Self { pid, since: Instant::now(), cpu: cpu_of(pid)? })
+    fn start(options: &Options) -> anyhow::Result<Self> {
+        let mut redis = options.redis.map(Redis::connect).transpose()?;
+        let so_far = redis.as_mut().map(Redis::so_far).transpose()?;
+        let cpu = cpu_of(options.watch)?;
+        Ok(Self { pid: options.watch, since: Instant::now(), cpu, redis: redis.zip(so_far) })
     }
 
-    fn elapsed(&self) -> anyhow::Result<(Duration, Duration)> {
-        Ok((self.since.elapsed(), cpu_of(self.pid)?.saturating_sub(self.cpu)))
+    fn elapsed(&mut self) -> anyhow::Result<Used> {
+        let (seconds, cpu) = (self.since.elapsed(), cpu_of(self.pid)?.saturating_sub(self.cpu));
+        let redis =
+            self.redis.as_mut().map(|(redis, first)| Ok::<_, anyhow::Error>(redis.so_far()?.since(first)));
+        Ok(Used { seconds, cpu, redis: redis.transpose()? })
     }
 }
 

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 
 use super::Options;
+use super::configuration::{self, Stores};
 use super::proc::{find_program, free_address};
+use super::servers::Servers;
 use super::stage::Launch;
 
 /// The kinds of proxy the bench knows how to start.
@@ -18,6 +20,22 @@ pub(crate) enum Kind {
     Yardstick,
     /// nginx with `proxy_pass` and upstream keep-alive.
     Nginx,
+    /// As `Tollgate`, with the ledger in Postgres.
+    TollgatePostgres,
+    /// As `TollgatePostgres`, with counters in Redis that any number of gateways share.
+    TollgateLeases,
+    /// As `Nginx`, with Lua that asks Redis to count every request.
+    NginxLua,
+}
+
+impl Kind {
+    /// Whether it keeps something where other instances of it see it.
+    pub(super) fn is_shared(self) -> bool {
+        match self {
+            Self::Tollgate | Self::Yardstick | Self::Nginx => false,
+            Self::TollgatePostgres | Self::TollgateLeases | Self::NginxLua => true,
+        }
+    }
 }
 
 /// One line of the table.
@@ -31,11 +49,20 @@ pub(super) struct Contestant {
 pub(super) fn present(options: &Options) -> anyhow::Result<Vec<Contestant>> {
     let own = std::env::current_exe()?;
     let tollgate = options.tollgate.clone().unwrap_or_else(|| own.with_file_name("tollgate"));
-    let mut all =
-        vec![(Kind::Yardstick, "yardstick", Some(own)), (Kind::Nginx, "nginx", find_program("nginx"))];
-    all.push((Kind::Tollgate, "tollgate", Some(tollgate)));
+    let nginx = || find_program("nginx");
+    let mut all = vec![(Kind::Yardstick, "yardstick", Some(own))];
+    let shared = options.shared || options.only.iter().any(|kind| kind.is_shared());
+    if !options.shared {
+        all.push((Kind::Nginx, "nginx", nginx()));
+    }
+    all.push((Kind::Tollgate, "tollgate", Some(tollgate.clone())));
     if let Some(pgo) = &options.pgo {
         all.push((Kind::Tollgate, "tollgate-pgo", Some(pgo.clone())));
+    }
+    if shared {
+        all.push((Kind::TollgatePostgres, "tollgate-postgres", Some(tollgate.clone())));
+        all.push((Kind::TollgateLeases, "tollgate-leases", Some(tollgate)));
+        all.push((Kind::NginxLua, "nginx-lua", configuration::lua_modules().and_then(|_| nginx())));
     }
 
     let mut present = Vec::new();
@@ -44,9 +71,14 @@ pub(super) fn present(options: &Options) -> anyhow::Result<Vec<Contestant>> {
             continue;
         }
         match program {
+            _ if options.instructions && kind == Kind::TollgateLeases => {
+                println!(
+                    "{name} is left out: under callgrind, Redis's answers come later than it waits for them"
+                );
+            }
             Some(program) if program.is_file() => present.push(Contestant::new(kind, name, program)),
             Some(program) => println!("{name} is left out: there is no {}", program.display()),
-            None => println!("{name} is left out: it is not installed"),
+            None => println!("{name} is left out: apt-get install -y nginx libnginx-mod-http-lua"),
         }
     }
     ensure!(!present.is_empty(), "nothing to compare");
@@ -64,6 +96,7 @@ impl Contestant {
         dir: &Path,
         listen: SocketAddr,
         origin: SocketAddr,
+        servers: Option<&Servers>,
     ) -> anyhow::Result<Launch> {
         let program = self.program.canonicalize()?;
         let write = |name: &str, text: String| -> anyhow::Result<String> {
@@ -71,107 +104,36 @@ impl Contestant {
             std::fs::write(&path, text)?;
             path.into_os_string().into_string().ok().context("the temporary directory's path is not UTF-8")
         };
+        let servers = || servers.context("this kind needs --shared");
+        let tollgate = |stores: &Stores| -> anyhow::Result<_> {
+            let admin = free_address()?;
+            write("tier-limits.toml", configuration::TIERS.to_owned())?;
+            let config = write("gateway.toml", configuration::gateway(dir, listen, admin, origin, stores))?;
+            Ok((vec!["serve".to_owned(), config], vec![("TOLLGATE_ADMIN_TOKEN", "bench")], Some(admin)))
+        };
+        let nginx = |redis: Option<SocketAddr>| -> anyhow::Result<_> {
+            let config = write("nginx.conf", configuration::nginx(dir, listen, origin, redis)?)?;
+            Ok((vec!["-c".to_owned(), config, "-p".to_owned(), dir.display().to_string()], Vec::new(), None))
+        };
+        let mut redis = None;
         let (args, env, readyz) = match self.kind {
-            Kind::Tollgate => {
-                let admin = free_address()?;
-                write("tier-limits.toml", TIERS.to_owned())?;
-                let config = write("gateway.toml", gateway_toml(dir, listen, admin, origin))?;
-                (vec!["serve".to_owned(), config], vec![("TOLLGATE_ADMIN_TOKEN", "bench")], Some(admin))
+            Kind::Tollgate => tollgate(&Stores::of_its_own())?,
+            Kind::TollgatePostgres => tollgate(&servers()?.postgres())?,
+            Kind::TollgateLeases => {
+                redis = Some(servers()?.leases());
+                tollgate(&servers()?.redis_and_postgres())?
             }
             Kind::Yardstick => {
                 let (listen, origin) = (listen.to_string(), origin.to_string());
                 let args = ["yardstick", "--listen", &listen, "--upstream", &origin];
                 (args.map(str::to_owned).to_vec(), Vec::new(), None)
             }
-            Kind::Nginx => {
-                let config = write("nginx.conf", nginx_conf(dir, listen, origin))?;
-                (vec!["-c".to_owned(), config, "-p".to_owned(), dir.display().to_string()], Vec::new(), None)
+            Kind::Nginx => nginx(None)?,
+            Kind::NginxLua => {
+                redis = Some(servers()?.lua());
+                nginx(redis)?
             }
         };
-        Ok(Launch { program, args, env, readyz })
+        Ok(Launch { program, args, env, readyz, redis })
     }
-}
-
-/// Three limits on the metered route, none of which is ever reached.
-const TIERS: &str = r#"default_tier = "bench"
-
-[meters]
-api_calls = { unit = "calls" }
-
-[tiers.bench]
-[tiers.bench.limits]
-api_calls = ["1000000000/minute", "1000000000/day", "1000000000/month"]
-"#;
-
-fn gateway_toml(dir: &Path, listen: SocketAddr, admin: SocketAddr, origin: SocketAddr) -> String {
-    format!(
-        r#"tiers = "tier-limits.toml"
-data_dir = "{dir}/data"
-durability = "process"
-
-[listen]
-address = "{listen}"
-[admin]
-address = "{admin}"
-token_env = "TOLLGATE_ADMIN_TOKEN"
-
-[identity]
-trusted_peers = ["127.0.0.0/8", "::1/128"]
-user = "X-User-Id"
-tier = "X-User-Tier"
-
-[counters]
-store = "memory"
-[ledger]
-store = "sqlite"
-
-[upstreams.llm]
-urls = ["http://{origin}"]
-
-[[routes]]
-path = "/api/v1/llm/"
-rewrite = "/v1/"
-upstream = "llm"
-charge = [{{ meter = "api_calls" }}]
-"#,
-        dir = dir.display()
-    )
-}
-
-/// One worker, which is the only process; nothing logged; connections are never closed for their age.
-fn nginx_conf(dir: &Path, listen: SocketAddr, origin: SocketAddr) -> String {
-    format!(
-        r#"daemon off;
-master_process off;
-worker_processes 1;
-pid {dir}/nginx.pid;
-error_log stderr warn;
-events {{
-    worker_connections 4096;
-}}
-http {{
-    access_log off;
-    client_body_temp_path {dir}/body;
-    proxy_temp_path {dir}/proxy;
-    fastcgi_temp_path {dir}/fastcgi;
-    uwsgi_temp_path {dir}/uwsgi;
-    scgi_temp_path {dir}/scgi;
-    keepalive_requests 1000000000;
-    upstream llm {{
-        server {origin};
-        keepalive 64;
-        keepalive_requests 1000000000;
-    }}
-    server {{
-        listen {listen};
-        location /api/v1/llm/ {{
-            proxy_pass http://llm/v1/;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-        }}
-    }}
-}}
-"#,
-        dir = dir.display()
-    )
 }

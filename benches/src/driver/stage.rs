@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::Cores;
 use super::contestant::Contestant;
 use super::proc::{Process, free_address, listens};
+use super::servers::Servers;
 use crate::load::Report;
 
 /// A proxy starts within this, under valgrind too.
@@ -24,12 +25,15 @@ pub(super) struct Stage {
     own_program: PathBuf,
     origin: SocketAddr,
     _origin: Process,
+    servers: Option<Servers>,
 }
 
 /// A contestant that accepts requests.
 pub(super) struct Running {
     pub(super) process: Process,
     pub(super) listen: SocketAddr,
+    /// The Redis that only it uses.
+    redis: Option<SocketAddr>,
 }
 
 /// How a contestant is started: made by [`Contestant`] from the addresses it is given.
@@ -39,11 +43,14 @@ pub(super) struct Launch {
     pub(super) env: Vec<(&'static str, &'static str)>,
     /// Answers `GET /readyz` with 200 when ready; otherwise an open port is enough.
     pub(super) readyz: Option<SocketAddr>,
+    /// The Redis it counts in.
+    pub(super) redis: Option<SocketAddr>,
 }
 
 impl Stage {
-    /// Starts the upstream.
-    pub(super) fn set(cores: Cores) -> anyhow::Result<Self> {
+    /// Starts the upstream, and with `shared` the servers that gateways share.
+    pub(super) fn set(cores: Cores, shared: bool) -> anyhow::Result<Self> {
+        keep_to(cores.load_core)?;
         let dir = tempfile::Builder::new().prefix("tollgate-bench-").tempdir()?;
         let own_program = std::env::current_exe()?;
         let origin = free_address()?;
@@ -51,7 +58,8 @@ impl Stage {
         command.arg(&own_program).args(["origin", "--listen", &origin.to_string()]);
         let mut process = Process::start("origin", command, &dir.path().join("origin.log"))?;
         process.wait_until(START_MAX, || listens(origin))?;
-        Ok(Self { cores, dir, own_program, origin, _origin: process })
+        let servers = shared.then(Servers::start);
+        Ok(Self { cores, dir, own_program, origin, _origin: process, servers })
     }
 
     /// Starts a contestant behind `prefix` (valgrind and its options, or nothing) and waits until it is ready.
@@ -63,7 +71,7 @@ impl Stage {
     ) -> anyhow::Result<Running> {
         let listen = free_address()?;
         let dir = tempfile::Builder::new().prefix(&contestant.name).tempdir_in(self.dir.path())?.keep();
-        let launch = contestant.launch(&dir, listen, self.origin)?;
+        let launch = contestant.launch(&dir, listen, self.origin, self.servers.as_ref())?;
         let mut command = pinned(self.cores.proxy_core);
         command.args(prefix).arg(&launch.program).args(&launch.args);
         command.envs(launch.env.iter().copied()).envs(env.iter().copied()).current_dir(&dir);
@@ -72,7 +80,7 @@ impl Stage {
             Some(admin) => listens(listen) && answers_ready(admin),
             None => listens(listen),
         })?;
-        Ok(Running { process, listen })
+        Ok(Running { process, listen, redis: launch.redis })
     }
 
     /// Drives a contestant with the load.
@@ -80,24 +88,43 @@ impl Stage {
     /// # Errors
     /// When the load fails or any answer is not 200.
     pub(super) fn load(&self, running: &Running, args: &[&str]) -> anyhow::Result<Report> {
+        let report = self.load_whatever_answers(running, args)?;
+        ensure_all_200(&report)?;
+        Ok(report)
+    }
+
+    /// As [`Stage::load`]; the report says how many answers were not 200.
+    pub(super) fn load_whatever_answers(&self, running: &Running, args: &[&str]) -> anyhow::Result<Report> {
         let mut command = pinned(self.cores.load_core);
         command.arg(&self.own_program).args(["load", "--target", &running.listen.to_string()]);
         command.args(["--watch", &running.process.id().to_string()]).args(args);
+        if let Some(redis) = running.redis {
+            command.args(["--redis", &redis.to_string()]);
+        }
         let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
         ensure!(output.status.success(), "the load failed; the proxy's log:\n{}", running.process.log_tail());
-        let report: Report = serde_json::from_slice(&output.stdout).context("the load's report")?;
-        ensure!(
-            report.non_200 == 0,
-            "{} answers were not 200, the first: {}",
-            report.non_200,
-            report.first_non_200.unwrap_or_default()
-        );
-        Ok(report)
+        serde_json::from_slice(&output.stdout).context("the load's report")
     }
 
     pub(super) fn dir(&self) -> &Path {
         self.dir.path()
     }
+}
+
+/// # Errors
+/// When any answer is not 200.
+pub(super) fn ensure_all_200(report: &Report) -> anyhow::Result<()> {
+    let first = report.first_non_200.as_deref().unwrap_or_default();
+    ensure!(report.non_200 == 0, "{} answers were not 200, the first: {first}", report.non_200);
+    Ok(())
+}
+
+/// Keeps this thread, and the servers that it starts, away from the proxy's core.
+fn keep_to(core: u16) -> anyhow::Result<()> {
+    let own = std::process::id().to_string();
+    let output = Command::new("taskset").args(["-cp", &core.to_string(), &own]).output()?;
+    ensure!(output.status.success(), "taskset: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }
 
 /// A command that runs on one core and ends with this process, even if this process is killed.
