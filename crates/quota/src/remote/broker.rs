@@ -33,8 +33,9 @@ use crate::{
     subject::Book,
 };
 
-/// Calls under way at once: Redis works through them one after the other.
-const TALKS_MAX: usize = 256;
+/// Calls under way at once: Redis works through them one after the other, and what waits there waits on the
+/// clock of [`CALL_MAX`].
+const TALKS_MAX: usize = 32;
 /// A subject that nothing was admitted for in this time gives back what it has.
 const IDLE_MILLIS: i64 = 10_000;
 /// What was spent is told at least this often, so that a crash leaves little to be found in the journal.
