@@ -21,6 +21,12 @@ impl Reading {
         }
     }
 
+    /// Two shares of one count together.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        let sum = self.amount().zip(other.amount()).and_then(|(one, two)| one.checked_add(two));
+        sum.map_or(Reading::Unreadable, Reading::Amount)
+    }
+
     /// Whether the document has the field at all.
     pub(crate) fn is_present(self) -> bool {
         match self {

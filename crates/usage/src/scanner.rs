@@ -1,14 +1,14 @@
 //! The scanner: one per response.
 
-use crate::document::Document;
-use crate::readings::Readings;
-use crate::sse::EventStream;
-use crate::{Framing, TokenUsage};
+use crate::body::Body;
+use crate::dialect::Api;
+use crate::frames::Frames;
+use crate::{Framing, Request, Response, TokenUsage, framing};
 
-/// Bytes that a scanner holds at most; it allocates nothing that outlives a call.
-pub const SCANNER_BYTES_MAX: usize = 1024;
+/// Bytes that a scanner holds at most.
+pub const SCANNER_BYTES_MAX: usize = 4096;
 
-const _: () = assert!(size_of::<Scanner>() <= SCANNER_BYTES_MAX);
+const _: () = assert!(size_of::<Scanner>() + size_of::<Frames>() <= SCANNER_BYTES_MAX);
 
 /// Reads the bytes of one response as they pass, in any chunks.
 ///
@@ -23,29 +23,40 @@ const _: () = assert!(size_of::<Scanner>() <= SCANNER_BYTES_MAX);
 /// ```
 #[derive(Debug)]
 pub struct Scanner {
-    /// Present when the documents are the data of events.
-    events: Option<EventStream>,
-    document: Document,
-    readings: Readings,
+    body: Body,
+    api: Api,
 }
 
 impl Scanner {
-    /// A scanner for a body framed like this.
+    /// A scanner for a body framed like this, whatever it answers: its own fields decide what they mean.
     #[must_use]
     pub fn new(framing: Framing) -> Self {
-        let events = match framing {
-            Framing::Json => None,
-            Framing::Sse => Some(EventStream::new()),
+        Self { body: Body::new(framing), api: Api::Any }
+    }
+
+    /// A scanner for the body of `response`, read as the answer to `request`.
+    ///
+    /// `None` when nothing can be charged for such a request (a poll, a count, a moderation), or when the body cannot be
+    /// scanned.
+    #[must_use]
+    pub fn of(request: Request<'_>, response: Response<'_>) -> Option<Self> {
+        let api = Api::of(request);
+        let framing = match framing(response.content_type, response.content_encoding)? {
+            Framing::Json if api == Api::GenerateStream => Framing::JsonArray,
+            framing => framing,
         };
-        Self { events, document: Document::new(), readings: Readings::default() }
+        (api != Api::Free).then(|| Self { body: Body::new(framing), api })
     }
 
     /// Reads the body's next bytes.
     pub fn feed(&mut self, chunk: &[u8]) {
-        match &mut self.events {
-            None => self.document.feed(chunk, &mut self.readings),
-            Some(events) => events.feed(chunk, &mut self.document, &mut self.readings),
-        }
+        self.body.feed(chunk);
+    }
+
+    /// The model that the body named so far, if its name is short.
+    #[must_use]
+    pub fn model(&self) -> Option<&str> {
+        self.body.readings().model()
     }
 
     /// What the body said so far; `None` when it said nothing that can be charged.
@@ -53,6 +64,6 @@ impl Scanner {
     /// Right at any point of a body that was cut: a number that may go on is not counted.
     #[must_use]
     pub fn finish(self) -> Option<TokenUsage> {
-        self.readings.usage()
+        self.api.usage(self.body.readings())
     }
 }
