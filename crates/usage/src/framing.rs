@@ -1,5 +1,7 @@
 //! How the documents of a response body lie one after the other.
 
+use crate::coding::Coding;
+
 /// The framings that a [`Scanner`](crate::Scanner) reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -20,10 +22,7 @@ pub enum Framing {
 /// `None` when the body cannot be scanned: another media type, none at all, or a compressed body.
 #[must_use]
 pub fn framing(content_type: Option<&str>, content_encoding: Option<&str>) -> Option<Framing> {
-    if !content_encoding.unwrap_or_default().split(',').map(str::trim).all(is_plain) {
-        return None;
-    }
-    by_media_type(content_type?)
+    (Coding::of(content_encoding)? == Coding::Plain).then(|| by_media_type(content_type?))?
 }
 
 /// The framing of a body of this type, once it is decoded.
@@ -47,10 +46,6 @@ pub(crate) fn by_media_type(content_type: &str) -> Option<Framing> {
     } else {
         None
     }
-}
-
-fn is_plain(coding: &str) -> bool {
-    coding.is_empty() || coding.eq_ignore_ascii_case("identity")
 }
 
 fn has_json_suffix(media_type: &str) -> bool {

@@ -7,12 +7,14 @@
 //!
 //! Contract
 //! - Any chunking of the same bytes gives the same usage.
-//! - Memory is [`SCANNER_BYTES_MAX`] at most, whatever is sent; the body is never kept.
+//! - Memory is [`SCANNER_BYTES_MAX`] at most and the window of a decoder, whatever is sent; the body is never kept.
 //! - Absent is not zero: a field that is missing, or that is no non-negative integer within `i64`, is `None`.
 //! - No input makes it panic; what it cannot read it skips.
 
 mod base64;
 mod body;
+mod coding;
+mod decoder;
 mod dialect;
 mod document;
 mod find;
@@ -30,6 +32,7 @@ mod sse;
 mod testing;
 mod tokens;
 
+pub use decoder::DECODED_BYTES_MAX;
 pub use framing::{Framing, framing};
 pub use request::{Request, Response};
 pub use scanner::{SCANNER_BYTES_MAX, Scanner};

@@ -1,11 +1,14 @@
 //! The scanner: one per response.
 
 use crate::body::Body;
+use crate::coding::Coding;
+use crate::decoder::Decoder;
 use crate::dialect::Api;
 use crate::frames::Frames;
-use crate::{Framing, Request, Response, TokenUsage, framing};
+use crate::framing::by_media_type;
+use crate::{Framing, Request, Response, TokenUsage};
 
-/// Bytes that a scanner holds at most.
+/// Bytes that a scanner holds at most, besides the window of a decoder when the body is compressed: 16 MiB at most.
 pub const SCANNER_BYTES_MAX: usize = 4096;
 
 const _: () = assert!(size_of::<Scanner>() + size_of::<Frames>() <= SCANNER_BYTES_MAX);
@@ -23,7 +26,7 @@ const _: () = assert!(size_of::<Scanner>() + size_of::<Frames>() <= SCANNER_BYTE
 /// ```
 #[derive(Debug)]
 pub struct Scanner {
-    body: Body,
+    decoder: Decoder,
     api: Api,
 }
 
@@ -31,39 +34,41 @@ impl Scanner {
     /// A scanner for a body framed like this, whatever it answers: its own fields decide what they mean.
     #[must_use]
     pub fn new(framing: Framing) -> Self {
-        Self { body: Body::new(framing), api: Api::Any }
+        Self { decoder: Decoder::new(Coding::Plain, Body::new(framing)), api: Api::Any }
     }
 
-    /// A scanner for the body of `response`, read as the answer to `request`.
+    /// A scanner for the body of `response`, read as the answer to `request`; gzip, deflate, br and zstd are decoded.
     ///
     /// `None` when nothing can be charged for such a request (a poll, a count, a moderation), or when the body cannot be
     /// scanned.
     #[must_use]
     pub fn of(request: Request<'_>, response: Response<'_>) -> Option<Self> {
         let api = Api::of(request);
-        let framing = match framing(response.content_type, response.content_encoding)? {
+        let coding = Coding::of(response.content_encoding)?;
+        let framing = match by_media_type(response.content_type?)? {
             Framing::Json if api == Api::GenerateStream => Framing::JsonArray,
             framing => framing,
         };
-        (api != Api::Free).then(|| Self { body: Body::new(framing), api })
+        (api != Api::Free).then(|| Self { decoder: Decoder::new(coding, Body::new(framing)), api })
     }
 
     /// Reads the body's next bytes.
     pub fn feed(&mut self, chunk: &[u8]) {
-        self.body.feed(chunk);
+        self.decoder.feed(chunk);
     }
 
     /// The model that the body named so far, if its name is short.
     #[must_use]
     pub fn model(&self) -> Option<&str> {
-        self.body.readings().model()
+        self.decoder.body()?.readings().model()
     }
 
     /// What the body said so far; `None` when it said nothing that can be charged.
     ///
-    /// Right at any point of a body that was cut: a number that may go on is not counted.
+    /// Right at any point of a body that was cut: a number that may go on is not counted. A compressed body that breaks
+    /// its coding, or decodes to more than [`DECODED_BYTES_MAX`](crate::DECODED_BYTES_MAX), says nothing.
     #[must_use]
     pub fn finish(self) -> Option<TokenUsage> {
-        self.api.usage(self.body.readings())
+        self.api.usage(self.decoder.body()?.readings())
     }
 }

@@ -19,7 +19,7 @@ fn chunked<'a>(framing: Framing, chunks: impl IntoIterator<Item = &'a [u8]>) -> 
     scanner.finish()
 }
 
-fn split_at<'a>(body: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
+pub(crate) fn split_at<'a>(body: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
     let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
     at.extend([0, body.len()]);
     at.sort_unstable();
@@ -72,7 +72,7 @@ fn amount() -> impl Strategy<Value = Value> {
 }
 
 /// A chat answer around arbitrary values, and what it says.
-fn chat() -> impl Strategy<Value = Value> {
+pub(crate) fn chat() -> impl Strategy<Value = Value> {
     (any_json(), any_json(), text(), amount(), amount(), amount()).prop_map(
         |(choices, extra, key, prompt, completion, total)| {
             let mut body = json!({

@@ -4,5 +4,6 @@
 
 mod bodies;
 mod chunking;
+mod codings;
 mod frames;
 mod numbers;
