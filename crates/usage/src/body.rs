@@ -1,9 +1,11 @@
 //! A decoded body, cut into documents by its framing.
 
 use crate::Framing;
+use crate::dialect::Api;
 use crate::document::Document;
 use crate::frames::Frames;
 use crate::lines;
+use crate::paths::Node;
 use crate::readings::Readings;
 use crate::sse::EventStream;
 
@@ -27,13 +29,15 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    pub(crate) fn new(framing: Framing) -> Self {
+    /// A reader of the answer to `api`.
+    pub(crate) fn new(framing: Framing, api: Api) -> Self {
+        let root = Node::root(api);
         let (cut, document) = match framing {
-            Framing::Json => (Cut::Whole, Document::new()),
-            Framing::JsonArray => (Cut::Whole, Document::of_array()),
-            Framing::Lines => (Cut::Lines, Document::new()),
-            Framing::Sse => (Cut::Events(EventStream::new()), Document::new()),
-            Framing::Frames => (Cut::Frames(Box::new(Frames::new())), Document::new()),
+            Framing::Json => (Cut::Whole, Document::new(root)),
+            Framing::JsonArray => (Cut::Whole, Document::of_array(root)),
+            Framing::Lines => (Cut::Lines, Document::new(root)),
+            Framing::Sse => (Cut::Events(EventStream::new()), Document::new(root)),
+            Framing::Frames => (Cut::Frames(Box::new(Frames::new(root))), Document::new(root)),
         };
         Self { cut, document, readings: Readings::default() }
     }

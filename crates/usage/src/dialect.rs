@@ -5,6 +5,7 @@ mod api;
 mod chat;
 mod cohere;
 mod converse;
+pub(crate) mod faults;
 mod gemini;
 mod interactions;
 mod invoke;
@@ -49,6 +50,8 @@ pub(crate) enum Dialect {
     CohereBilled,
     /// Ollama's own API.
     Ollama,
+    /// What every dialect calls an error.
+    Faults,
 }
 
 /// Keys from a document to a value in it.
@@ -68,7 +71,7 @@ pub(crate) const TEXTS: &[(Path, Text)] = &[
 ];
 
 impl Dialect {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Chat,
         Self::Groq,
         Self::Responses,
@@ -84,6 +87,7 @@ impl Dialect {
         Self::CohereTokens,
         Self::CohereBilled,
         Self::Ollama,
+        Self::Faults,
     ];
 
     /// The fields that the dialect looks at.
@@ -104,6 +108,7 @@ impl Dialect {
             Self::CohereTokens => cohere::TOKEN_FIELDS,
             Self::CohereBilled => cohere::BILLED_FIELDS,
             Self::Ollama => ollama::FIELDS,
+            Self::Faults => faults::FIELDS,
         }
     }
 }

@@ -48,6 +48,7 @@ enum Quote {
 #[derive(Debug)]
 pub(crate) struct Document {
     state: State,
+    root: &'static Node,
     /// Whether the document may be an array of documents.
     may_be_array: bool,
     /// The objects and arrays that are open on the way to a field; `levels[..depth]` are in use.
@@ -62,11 +63,13 @@ pub(crate) struct Document {
 }
 
 impl Document {
-    pub(crate) fn new() -> Self {
+    /// A reader of the document at `root`.
+    pub(crate) fn new(root: &'static Node) -> Self {
         Self {
             state: State::Start,
+            root,
             may_be_array: false,
-            levels: [Node::root(); PATH_LEVELS_MAX],
+            levels: [root; PATH_LEVELS_MAX],
             depth: 0,
             at: None,
             key: [0; KEY_BYTES_MAX],
@@ -76,8 +79,8 @@ impl Document {
     }
 
     /// A reader of an array of documents, as if one came after the other; also of a lone document.
-    pub(crate) fn of_array() -> Self {
-        Self { may_be_array: true, ..Self::new() }
+    pub(crate) fn of_array(root: &'static Node) -> Self {
+        Self { may_be_array: true, ..Self::new(root) }
     }
 
     /// Forgets the document; the next byte begins another.
@@ -116,7 +119,7 @@ impl Document {
             (_, b' ' | b'\n' | b'\r' | b'\t') => {}
             // A byte order mark.
             (State::Start, 0xef | 0xbb | 0xbf) => {}
-            (State::Start, b'{') => self.open(Node::root()),
+            (State::Start, b'{') => self.open(self.root),
             (State::Start, b'[' | b',') if self.may_be_array => {}
             (State::BeforeKey, b'"') => {
                 (self.key_bytes, self.key_has_escape) = (0, false);

@@ -6,7 +6,7 @@
 
 use crate::base64::Decoder;
 use crate::document::Document;
-use crate::paths::{Take, Text};
+use crate::paths::{Node, Take, Text};
 use crate::readings::{Piece, Readings, Sink};
 use crate::scalar::Reading;
 
@@ -45,11 +45,12 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    pub(crate) fn new() -> Self {
+    /// A reader whose wrapped documents are at `root`.
+    pub(crate) fn new(root: &'static Node) -> Self {
         Self {
             section: Section::Prelude { read: 0 },
             prelude: [0; PRELUDE_BYTES],
-            wrapped: Wrapped { document: Document::new(), base64: Decoder::default() },
+            wrapped: Wrapped { document: Document::new(root), base64: Decoder::default() },
         }
     }
 

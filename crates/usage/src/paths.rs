@@ -1,8 +1,8 @@
-//! The paths that dialects look at, merged into one tree so that a key is compared once.
+//! The paths that dialects look at, merged into a tree so that a key is compared once.
 
 use std::sync::LazyLock;
 
-use crate::dialect::{Dialect, Path, TEXTS};
+use crate::dialect::{Api, Dialect, Path, TEXTS};
 use crate::readings::Part;
 
 /// Objects and arrays on the way to a field, the document itself included: `message.usage.iterations[].input_tokens`
@@ -17,6 +17,8 @@ pub(crate) const EACH: &str = "[]";
 pub(crate) struct Node {
     key: &'static str,
     children: Vec<Node>,
+    /// One bit per length that a child's key has: most keys of a document have none of them.
+    key_lengths: u64,
     takes: Vec<Take>,
     text: Option<Text>,
 }
@@ -39,9 +41,12 @@ pub(crate) enum Text {
     Wrapped,
 }
 
-static TREE: LazyLock<Node> = LazyLock::new(|| {
+/// One tree for each operation, so that no document is taken apart for what cannot be in it.
+static TREES: LazyLock<[Node; Api::ALL.len()]> = LazyLock::new(|| Api::ALL.map(|api| tree(api.dialects())));
+
+fn tree(dialects: &[Dialect]) -> Node {
     let mut root = Node::default();
-    for dialect in Dialect::ALL {
+    for &dialect in dialects {
         for &(path, part) in dialect.fields() {
             let is_element = path.contains(&EACH);
             root.leaf(path).takes.push(Take { dialect, part, is_element });
@@ -51,16 +56,19 @@ static TREE: LazyLock<Node> = LazyLock::new(|| {
         root.leaf(path).text = Some(text);
     }
     root
-});
+}
 
 impl Node {
-    /// The document itself.
-    pub(crate) fn root() -> &'static Self {
-        &TREE
+    /// A document that is the answer to `api`.
+    pub(crate) fn root(api: Api) -> &'static Self {
+        &TREES[api as usize]
     }
 
     /// Where `key` leads, if anywhere.
     pub(crate) fn child(&self, key: &[u8]) -> Option<&Self> {
+        if self.key_lengths & length_bit(key.len()) == 0 {
+            return None;
+        }
         self.children.iter().find(|node| node.key.as_bytes() == key)
     }
 
@@ -95,11 +103,17 @@ impl Node {
 
     fn child_or_new(&mut self, key: &'static str) -> &mut Self {
         let at = self.children.iter().position(|node| node.key == key).unwrap_or_else(|| {
+            self.key_lengths |= length_bit(key.len());
             self.children.push(Node { key, ..Node::default() });
             self.children.len() - 1
         });
         &mut self.children[at]
     }
+}
+
+/// Lengths beyond 63 share a bit.
+fn length_bit(length: usize) -> u64 {
+    1 << length.min(63)
 }
 
 #[cfg(test)]
@@ -120,7 +134,7 @@ mod tests {
     #[test]
     fn the_bounds_hold_every_path() {
         // The leaves are no objects.
-        assert!(deepest(Node::root()) - 1 <= PATH_LEVELS_MAX);
+        assert!(deepest(Node::root(Api::Any)) - 1 <= PATH_LEVELS_MAX);
         // Each byte of a key may be written as an escape of six.
         let paths = Dialect::ALL.iter().flat_map(|dialect| dialect.fields()).map(|&(path, _)| path);
         for path in paths.chain(TEXTS.iter().map(|&(path, _)| path)) {
@@ -137,12 +151,12 @@ mod tests {
 
     #[test]
     fn a_place_is_an_object_an_array_or_a_value() {
-        check(Node::root());
+        Api::ALL.into_iter().map(Node::root).for_each(check);
     }
 
     #[test]
     fn shared_paths_are_merged() {
-        let usage = Node::root().child(b"usage").unwrap();
+        let usage = Node::root(Api::Any).child(b"usage").unwrap();
         assert_eq!(usage.child(b"input_tokens").unwrap().takes().len(), 2);
         assert!(usage.child(b"tokens_").is_none());
     }

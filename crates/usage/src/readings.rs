@@ -22,18 +22,18 @@ pub(crate) enum Part {
     ToolInput,
     /// Images read, beside the input.
     ImageInput,
+    /// No part of usage: why there is none.
+    Fault,
 }
 
 impl Part {
-    const COUNT: usize = 11;
+    const COUNT: usize = 12;
 }
 
 /// Each part as one dialect's fields give it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Parts {
     readings: [Reading; Part::COUNT],
-    /// One bit per part that the present document has given.
-    given: u16,
 }
 
 impl Parts {
@@ -70,10 +70,7 @@ impl Parts {
 
     /// A later document replaces what an earlier one said. Within one document the elements of an array are added;
     /// any other field said twice is ambiguous, so it is no amount.
-    fn set(&mut self, part: Part, reading: Reading, is_element: bool) {
-        let bit = 1 << part as u16;
-        let again = self.given & bit != 0;
-        self.given |= bit;
+    fn set(&mut self, part: Part, reading: Reading, again: bool, is_element: bool) {
         let before = &mut self.readings[part as usize];
         *before = match (again, is_element) {
             (false, _) => reading,
@@ -87,6 +84,8 @@ impl Parts {
 #[derive(Debug, Default)]
 pub(crate) struct Readings {
     parts: [Parts; Dialect::ALL.len()],
+    /// Of each dialect, one bit per part that the present document has given.
+    given: [u16; Dialect::ALL.len()],
     model: Model,
 }
 
@@ -127,7 +126,9 @@ impl Sink for Readings {
     fn take(&mut self, takes: &[Take], reading: Reading) {
         if reading.is_present() {
             for &Take { dialect, part, is_element } in takes {
-                self.parts[dialect as usize].set(part, reading, is_element);
+                let (given, bit) = (&mut self.given[dialect as usize], 1 << part as u16);
+                self.parts[dialect as usize].set(part, reading, *given & bit != 0, is_element);
+                *given |= bit;
             }
         }
     }
@@ -141,8 +142,6 @@ impl Sink for Readings {
     }
 
     fn next_document(&mut self) {
-        for parts in &mut self.parts {
-            parts.given = 0;
-        }
+        self.given = Default::default();
     }
 }

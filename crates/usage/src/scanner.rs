@@ -3,7 +3,7 @@
 use crate::body::Body;
 use crate::coding::Coding;
 use crate::decoder::Decoder;
-use crate::dialect::Api;
+use crate::dialect::{Api, faults};
 use crate::frames::Frames;
 use crate::framing::by_media_type;
 use crate::{Framing, Request, Response, TokenUsage};
@@ -34,7 +34,8 @@ impl Scanner {
     /// A scanner for a body framed like this, whatever it answers: its own fields decide what they mean.
     #[must_use]
     pub fn new(framing: Framing) -> Self {
-        Self { decoder: Decoder::new(Coding::Plain, Body::new(framing)), api: Api::Any }
+        let api = Api::Any;
+        Self { decoder: Decoder::new(Coding::Plain, Body::new(framing, api)), api }
     }
 
     /// A scanner for the body of `response`, read as the answer to `request`; gzip, deflate, br and zstd are decoded.
@@ -49,7 +50,7 @@ impl Scanner {
             Framing::Json if api == Api::GenerateStream => Framing::JsonArray,
             framing => framing,
         };
-        (api != Api::Free).then(|| Self { decoder: Decoder::new(coding, Body::new(framing)), api })
+        (api != Api::Free).then(|| Self { decoder: Decoder::new(coding, Body::new(framing, api)), api })
     }
 
     /// Reads the body's next bytes.
@@ -61,6 +62,12 @@ impl Scanner {
     #[must_use]
     pub fn model(&self) -> Option<&str> {
         self.decoder.body()?.readings().model()
+    }
+
+    /// Whether the body carried an error so far: a response of 200 whose stream says so is no success.
+    #[must_use]
+    pub fn has_error(&self) -> bool {
+        self.decoder.body().is_some_and(|body| faults::is_there(body.readings()))
     }
 
     /// What the body said so far; `None` when it said nothing that can be charged.

@@ -32,6 +32,56 @@ pub(crate) enum Api {
 }
 
 impl Api {
+    pub(crate) const ALL: [Self; 16] = [
+        Self::Any,
+        Self::Free,
+        Self::Chat,
+        Self::Embeddings,
+        Self::Rerank,
+        Self::Responses,
+        Self::Messages,
+        Self::Generate,
+        Self::GenerateStream,
+        Self::EmbedContent,
+        Self::Interactions,
+        Self::Converse,
+        Self::Invoke,
+        Self::Cohere,
+        Self::CohereEmbed,
+        Self::Ollama,
+    ];
+
+    /// The dialects that the response may be in; no other's fields are looked at.
+    pub(crate) fn dialects(self) -> &'static [Dialect] {
+        match self {
+            Self::Any => &Dialect::ALL,
+            Self::Free => &[],
+            Self::Chat | Self::Embeddings => &[Dialect::Chat, Dialect::Groq, Dialect::Faults],
+            Self::Rerank => &[Dialect::Chat, Dialect::CohereTokens, Dialect::CohereBilled, Dialect::Faults],
+            Self::Responses => &[Dialect::Responses, Dialect::Faults],
+            Self::Messages => &[Dialect::Anthropic, Dialect::Iterations, Dialect::Faults],
+            Self::Generate | Self::GenerateStream | Self::EmbedContent => {
+                &[Dialect::Gemini, Dialect::Predictions, Dialect::Faults]
+            }
+            Self::Interactions => &[Dialect::Interactions, Dialect::Faults],
+            Self::Converse => &[Dialect::Converse, Dialect::Faults],
+            Self::Invoke => &[
+                Dialect::Anthropic,
+                Dialect::Iterations,
+                Dialect::Chat,
+                Dialect::Converse,
+                Dialect::BedrockMetrics,
+                Dialect::Titan,
+                Dialect::Llama,
+                Dialect::Faults,
+            ],
+            Self::Cohere | Self::CohereEmbed => {
+                &[Dialect::CohereTokens, Dialect::CohereBilled, Dialect::Faults]
+            }
+            Self::Ollama => &[Dialect::Ollama, Dialect::Faults],
+        }
+    }
+
     /// What `request` asks for, by its method and the end of its path.
     pub(crate) fn of(request: Request<'_>) -> Self {
         // Whatever is read again was charged when it was made.
@@ -132,6 +182,13 @@ fn any(readings: &Readings) -> TokenUsage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn operations_have_the_places_of_their_array() {
+        for (place, api) in Api::ALL.into_iter().enumerate() {
+            assert_eq!(api as usize, place, "{api:?}");
+        }
+    }
 
     #[test]
     fn the_end_of_the_path_decides() {
