@@ -34,7 +34,7 @@ impl Body {
         let root = Node::root(api);
         let (cut, document) = match framing {
             Framing::Json => (Cut::Whole, Document::new(root)),
-            Framing::JsonArray => (Cut::Whole, Document::of_array(root)),
+            Framing::JsonArray => (Cut::Whole, Document::of_many(root)),
             Framing::Lines => (Cut::Lines, Document::new(root)),
             Framing::Sse => (Cut::Events(EventStream::new()), Document::new(root)),
             Framing::Frames => (Cut::Frames(Box::new(Frames::new(root))), Document::new(root)),

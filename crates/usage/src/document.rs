@@ -49,8 +49,8 @@ enum Quote {
 pub(crate) struct Document {
     state: State,
     root: &'static Node,
-    /// Whether the document may be an array of documents.
-    may_be_array: bool,
+    /// Whether other documents may follow, in an array or not.
+    may_be_many: bool,
     /// The objects and arrays that are open on the way to a field; `levels[..depth]` are in use.
     levels: [&'static Node; PATH_LEVELS_MAX],
     depth: usize,
@@ -68,7 +68,7 @@ impl Document {
         Self {
             state: State::Start,
             root,
-            may_be_array: false,
+            may_be_many: false,
             levels: [root; PATH_LEVELS_MAX],
             depth: 0,
             at: None,
@@ -78,9 +78,9 @@ impl Document {
         }
     }
 
-    /// A reader of an array of documents, as if one came after the other; also of a lone document.
-    pub(crate) fn of_array(root: &'static Node) -> Self {
-        Self { may_be_array: true, ..Self::new(root) }
+    /// A reader of an array of documents, as if one came after the other; also of such a row without its brackets.
+    pub(crate) fn of_many(root: &'static Node) -> Self {
+        Self { may_be_many: true, ..Self::new(root) }
     }
 
     /// Forgets the document; the next byte begins another.
@@ -120,7 +120,7 @@ impl Document {
             // A byte order mark.
             (State::Start, 0xef | 0xbb | 0xbf) => {}
             (State::Start, b'{') => self.open(self.root),
-            (State::Start, b'[' | b',') if self.may_be_array => {}
+            (State::Start, b'[' | b',') if self.may_be_many => {}
             (State::BeforeKey, b'"') => {
                 (self.key_bytes, self.key_has_escape) = (0, false);
                 return 1 + self.read_key(&rest[1..], Quote::Inside);
@@ -171,7 +171,7 @@ impl Document {
     fn close(&mut self, sink: &mut impl Sink) {
         self.depth = self.depth.saturating_sub(1);
         self.state = match self.depth {
-            0 if self.may_be_array => {
+            0 if self.may_be_many => {
                 sink.next_document();
                 State::Start
             }

@@ -11,7 +11,7 @@ pub enum Framing {
     Sse,
     /// The body is lines, each a JSON document.
     Lines,
-    /// The body is a JSON array of documents, or a lone document.
+    /// The body is a JSON array of documents, or documents one after the other, or a lone one.
     JsonArray,
     /// The body is a stream of AWS event stream frames, each with a JSON document as its payload.
     Frames,

@@ -47,7 +47,7 @@ impl Scanner {
         let api = Api::of(request);
         let coding = Coding::of(response.content_encoding)?;
         let framing = match by_media_type(response.content_type?)? {
-            Framing::Json if api == Api::GenerateStream => Framing::JsonArray,
+            Framing::Json if api.is_many() => Framing::JsonArray,
             framing => framing,
         };
         (api != Api::Free).then(|| Self { decoder: Decoder::new(coding, Body::new(framing, api)), api })

@@ -26,13 +26,12 @@ pub(crate) enum Api {
     Interactions,
     Converse,
     Invoke,
-    Cohere,
     CohereEmbed,
     Ollama,
 }
 
 impl Api {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Any,
         Self::Free,
         Self::Chat,
@@ -46,7 +45,6 @@ impl Api {
         Self::Interactions,
         Self::Converse,
         Self::Invoke,
-        Self::Cohere,
         Self::CohereEmbed,
         Self::Ollama,
     ];
@@ -75,9 +73,7 @@ impl Api {
                 Dialect::Llama,
                 Dialect::Faults,
             ],
-            Self::Cohere | Self::CohereEmbed => {
-                &[Dialect::CohereTokens, Dialect::CohereBilled, Dialect::Faults]
-            }
+            Self::CohereEmbed => &[Dialect::CohereTokens, Dialect::CohereBilled, Dialect::Faults],
             Self::Ollama => &[Dialect::Ollama, Dialect::Faults],
         }
     }
@@ -97,7 +93,8 @@ impl Api {
             (_, "batches" | "cancel") => Self::Free,
             (_, "completions") => Self::Chat,
             ("api", "chat" | "generate" | "embed" | "embeddings") => Self::Ollama,
-            (_, "embeddings") => Self::Embeddings,
+            // Voyage has more names that end so.
+            (_, last) if last.ends_with("embeddings") => Self::Embeddings,
             (_, "rerank") => Self::Rerank,
             (_, "responses") | ("responses", "compact") => Self::Responses,
             ("images", "generations" | "edits" | "variations") => Self::Responses,
@@ -106,7 +103,6 @@ impl Api {
             (_, "interactions") => Self::Interactions,
             (_, "converse" | "converse-stream") => Self::Converse,
             (_, "invoke" | "invoke-with-response-stream") => Self::Invoke,
-            ("v1" | "v2", "chat" | "generate" | "summarize") => Self::Cohere,
             ("v1" | "v2", "embed") => Self::CohereEmbed,
             _ => last.rsplit_once(':').map_or(Self::Any, |(model, verb)| Self::of_verb(model, verb)),
         }
@@ -122,6 +118,26 @@ impl Api {
             // How Vertex AI counts the tokens of other providers' models.
             "rawPredict" if model.starts_with("count-tokens") => Self::Free,
             _ => Self::Any,
+        }
+    }
+
+    /// Whether a JSON body may be an array of documents, or several one after the other.
+    pub(crate) fn is_many(self) -> bool {
+        match self {
+            Self::GenerateStream | Self::Ollama => true,
+            Self::Any
+            | Self::Free
+            | Self::Chat
+            | Self::Embeddings
+            | Self::Rerank
+            | Self::Responses
+            | Self::Messages
+            | Self::Generate
+            | Self::EmbedContent
+            | Self::Interactions
+            | Self::Converse
+            | Self::Invoke
+            | Self::CohereEmbed => false,
         }
     }
 
@@ -143,7 +159,6 @@ impl Api {
             Self::Interactions => interactions::read(readings),
             Self::Converse => converse::read(readings),
             Self::Invoke => invoke::read(readings),
-            Self::Cohere => cohere::read(readings),
             Self::Ollama => ollama::read(readings),
         };
         (!usage.is_silent()).then_some(usage)
@@ -198,8 +213,9 @@ mod tests {
             ("/api/v1/embeddings/", Api::Embeddings),
             ("/api/embeddings", Api::Ollama),
             ("/api/chat", Api::Ollama),
-            ("/v2/chat", Api::Cohere),
-            ("/other/chat", Api::Any),
+            ("/v1/multimodalembeddings", Api::Embeddings),
+            // Cohere's and Writer's.
+            ("/v1/chat", Api::Any),
             ("/v1/messages", Api::Messages),
             ("/v1/messages/count_tokens", Api::Free),
             ("/v1/responses/input_tokens", Api::Free),

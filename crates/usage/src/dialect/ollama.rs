@@ -26,6 +26,9 @@ mod tests {
         let stream = "{\"done\":false,\"message\":{\"content\":\"a\"}}\nnot json\n{\"done\":true,\"prompt_eval_count\":17,\"eval_count\":63}";
         let usage = scan_lines("/api/chat", stream).unwrap();
         assert_eq!((usage.input, usage.output, usage.total()), (Some(17), Some(63), Some(80)));
+        // Some call the lines one JSON document.
+        let lines = "{\"done\":false}\n{\"done\":true,\"prompt_eval_count\":17,\"eval_count\":63}\n";
+        assert_eq!(scan("/api/chat", lines), Some(usage));
     }
 
     #[test]

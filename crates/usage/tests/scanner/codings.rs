@@ -100,6 +100,20 @@ fn a_body_that_breaks_its_coding_says_nothing() {
 }
 
 #[test]
+fn windows_are_bounded() {
+    let encode = |window_log| {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+        encoder.window_log(window_log).unwrap();
+        encoder.write_all(&usage(7)).unwrap();
+        // Before its end is known, an encoder asks for the whole window.
+        encoder.flush().unwrap();
+        encoder.finish().unwrap()
+    };
+    assert_eq!(total("zstd", &encode(23)), Some(7));
+    assert_eq!(total("zstd", &encode(24)), None);
+}
+
+#[test]
 fn what_decodes_to_too_much_says_nothing() {
     let mut body = usage(7);
     body.resize(DECODED_BYTES_MAX, b' ');
