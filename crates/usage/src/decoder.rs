@@ -1,10 +1,8 @@
 //! A compressed body, decoded as it arrives.
 //!
-//! Each decoder writes what it decodes into the body's reader; nothing else is kept but its window of at most 32 KiB
-//! (gzip, deflate), 8 MiB (zstd) or 16 MiB (br), and its tables and buffers, which are
-//! under 4 MiB. A body that breaks its
-//! coding, or that is too long once decoded, says nothing: how much of it was read before that would depend on its
-//! chunks.
+//! Each decoder writes what it decodes into the body's reader; nothing else is kept but the tables that the format bounds
+//! and a window of at most 32 KiB (gzip, deflate), 8 MiB (zstd) or 16 MiB (br). A body that breaks its coding, or that is
+//! too long once decoded, says nothing: how much of it was read before that would depend on its chunks.
 
 use std::fmt;
 use std::io::{self, Write};

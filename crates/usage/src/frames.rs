@@ -6,6 +6,7 @@
 
 use crate::base64::Decoder;
 use crate::document::Document;
+use crate::headers::Headers;
 use crate::paths::{Node, Take, Text};
 use crate::readings::{Piece, Readings, Sink};
 use crate::scalar::Reading;
@@ -36,11 +37,12 @@ enum Section {
     Broken,
 }
 
-/// The reader of one stream of frames; it holds a prelude, never a payload.
+/// The reader of one stream of frames; it holds a prelude and headers, never a payload.
 #[derive(Debug)]
 pub(crate) struct Frames {
     section: Section,
     prelude: [u8; PRELUDE_BYTES],
+    headers: Headers,
     wrapped: Wrapped,
 }
 
@@ -50,6 +52,7 @@ impl Frames {
         Self {
             section: Section::Prelude { read: 0 },
             prelude: [0; PRELUDE_BYTES],
+            headers: Headers::new(),
             wrapped: Wrapped { document: Document::new(root), base64: Decoder::default() },
         }
     }
@@ -69,11 +72,16 @@ impl Frames {
             Section::Prelude { read } => {
                 self.prelude[read] = rest[0];
                 let read = read + 1;
+                self.headers.restart();
                 self.section = if read < PRELUDE_BYTES { Section::Prelude { read } } else { self.sections() };
                 1
             }
             Section::Headers { left, payload } => {
                 let read = left.min(rest.len());
+                self.headers.push(&rest[..read]);
+                if read == left && self.headers.is_error() {
+                    readings.fault();
+                }
                 self.section = after_headers(left - read, payload);
                 read
             }

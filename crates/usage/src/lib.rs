@@ -20,6 +20,7 @@ mod document;
 mod find;
 mod frames;
 mod framing;
+mod headers;
 mod lines;
 mod model;
 mod paths;

@@ -3,7 +3,7 @@
 use crate::dialect::Dialect;
 use crate::model::Model;
 use crate::paths::{Take, Text};
-use crate::scalar::Reading;
+use crate::scalar::{Packed, Reading};
 
 /// The parts of usage that dialects have fields for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +33,13 @@ impl Part {
 /// Each part as one dialect's fields give it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Parts {
-    readings: [Reading; Part::COUNT],
+    readings: [Packed; Part::COUNT],
 }
 
 impl Parts {
     /// What was read of `part`.
     pub(crate) fn get(&self, part: Part) -> Reading {
-        self.readings[part as usize]
+        self.readings[part as usize].into()
     }
 
     /// The count of `part`, if there is one.
@@ -71,12 +71,12 @@ impl Parts {
     /// A later document replaces what an earlier one said. Within one document the elements of an array are added;
     /// any other field said twice is ambiguous, so it is no amount.
     fn set(&mut self, part: Part, reading: Reading, again: bool, is_element: bool) {
-        let before = &mut self.readings[part as usize];
-        *before = match (again, is_element) {
+        let reading = match (again, is_element) {
             (false, _) => reading,
-            (true, true) => before.plus(reading),
+            (true, true) => self.get(part).plus(reading),
             (true, false) => Reading::Unreadable,
         };
+        self.readings[part as usize] = reading.into();
     }
 }
 
@@ -93,6 +93,11 @@ impl Readings {
     /// What was said in `dialect`.
     pub(crate) fn of(&self, dialect: Dialect) -> &Parts {
         &self.parts[dialect as usize]
+    }
+
+    /// Records that the response is an error, where no field says so.
+    pub(crate) fn fault(&mut self) {
+        self.parts[Dialect::Faults as usize].set(Part::Fault, Reading::Unreadable, false, false);
     }
 
     /// The model that the response names.

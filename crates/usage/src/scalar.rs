@@ -36,6 +36,42 @@ impl Reading {
     }
 }
 
+/// A reading in eight bytes: a scanner holds one for each part of each dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Packed(i64);
+
+impl Packed {
+    /// No count is negative.
+    const MISSING: i64 = -1;
+    const UNREADABLE: i64 = -2;
+}
+
+impl Default for Packed {
+    fn default() -> Self {
+        Self(Self::MISSING)
+    }
+}
+
+impl From<Reading> for Packed {
+    fn from(reading: Reading) -> Self {
+        Self(match reading {
+            Reading::Missing => Self::MISSING,
+            Reading::Amount(amount) => amount,
+            Reading::Unreadable => Self::UNREADABLE,
+        })
+    }
+}
+
+impl From<Packed> for Reading {
+    fn from(Packed(packed): Packed) -> Self {
+        match packed {
+            Packed::MISSING => Reading::Missing,
+            0.. => Reading::Amount(packed),
+            _ => Reading::Unreadable,
+        }
+    }
+}
+
 /// A scalar that is still being read. No digits are kept, so its length does not matter.
 ///
 /// `12.0` is a whole number written by a language that has only floats, and is taken; `12.5` and `1e3` are not.
@@ -144,6 +180,9 @@ mod tests {
         #[test]
         fn every_amount_reads_back(amount in 0..=i64::MAX) {
             prop_assert_eq!(read(&amount.to_string()), Reading::Amount(amount));
+            for reading in [Reading::Amount(amount), Reading::Missing, Reading::Unreadable] {
+                prop_assert_eq!(Reading::from(Packed::from(reading)), reading);
+            }
         }
     }
 }

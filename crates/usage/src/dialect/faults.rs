@@ -1,4 +1,5 @@
-//! An error where an answer was expected: every dialect has an `error` at the top, or in the `response` of an event.
+//! An error where an answer was expected: every dialect has an `error` at the top, or in the `response` of an event;
+//! Bedrock's streams say it in the headers of a frame.
 
 use crate::dialect::{Dialect, Field};
 use crate::readings::{Part, Readings};

@@ -6,7 +6,10 @@ use tollgate_usage::{Framing, Request, Response, Scanner, TokenUsage};
 
 /// A frame with one header around `payload`.
 pub(crate) fn frame(payload: &[u8]) -> Vec<u8> {
-    let headers = b"\x0d:message-type\x07\x00\x05event";
+    frame_with(b"\x0d:message-type\x07\x00\x05event", payload)
+}
+
+fn frame_with(headers: &[u8], payload: &[u8]) -> Vec<u8> {
     let total = u32::try_from(16 + headers.len() + payload.len()).unwrap();
     let mut frame = total.to_be_bytes().to_vec();
     frame.extend(u32::try_from(headers.len()).unwrap().to_be_bytes());
@@ -76,4 +79,21 @@ fn frames_that_do_not_add_up_end_the_reading() {
     let mut scanner = Scanner::new(Framing::Frames);
     scanner.feed(&metadata);
     assert_eq!(scanner.finish().unwrap().total(), Some(5));
+}
+
+#[test]
+fn exceptions_are_errors() {
+    let event = frame(br#"{"usage":{"inputTokens":2,"outputTokens":3}}"#);
+    let exception = frame_with(
+        b"\x0f:exception-type\x07\x00\x03abc\x0d:message-type\x07\x00\x09exception",
+        br#"{"message":"Too many tokens"}"#,
+    );
+    for (body, is_error) in [(event.clone(), false), ([event, exception].concat(), true)] {
+        for chunk_bytes in [1, 5, 1000] {
+            let mut scanner = Scanner::new(Framing::Frames);
+            body.chunks(chunk_bytes).for_each(|chunk| scanner.feed(chunk));
+            assert_eq!(scanner.has_error(), is_error);
+            assert_eq!(scanner.finish().unwrap().total(), Some(5));
+        }
+    }
 }
