@@ -1,64 +1,114 @@
 //! The dialects: one file each, with the paths of its fields and what they mean together.
 
 mod anthropic;
+mod api;
 mod chat;
+mod cohere;
+mod converse;
+pub(crate) mod faults;
+mod gemini;
+mod interactions;
+mod invoke;
+mod ollama;
 mod responses;
 
-use crate::TokenUsage;
-use crate::readings::{Part, Parts, Readings};
+pub(crate) use api::Api;
 
-/// Whose field names a response speaks.
+use crate::paths::Text;
+use crate::readings::Part;
+
+/// Whose field names a response speaks. A dialect that says the same thing in two ways has two entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// OpenAI chat, completions and embeddings, and the many services shaped like them.
     Chat,
+    /// Chat where Groq streamed it.
+    Groq,
     /// OpenAI Responses, and what shares its field names (images, transcriptions).
     Responses,
     /// Anthropic Messages.
     Anthropic,
+    /// The model's turns that an Anthropic message took, each with its own usage.
+    Iterations,
+    /// Google Gemini: generate, stream and embed.
+    Gemini,
+    /// Google Gemini interactions.
+    Interactions,
+    /// Embeddings by a Vertex AI prediction.
+    Predictions,
+    /// Bedrock Converse, and Nova's own answers.
+    Converse,
+    /// What Bedrock adds to the last chunk of any model's stream.
+    BedrockMetrics,
+    /// Amazon Titan.
+    Titan,
+    /// Meta Llama on Bedrock.
+    Llama,
+    /// The tokens that Cohere processed.
+    CohereTokens,
+    /// The units that Cohere bills.
+    CohereBilled,
+    /// Ollama's own API.
+    Ollama,
+    /// What every dialect calls an error.
+    Faults,
 }
 
+/// Keys from a document to a value in it.
+pub(crate) type Path = &'static [&'static str];
+
 /// A field: where it is in a document, and which part of the usage it gives.
-pub(crate) type Field = (&'static [&'static str], Part);
+pub(crate) type Field = (Path, Part);
+
+/// Where strings are that are wanted, in every dialect.
+pub(crate) const TEXTS: &[(Path, Text)] = &[
+    (&["model"], Text::Model),
+    (&["message", "model"], Text::Model),
+    (&["response", "model"], Text::Model),
+    (&["interaction", "model"], Text::Model),
+    (&["modelVersion"], Text::Model),
+    (&["bytes"], Text::Wrapped),
+];
 
 impl Dialect {
-    pub(crate) const ALL: [Self; 3] = [Self::Chat, Self::Responses, Self::Anthropic];
+    pub(crate) const ALL: [Self; 16] = [
+        Self::Chat,
+        Self::Groq,
+        Self::Responses,
+        Self::Anthropic,
+        Self::Iterations,
+        Self::Gemini,
+        Self::Interactions,
+        Self::Predictions,
+        Self::Converse,
+        Self::BedrockMetrics,
+        Self::Titan,
+        Self::Llama,
+        Self::CohereTokens,
+        Self::CohereBilled,
+        Self::Ollama,
+        Self::Faults,
+    ];
 
     /// The fields that the dialect looks at.
     pub(crate) fn fields(self) -> &'static [Field] {
         match self {
             Self::Chat => chat::FIELDS,
+            Self::Groq => chat::GROQ_FIELDS,
             Self::Responses => responses::FIELDS,
             Self::Anthropic => anthropic::FIELDS,
+            Self::Iterations => anthropic::ITERATION_FIELDS,
+            Self::Gemini => gemini::FIELDS,
+            Self::Interactions => interactions::FIELDS,
+            Self::Predictions => gemini::PREDICTION_FIELDS,
+            Self::Converse => converse::FIELDS,
+            Self::BedrockMetrics => invoke::METRIC_FIELDS,
+            Self::Titan => invoke::TITAN_FIELDS,
+            Self::Llama => invoke::LLAMA_FIELDS,
+            Self::CohereTokens => cohere::TOKEN_FIELDS,
+            Self::CohereBilled => cohere::BILLED_FIELDS,
+            Self::Ollama => ollama::FIELDS,
+            Self::Faults => faults::FIELDS,
         }
-    }
-}
-
-impl Readings {
-    pub(crate) fn of(&mut self, dialect: Dialect) -> &mut Parts {
-        match dialect {
-            Dialect::Chat => &mut self.chat,
-            Dialect::Responses => &mut self.responses,
-            Dialect::Anthropic => &mut self.anthropic,
-        }
-    }
-
-    /// What the response says in the dialect it speaks; `None` when it says nothing that can be charged.
-    ///
-    /// Fields that only one dialect has decide. Some OpenAI-shaped services repeat Anthropic's cache fields, so chat
-    /// is asked first; Responses and Anthropic share the rest of their names, and their arithmetic without caches.
-    pub(crate) fn usage(&self) -> Option<TokenUsage> {
-        let Self { chat, responses, anthropic } = self;
-        let has = |parts: &Parts, any: &[Part]| any.iter().any(|&part| parts.get(part).is_present());
-        let usage = if has(chat, &[Part::Input, Part::Output]) {
-            chat::read(chat)
-        } else if has(anthropic, &[Part::CachedRead, Part::CacheWrite]) {
-            anthropic::read(anthropic)
-        } else if has(responses, &[Part::Total, Part::CachedRead, Part::Reasoning]) {
-            responses::read(responses)
-        } else {
-            anthropic::read(anthropic)
-        };
-        (!usage.is_silent()).then_some(usage)
     }
 }

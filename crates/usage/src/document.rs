@@ -1,13 +1,13 @@
 //! One JSON document, read as it arrives.
 //!
-//! Only objects on the way to a wanted field are taken apart. All else is skipped: strings to their closing quote,
+//! Only objects and arrays on the way to a wanted field are taken apart. All else is skipped: strings to their closing quote,
 //! objects and arrays by counting brackets. Scalars end at the next delimiter, whatever they are, because some
 //! services write `NaN`. A document that is no object, or that breaks the grammar, is ignored from there on; what it
 //! said before stands.
 
 use crate::find;
-use crate::paths::{Node, PATH_OBJECTS_MAX};
-use crate::readings::Readings;
+use crate::paths::{Node, PATH_LEVELS_MAX};
+use crate::readings::{Piece, Sink};
 use crate::scalar::{Reading, Scalar};
 
 /// Bytes of a key that are looked at, escapes included; longer keys are no field of ours.
@@ -48,8 +48,11 @@ enum Quote {
 #[derive(Debug)]
 pub(crate) struct Document {
     state: State,
-    /// The objects that are open on the way to a field; `objects[..depth]` are in use.
-    objects: [&'static Node; PATH_OBJECTS_MAX],
+    root: &'static Node,
+    /// Whether other documents may follow, in an array or not.
+    may_be_many: bool,
+    /// The objects and arrays that are open on the way to a field; `levels[..depth]` are in use.
+    levels: [&'static Node; PATH_LEVELS_MAX],
     depth: usize,
     /// Where the present key leads.
     at: Option<&'static Node>,
@@ -60,16 +63,24 @@ pub(crate) struct Document {
 }
 
 impl Document {
-    pub(crate) fn new() -> Self {
+    /// A reader of the document at `root`.
+    pub(crate) fn new(root: &'static Node) -> Self {
         Self {
             state: State::Start,
-            objects: [Node::root(); PATH_OBJECTS_MAX],
+            root,
+            may_be_many: false,
+            levels: [root; PATH_LEVELS_MAX],
             depth: 0,
             at: None,
             key: [0; KEY_BYTES_MAX],
             key_bytes: 0,
             key_has_escape: false,
         }
+    }
+
+    /// A reader of an array of documents, as if one came after the other; also of such a row without its brackets.
+    pub(crate) fn of_many(root: &'static Node) -> Self {
+        Self { may_be_many: true, ..Self::new(root) }
     }
 
     /// Forgets the document; the next byte begins another.
@@ -79,81 +90,101 @@ impl Document {
         self.at = None;
     }
 
-    /// Reads the document's next bytes. Amounts go to `readings` when the byte after them shows that they are whole.
-    pub(crate) fn feed(&mut self, chunk: &[u8], readings: &mut Readings) {
+    /// Reads the document's next bytes. Amounts go to `sink` when the byte after them shows that they are whole.
+    pub(crate) fn feed(&mut self, chunk: &[u8], sink: &mut impl Sink) {
         let mut rest = chunk;
         while !rest.is_empty() {
-            let read = self.step(rest, readings);
+            let read = self.step(rest, sink);
             rest = rest.get(read..).unwrap_or_default();
         }
     }
 
     /// Reads at least one byte; returns how many. `rest` is not empty.
-    fn step(&mut self, rest: &[u8], readings: &mut Readings) -> usize {
+    fn step(&mut self, rest: &[u8], sink: &mut impl Sink) -> usize {
         match self.state {
             State::Over => rest.len(),
             State::Skipping { depth, quote } => self.skip(rest, depth, quote),
-            State::InString(quote) => self.read_string(rest, quote),
+            State::InString(quote) => self.read_string(rest, quote, sink),
             State::InKey(quote) => self.read_key(rest, quote),
-            State::InScalar(scalar) => self.read_scalar(rest, scalar, readings),
+            State::InScalar(scalar) => self.read_scalar(rest, scalar, sink),
             State::Start | State::BeforeKey | State::BeforeColon | State::BeforeValue | State::AfterValue => {
-                self.punctuation(rest, readings)
+                self.punctuation(rest, sink)
             }
         }
     }
 
-    fn punctuation(&mut self, rest: &[u8], readings: &mut Readings) -> usize {
+    fn punctuation(&mut self, rest: &[u8], sink: &mut impl Sink) -> usize {
         let byte = rest[0];
         match (self.state, byte) {
             (_, b' ' | b'\n' | b'\r' | b'\t') => {}
             // A byte order mark.
             (State::Start, 0xef | 0xbb | 0xbf) => {}
-            (State::Start, b'{') => self.open(Node::root()),
+            (State::Start, b'{') => self.open(self.root),
+            (State::Start, b'[' | b',') if self.may_be_many => {}
             (State::BeforeKey, b'"') => {
                 (self.key_bytes, self.key_has_escape) = (0, false);
                 return 1 + self.read_key(&rest[1..], Quote::Inside);
             }
-            (State::BeforeKey | State::AfterValue, b'}') => self.close(),
-            (State::AfterValue, b',') => self.state = State::BeforeKey,
+            (State::BeforeKey | State::AfterValue, b'}') if !self.in_array() => self.close(sink),
+            (State::BeforeValue | State::AfterValue, b']') if self.in_array() => self.close(sink),
+            (State::AfterValue, b',') => self.before_next(),
             (State::BeforeColon, b':') => self.state = State::BeforeValue,
-            (State::BeforeValue, _) => return self.value(rest, readings),
+            (State::BeforeValue, _) => return self.value(rest, sink),
             _ => self.state = State::Over,
         }
         1
     }
 
-    fn value(&mut self, rest: &[u8], readings: &mut Readings) -> usize {
+    fn value(&mut self, rest: &[u8], sink: &mut impl Sink) -> usize {
         let (byte, after) = (rest[0], &rest[1..]);
         match (byte, self.at) {
-            (b'{', Some(node)) if node.is_inner() => self.open(node),
+            (b'{', Some(node)) if node.is_object() => self.open(node),
+            (b'[', Some(node)) if node.is_array() => self.open(node),
             (b'{' | b'[', at) => {
-                take(at, Reading::Unreadable, readings);
+                take(at, Reading::Unreadable, sink);
                 return 1 + self.skip(after, 1, Quote::Outside);
             }
             (b'"', at) => {
-                take(at, Reading::Unreadable, readings);
-                return 1 + self.read_string(after, Quote::Inside);
+                take(at, Reading::Unreadable, sink);
+                if let Some(text) = at.and_then(Node::text) {
+                    sink.text(text, Piece::Begin);
+                }
+                return 1 + self.read_string(after, Quote::Inside, sink);
             }
             (b',' | b':' | b'}' | b']', _) => self.state = State::Over,
-            (_, _) => return self.read_scalar(rest, Scalar::Empty, readings),
+            (_, _) => return self.read_scalar(rest, Scalar::Empty, sink),
         }
         1
     }
 
     fn open(&mut self, node: &'static Node) {
-        match self.objects.get_mut(self.depth) {
-            Some(object) => {
-                *object = node;
+        match self.levels.get_mut(self.depth) {
+            Some(level) => {
+                *level = node;
                 self.depth += 1;
-                self.state = State::BeforeKey;
+                self.before_next();
             }
             None => self.state = State::Over,
         }
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, sink: &mut impl Sink) {
         self.depth = self.depth.saturating_sub(1);
-        self.state = if self.depth == 0 { State::Over } else { State::AfterValue };
+        self.state = match self.depth {
+            0 if self.may_be_many => {
+                sink.next_document();
+                State::Start
+            }
+            0 => State::Over,
+            _ => State::AfterValue,
+        };
+    }
+
+    /// An element of the innermost array, or a field of the innermost object, is next.
+    fn before_next(&mut self) {
+        let element = self.level().and_then(Node::element);
+        self.state = if element.is_some() { State::BeforeValue } else { State::BeforeKey };
+        self.at = element;
     }
 
     /// A key that is whole and plain is compared where it lies; one that is cut or escaped is kept until it ends.
@@ -161,7 +192,7 @@ impl Document {
         if self.key_bytes == 0 && quote == Quote::Inside {
             let end = find::string_end(rest);
             if rest.get(end) == Some(&b'"') {
-                self.at = self.object().and_then(|object| object.child(&rest[..end]));
+                self.at = self.level().and_then(|level| level.child(&rest[..end]));
                 let colon = rest.get(end + 1) == Some(&b':');
                 self.state = if colon { State::BeforeValue } else { State::BeforeColon };
                 return end + 1 + usize::from(colon);
@@ -198,18 +229,22 @@ impl Document {
         let key = self.key.get(..self.key_bytes)?;
         if self.key_has_escape {
             let quoted = [b"\"", key, b"\""].concat();
-            self.object()?.child(serde_json::from_slice::<String>(&quoted).ok()?.as_bytes())
+            self.level()?.child(serde_json::from_slice::<String>(&quoted).ok()?.as_bytes())
         } else {
-            self.object()?.child(key)
+            self.level()?.child(key)
         }
     }
 
-    /// The innermost open object.
-    fn object(&self) -> Option<&'static Node> {
-        self.objects.get(self.depth.checked_sub(1)?).copied()
+    fn in_array(&self) -> bool {
+        self.level().is_some_and(Node::is_array)
     }
 
-    fn read_scalar(&mut self, rest: &[u8], scalar: Scalar, readings: &mut Readings) -> usize {
+    /// The innermost object or array that is open.
+    fn level(&self) -> Option<&'static Node> {
+        self.levels.get(self.depth.checked_sub(1)?).copied()
+    }
+
+    fn read_scalar(&mut self, rest: &[u8], scalar: Scalar, sink: &mut impl Sink) -> usize {
         let read = rest.iter().position(|&byte| ends_scalar(byte)).unwrap_or(rest.len());
         let is_whole = read < rest.len();
         let Some(node) = self.at else {
@@ -218,7 +253,7 @@ impl Document {
         };
         let scalar = rest[..read].iter().fold(scalar, |scalar, &byte| scalar.push(byte));
         if is_whole {
-            readings.take(node.takes(), scalar.end());
+            sink.take(node.takes(), scalar.end());
             self.state = State::AfterValue;
         } else {
             self.state = State::InScalar(scalar);
@@ -226,11 +261,20 @@ impl Document {
         read
     }
 
-    fn read_string(&mut self, rest: &[u8], mut quote: Quote) -> usize {
+    fn read_string(&mut self, rest: &[u8], mut quote: Quote, sink: &mut impl Sink) -> usize {
+        let text = self.at.and_then(Node::text);
         let mut read = 0;
         while quote != Quote::Outside && read < rest.len() {
             let (next, in_string) = skip_string(&rest[read..], quote);
-            (quote, read) = (next, read + in_string);
+            let end = read + in_string;
+            if let Some(text) = text {
+                let is_over = next == Quote::Outside;
+                sink.text(text, Piece::Bytes(&rest[read..end - usize::from(is_over)]));
+                if is_over {
+                    sink.text(text, Piece::End);
+                }
+            }
+            (quote, read) = (next, end);
         }
         self.state = if quote == Quote::Outside { State::AfterValue } else { State::InString(quote) };
         read
@@ -268,9 +312,9 @@ impl Document {
     }
 }
 
-fn take(at: Option<&Node>, reading: Reading, readings: &mut Readings) {
+fn take(at: Option<&Node>, reading: Reading, sink: &mut impl Sink) {
     if let Some(node) = at {
-        readings.take(node.takes(), reading);
+        sink.take(node.takes(), reading);
     }
 }
 

@@ -1,5 +1,7 @@
 //! How the documents of a response body lie one after the other.
 
+use crate::coding::Coding;
+
 /// The framings that a [`Scanner`](crate::Scanner) reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -7,6 +9,12 @@ pub enum Framing {
     Json,
     /// The body is a stream of server-sent events, each with a JSON document as its data.
     Sse,
+    /// The body is lines, each a JSON document.
+    Lines,
+    /// The body is a JSON array of documents, or documents one after the other, or a lone one.
+    JsonArray,
+    /// The body is a stream of AWS event stream frames, each with a JSON document as its payload.
+    Frames,
 }
 
 /// The framing of a response with these `Content-Type` and `Content-Encoding` headers.
@@ -14,21 +22,30 @@ pub enum Framing {
 /// `None` when the body cannot be scanned: another media type, none at all, or a compressed body.
 #[must_use]
 pub fn framing(content_type: Option<&str>, content_encoding: Option<&str>) -> Option<Framing> {
-    if !content_encoding.unwrap_or_default().split(',').map(str::trim).all(is_plain) {
-        return None;
-    }
-    let media_type = content_type?.split(';').next()?.trim();
+    (Coding::of(content_encoding)? == Coding::Plain).then(|| by_media_type(content_type?))?
+}
+
+/// The framing of a body of this type, once it is decoded.
+pub(crate) fn by_media_type(content_type: &str) -> Option<Framing> {
+    const LINES: [&str; 5] = [
+        "application/x-ndjson",
+        "application/ndjson",
+        "application/stream+json",
+        "application/x-jsonl",
+        "application/jsonl",
+    ];
+    let media_type = content_type.split(';').next()?.trim();
     if media_type.eq_ignore_ascii_case("text/event-stream") {
         Some(Framing::Sse)
+    } else if media_type.eq_ignore_ascii_case("application/vnd.amazon.eventstream") {
+        Some(Framing::Frames)
+    } else if LINES.iter().any(|lines| media_type.eq_ignore_ascii_case(lines)) {
+        Some(Framing::Lines)
     } else if media_type.eq_ignore_ascii_case("application/json") || has_json_suffix(media_type) {
         Some(Framing::Json)
     } else {
         None
     }
-}
-
-fn is_plain(coding: &str) -> bool {
-    coding.is_empty() || coding.eq_ignore_ascii_case("identity")
 }
 
 fn has_json_suffix(media_type: &str) -> bool {
@@ -44,13 +61,18 @@ mod tests {
         for json in ["application/json", "Application/JSON; charset=utf-8", "application/problem+json"] {
             assert_eq!(framing(Some(json), None), Some(Framing::Json), "{json}");
         }
+        for lines in ["application/x-ndjson", "application/stream+json", "application/x-jsonl; charset=utf-8"]
+        {
+            assert_eq!(framing(Some(lines), None), Some(Framing::Lines), "{lines}");
+        }
+        assert_eq!(framing(Some("application/vnd.amazon.eventstream"), None), Some(Framing::Frames));
         assert_eq!(framing(Some("text/event-stream;charset=UTF-8"), Some("identity")), Some(Framing::Sse));
     }
 
     #[test]
     fn what_cannot_be_read_has_no_framing() {
         for other in
-            ["application/octet-stream", "text/plain", "application/x-ndjson", "json", "", "audio/mpeg"]
+            ["application/octet-stream", "text/plain", "application/ndjson-x", "json", "", "audio/mpeg"]
         {
             assert_eq!(framing(Some(other), None), None, "{other}");
         }

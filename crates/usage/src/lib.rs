@@ -2,25 +2,39 @@
 //!
 //! A [`Scanner`] reads a copy of the response while it passes. It finds usage by structure and path (`usage` at
 //! the top of a document, `response.usage`, `message.usage`), never by searching text, so an answer that talks
-//! about `"usage"` changes nothing.
+//! about `"usage"` changes nothing. What the fields mean together is decided by what the request asked for
+//! ([`Scanner::of`]), or without it by the fields that only one dialect has.
 //!
 //! Contract
 //! - Any chunking of the same bytes gives the same usage.
-//! - Memory is [`SCANNER_BYTES_MAX`] at most, whatever is sent; the body is never kept.
+//! - Memory is [`SCANNER_BYTES_MAX`] at most and the window of a decoder, whatever is sent; the body is never kept.
 //! - Absent is not zero: a field that is missing, or that is no non-negative integer within `i64`, is `None`.
 //! - No input makes it panic; what it cannot read it skips.
 
+mod base64;
+mod body;
+mod coding;
+mod decoder;
 mod dialect;
 mod document;
 mod find;
+mod frames;
 mod framing;
+mod headers;
+mod lines;
+mod model;
 mod paths;
 mod readings;
+mod request;
 mod scalar;
 mod scanner;
 mod sse;
+#[cfg(test)]
+mod testing;
 mod tokens;
 
+pub use decoder::DECODED_BYTES_MAX;
 pub use framing::{Framing, framing};
+pub use request::{Request, Response};
 pub use scanner::{SCANNER_BYTES_MAX, Scanner};
 pub use tokens::TokenUsage;

@@ -1,19 +1,26 @@
-//! The paths that dialects look at, merged into one tree so that a key is compared once.
+//! The paths that dialects look at, merged into a tree so that a key is compared once.
 
 use std::sync::LazyLock;
 
-use crate::dialect::Dialect;
+use crate::dialect::{Api, Dialect, Path, TEXTS};
 use crate::readings::Part;
 
-/// Objects on the way to a field, the document itself included: `response.usage.input_tokens_details` has 4.
-pub(crate) const PATH_OBJECTS_MAX: usize = 4;
+/// Objects and arrays on the way to a field, the document itself included: `message.usage.iterations[].input_tokens`
+/// and `predictions[].embeddings.statistics.token_count` have 5.
+pub(crate) const PATH_LEVELS_MAX: usize = 5;
+
+/// In a path, every element of an array.
+pub(crate) const EACH: &str = "[]";
 
 /// A place in a document that is, or leads to, a wanted field.
 #[derive(Debug, Default)]
 pub(crate) struct Node {
     key: &'static str,
     children: Vec<Node>,
+    /// One bit per length that a child's key has: most keys of a document have none of them.
+    key_lengths: u64,
     takes: Vec<Take>,
+    text: Option<Text>,
 }
 
 /// Who wants a field, and as what.
@@ -21,33 +28,63 @@ pub(crate) struct Node {
 pub(crate) struct Take {
     pub(crate) dialect: Dialect,
     pub(crate) part: Part,
+    /// In an array, where each element gives its share.
+    pub(crate) is_element: bool,
 }
 
-static TREE: LazyLock<Node> = LazyLock::new(|| {
+/// The strings that are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Text {
+    /// The model's name.
+    Model,
+    /// A document in base64, wrapped in a frame.
+    Wrapped,
+}
+
+/// One tree for each operation, so that no document is taken apart for what cannot be in it.
+static TREES: LazyLock<[Node; Api::ALL.len()]> = LazyLock::new(|| Api::ALL.map(|api| tree(api.dialects())));
+
+fn tree(dialects: &[Dialect]) -> Node {
     let mut root = Node::default();
-    for dialect in Dialect::ALL {
+    for &dialect in dialects {
         for &(path, part) in dialect.fields() {
-            let leaf = path.iter().fold(&mut root, |node, key| node.child_or_new(key));
-            leaf.takes.push(Take { dialect, part });
+            let is_element = path.contains(&EACH);
+            root.leaf(path).takes.push(Take { dialect, part, is_element });
         }
     }
+    for &(path, text) in TEXTS {
+        root.leaf(path).text = Some(text);
+    }
     root
-});
+}
 
 impl Node {
-    /// The document itself.
-    pub(crate) fn root() -> &'static Self {
-        &TREE
+    /// A document that is the answer to `api`.
+    pub(crate) fn root(api: Api) -> &'static Self {
+        &TREES[api as usize]
     }
 
     /// Where `key` leads, if anywhere.
     pub(crate) fn child(&self, key: &[u8]) -> Option<&Self> {
+        if self.key_lengths & length_bit(key.len()) == 0 {
+            return None;
+        }
         self.children.iter().find(|node| node.key.as_bytes() == key)
     }
 
-    /// Whether wanted fields are below.
-    pub(crate) fn is_inner(&self) -> bool {
-        !self.children.is_empty()
+    /// Whether this is an object with wanted fields below.
+    pub(crate) fn is_object(&self) -> bool {
+        !self.children.is_empty() && !self.is_array()
+    }
+
+    /// Whether this is an array with wanted fields below.
+    pub(crate) fn is_array(&self) -> bool {
+        self.element().is_some()
+    }
+
+    /// Each element of the array that this is.
+    pub(crate) fn element(&self) -> Option<&Self> {
+        self.children.first().filter(|node| node.key == EACH)
     }
 
     /// Who wants the value here.
@@ -55,13 +92,28 @@ impl Node {
         &self.takes
     }
 
+    /// As what the string here is wanted.
+    pub(crate) fn text(&self) -> Option<Text> {
+        self.text
+    }
+
+    fn leaf(&mut self, path: Path) -> &mut Self {
+        path.iter().fold(self, |node, key| node.child_or_new(key))
+    }
+
     fn child_or_new(&mut self, key: &'static str) -> &mut Self {
         let at = self.children.iter().position(|node| node.key == key).unwrap_or_else(|| {
+            self.key_lengths |= length_bit(key.len());
             self.children.push(Node { key, ..Node::default() });
             self.children.len() - 1
         });
         &mut self.children[at]
     }
+}
+
+/// Lengths beyond 63 share a bit.
+fn length_bit(length: usize) -> u64 {
+    1 << length.min(63)
 }
 
 #[cfg(test)]
@@ -73,21 +125,39 @@ mod tests {
         1 + node.children.iter().map(deepest).max().unwrap_or(0)
     }
 
+    fn check(node: &Node) {
+        assert!(node.children.len() == 1 || node.children.iter().all(|child| child.key != EACH));
+        assert!(node.children.is_empty() || node.text.is_none() && node.takes.is_empty());
+        node.children.iter().for_each(check);
+    }
+
     #[test]
     fn the_bounds_hold_every_path() {
         // The leaves are no objects.
-        assert!(deepest(Node::root()) - 1 <= PATH_OBJECTS_MAX);
+        assert!(deepest(Node::root(Api::Any)) - 1 <= PATH_LEVELS_MAX);
         // Each byte of a key may be written as an escape of six.
-        for (path, _) in Dialect::ALL.iter().flat_map(|dialect| dialect.fields()) {
+        let paths = Dialect::ALL.iter().flat_map(|dialect| dialect.fields()).map(|&(path, _)| path);
+        for path in paths.chain(TEXTS.iter().map(|&(path, _)| path)) {
             assert!(path.iter().all(|key| 6 * key.len() <= KEY_BYTES_MAX), "{path:?}");
         }
     }
 
     #[test]
+    fn dialects_have_the_places_of_their_array() {
+        for (place, dialect) in Dialect::ALL.into_iter().enumerate() {
+            assert_eq!(dialect as usize, place, "{dialect:?}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_an_object_an_array_or_a_value() {
+        Api::ALL.into_iter().map(Node::root).for_each(check);
+    }
+
+    #[test]
     fn shared_paths_are_merged() {
-        assert_eq!(Node::root().children.len(), 3);
-        let usage = Node::root().child(b"usage").unwrap();
+        let usage = Node::root(Api::Any).child(b"usage").unwrap();
         assert_eq!(usage.child(b"input_tokens").unwrap().takes().len(), 2);
-        assert!(usage.child(b"tokens").is_none());
+        assert!(usage.child(b"tokens_").is_none());
     }
 }

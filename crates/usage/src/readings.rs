@@ -1,7 +1,9 @@
 //! What the documents of one response say, by dialect.
 
-use crate::paths::Take;
-use crate::scalar::Reading;
+use crate::dialect::Dialect;
+use crate::model::Model;
+use crate::paths::{Take, Text};
+use crate::scalar::{Packed, Reading};
 
 /// The parts of usage that dialects have fields for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,60 +12,141 @@ pub(crate) enum Part {
     Output,
     Total,
     CachedRead,
+    /// The same where a service says it in a second place.
+    CachedReadElsewhere,
     CacheWrite,
+    CacheWriteElsewhere,
     Reasoning,
+    ReasoningElsewhere,
+    /// Prompts that tools of the provider wrote, beside the input.
+    ToolInput,
+    /// Images read, beside the input.
+    ImageInput,
+    /// No part of usage: why there is none.
+    Fault,
 }
 
 impl Part {
-    const COUNT: usize = 6;
+    const COUNT: usize = 12;
 }
 
 /// Each part as one dialect's fields give it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Parts {
-    readings: [Reading; Part::COUNT],
-    /// One bit per part that the present document has given.
-    given: u8,
+    readings: [Packed; Part::COUNT],
 }
 
 impl Parts {
     /// What was read of `part`.
     pub(crate) fn get(&self, part: Part) -> Reading {
-        self.readings[part as usize]
+        self.readings[part as usize].into()
     }
 
-    /// A later document replaces what an earlier one said. Twice in one document is ambiguous, so it is no amount.
-    fn set(&mut self, part: Part, reading: Reading) {
-        let bit = 1 << part as u8;
-        let twice = self.given & bit != 0;
-        self.given |= bit;
-        self.readings[part as usize] = if twice { Reading::Unreadable } else { reading };
+    /// The count of `part`, if there is one.
+    pub(crate) fn amount(&self, part: Part) -> Option<i64> {
+        self.get(part).amount()
+    }
+
+    /// The first of these parts that the response has.
+    pub(crate) fn first(&self, parts: &[Part]) -> Option<i64> {
+        parts.iter().map(|&part| self.get(part)).find(|reading| reading.is_present())?.amount()
+    }
+
+    /// `part` with all of `beside` that is there; `None` when one of them is unreadable, because a sum without it
+    /// would be silently too small.
+    pub(crate) fn sum(&self, part: Part, beside: &[Part]) -> Option<i64> {
+        let amount = self.amount(part)?;
+        beside.iter().try_fold(amount, |sum, &part| match self.get(part) {
+            Reading::Missing => Some(sum),
+            Reading::Amount(amount) => sum.checked_add(amount),
+            Reading::Unreadable => None,
+        })
+    }
+
+    /// Whether the response has any of these parts, readable or not.
+    pub(crate) fn has(&self, any: &[Part]) -> bool {
+        any.iter().any(|&part| self.get(part).is_present())
+    }
+
+    /// A later document replaces what an earlier one said. Within one document the elements of an array are added;
+    /// any other field said twice is ambiguous, so it is no amount.
+    fn set(&mut self, part: Part, reading: Reading, again: bool, is_element: bool) {
+        let reading = match (again, is_element) {
+            (false, _) => reading,
+            (true, true) => self.get(part).plus(reading),
+            (true, false) => Reading::Unreadable,
+        };
+        self.readings[part as usize] = reading.into();
     }
 }
 
-/// The parts of every dialect: which dialect was spoken is known only at the end.
-#[derive(Clone, Copy, Debug, Default)]
+/// The parts of every dialect: without a request, which dialect was spoken is known only at the end.
+#[derive(Debug, Default)]
 pub(crate) struct Readings {
-    pub(crate) chat: Parts,
-    pub(crate) responses: Parts,
-    pub(crate) anthropic: Parts,
+    parts: [Parts; Dialect::ALL.len()],
+    /// Of each dialect, one bit per part that the present document has given.
+    given: [u16; Dialect::ALL.len()],
+    model: Model,
 }
 
 impl Readings {
-    /// Records what a field says for all that take it. `null` says nothing.
-    pub(crate) fn take(&mut self, takes: &[Take], reading: Reading) {
+    /// What was said in `dialect`.
+    pub(crate) fn of(&self, dialect: Dialect) -> &Parts {
+        &self.parts[dialect as usize]
+    }
+
+    /// Records that the response is an error, where no field says so.
+    pub(crate) fn fault(&mut self) {
+        self.parts[Dialect::Faults as usize].set(Part::Fault, Reading::Unreadable, false, false);
+    }
+
+    /// The model that the response names.
+    pub(crate) fn model(&self) -> Option<&str> {
+        self.model.name()
+    }
+}
+
+/// What becomes of what a document says.
+pub(crate) trait Sink {
+    /// Records what a field says for all that take it.
+    fn take(&mut self, takes: &[Take], reading: Reading);
+
+    /// Reads on in a wanted string.
+    fn text(&mut self, text: Text, piece: Piece<'_>);
+
+    /// A new document begins.
+    fn next_document(&mut self);
+}
+
+/// A piece of a string, as it stands between its quotes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Piece<'a> {
+    Begin,
+    Bytes(&'a [u8]),
+    End,
+}
+
+impl Sink for Readings {
+    /// `null` says nothing.
+    fn take(&mut self, takes: &[Take], reading: Reading) {
         if reading.is_present() {
-            for &Take { dialect, part } in takes {
-                self.of(dialect).set(part, reading);
+            for &Take { dialect, part, is_element } in takes {
+                let (given, bit) = (&mut self.given[dialect as usize], 1 << part as u16);
+                self.parts[dialect as usize].set(part, reading, *given & bit != 0, is_element);
+                *given |= bit;
             }
         }
     }
 
-    /// A new document begins.
-    pub(crate) fn next_document(&mut self) {
-        let Self { chat, responses, anthropic } = self;
-        for parts in [chat, responses, anthropic] {
-            parts.given = 0;
+    fn text(&mut self, text: Text, piece: Piece<'_>) {
+        match text {
+            Text::Model => self.model.push(piece),
+            // Only a frame wraps a document.
+            Text::Wrapped => {}
         }
+    }
+
+    fn next_document(&mut self) {
+        self.given = Default::default();
     }
 }

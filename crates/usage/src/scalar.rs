@@ -21,11 +21,53 @@ impl Reading {
         }
     }
 
+    /// Two shares of one count together.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        let sum = self.amount().zip(other.amount()).and_then(|(one, two)| one.checked_add(two));
+        sum.map_or(Reading::Unreadable, Reading::Amount)
+    }
+
     /// Whether the document has the field at all.
     pub(crate) fn is_present(self) -> bool {
         match self {
             Reading::Missing => false,
             Reading::Amount(_) | Reading::Unreadable => true,
+        }
+    }
+}
+
+/// A reading in eight bytes: a scanner holds one for each part of each dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Packed(i64);
+
+impl Packed {
+    /// No count is negative.
+    const MISSING: i64 = -1;
+    const UNREADABLE: i64 = -2;
+}
+
+impl Default for Packed {
+    fn default() -> Self {
+        Self(Self::MISSING)
+    }
+}
+
+impl From<Reading> for Packed {
+    fn from(reading: Reading) -> Self {
+        Self(match reading {
+            Reading::Missing => Self::MISSING,
+            Reading::Amount(amount) => amount,
+            Reading::Unreadable => Self::UNREADABLE,
+        })
+    }
+}
+
+impl From<Packed> for Reading {
+    fn from(Packed(packed): Packed) -> Self {
+        match packed {
+            Packed::MISSING => Reading::Missing,
+            0.. => Reading::Amount(packed),
+            _ => Reading::Unreadable,
         }
     }
 }
@@ -138,6 +180,9 @@ mod tests {
         #[test]
         fn every_amount_reads_back(amount in 0..=i64::MAX) {
             prop_assert_eq!(read(&amount.to_string()), Reading::Amount(amount));
+            for reading in [Reading::Amount(amount), Reading::Missing, Reading::Unreadable] {
+                prop_assert_eq!(Reading::from(Packed::from(reading)), reading);
+            }
         }
     }
 }

@@ -1,14 +1,17 @@
 //! The scanner: one per response.
 
-use crate::document::Document;
-use crate::readings::Readings;
-use crate::sse::EventStream;
-use crate::{Framing, TokenUsage};
+use crate::body::Body;
+use crate::coding::Coding;
+use crate::decoder::Decoder;
+use crate::dialect::{Api, faults};
+use crate::frames::Frames;
+use crate::framing::by_media_type;
+use crate::{Framing, Request, Response, TokenUsage};
 
-/// Bytes that a scanner holds at most; it allocates nothing that outlives a call.
-pub const SCANNER_BYTES_MAX: usize = 1024;
+/// Bytes that a scanner holds at most, besides the window of a decoder when the body is compressed: 16 MiB at most.
+pub const SCANNER_BYTES_MAX: usize = 3072;
 
-const _: () = assert!(size_of::<Scanner>() <= SCANNER_BYTES_MAX);
+const _: () = assert!(size_of::<Scanner>() + size_of::<Frames>() <= SCANNER_BYTES_MAX);
 
 /// Reads the bytes of one response as they pass, in any chunks.
 ///
@@ -23,36 +26,56 @@ const _: () = assert!(size_of::<Scanner>() <= SCANNER_BYTES_MAX);
 /// ```
 #[derive(Debug)]
 pub struct Scanner {
-    /// Present when the documents are the data of events.
-    events: Option<EventStream>,
-    document: Document,
-    readings: Readings,
+    decoder: Decoder,
+    api: Api,
 }
 
 impl Scanner {
-    /// A scanner for a body framed like this.
+    /// A scanner for a body framed like this, whatever it answers: its own fields decide what they mean.
     #[must_use]
     pub fn new(framing: Framing) -> Self {
-        let events = match framing {
-            Framing::Json => None,
-            Framing::Sse => Some(EventStream::new()),
+        let api = Api::Any;
+        Self { decoder: Decoder::new(Coding::Plain, Body::new(framing, api)), api }
+    }
+
+    /// A scanner for the body of `response`, read as the answer to `request`; gzip, deflate, br and zstd are decoded.
+    ///
+    /// `None` when nothing can be charged for such a request (a poll, a count, a moderation), or when the body cannot be
+    /// scanned.
+    #[must_use]
+    pub fn of(request: Request<'_>, response: Response<'_>) -> Option<Self> {
+        let api = Api::of(request);
+        let coding = Coding::of(response.content_encoding)?;
+        let framing = match by_media_type(response.content_type?)? {
+            Framing::Json if api.is_many() => Framing::JsonArray,
+            framing => framing,
         };
-        Self { events, document: Document::new(), readings: Readings::default() }
+        (api != Api::Free).then(|| Self { decoder: Decoder::new(coding, Body::new(framing, api)), api })
     }
 
     /// Reads the body's next bytes.
     pub fn feed(&mut self, chunk: &[u8]) {
-        match &mut self.events {
-            None => self.document.feed(chunk, &mut self.readings),
-            Some(events) => events.feed(chunk, &mut self.document, &mut self.readings),
-        }
+        self.decoder.feed(chunk);
+    }
+
+    /// The model that the body named so far, if its name is short.
+    #[must_use]
+    pub fn model(&self) -> Option<&str> {
+        self.decoder.body()?.readings().model()
+    }
+
+    /// Whether the body carried an error so far: a response of 200 whose stream says so is no success.
+    #[must_use]
+    pub fn has_error(&self) -> bool {
+        self.decoder.body().is_some_and(|body| faults::is_there(body.readings()))
     }
 
     /// What the body said so far; `None` when it said nothing that can be charged.
     ///
-    /// Right at any point of a body that was cut: a number that may go on is not counted.
+    /// Right at any point of a body that was cut: a number that may go on is not counted. A compressed body that breaks
+    /// its coding, or decodes to more than [`DECODED_BYTES_MAX`](crate::DECODED_BYTES_MAX), says nothing.
     #[must_use]
     pub fn finish(self) -> Option<TokenUsage> {
-        self.readings.usage()
+        self.api.usage(self.decoder.body()?.readings())
     }
 }

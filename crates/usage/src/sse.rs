@@ -5,7 +5,7 @@
 use memchr::memchr2;
 
 use crate::document::Document;
-use crate::readings::Readings;
+use crate::readings::{Readings, Sink as _};
 
 /// Where in a line the next byte is.
 #[derive(Clone, Copy, Debug)]

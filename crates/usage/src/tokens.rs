@@ -17,16 +17,22 @@ pub struct TokenUsage {
     pub cache_write: Option<i64>,
     /// The part of `output` that the client does not see.
     pub reasoning: Option<i64>,
+    /// The call writes nothing and its answer says so by leaving `output` out (an embedding, a ranking), so that
+    /// `input` is the whole.
+    pub input_only: bool,
 }
 
 impl TokenUsage {
     /// Everything consumed, at least zero.
     ///
     /// `input` and `output` together, or the provider's own sum where that is larger (it then counts tokens that no
-    /// field of its own names) or where one of the two is unknown. `None` when neither is known, or when the sum
+    /// field of its own names) or where one of the two is unknown; `input` alone if it is the whole. `None` when neither is known, or when the sum
     /// passes `i64::MAX`.
     #[must_use]
     pub fn total(&self) -> Option<i64> {
+        if self.input_only && self.output.is_none() {
+            return self.input.or(self.total_reported);
+        }
         let Some((input, output)) = self.input.zip(self.output) else {
             return self.total_reported;
         };
@@ -58,5 +64,7 @@ mod tests {
         assert_eq!(usage(Some(0), Some(0), None).total(), Some(0));
         assert_eq!(usage(Some(i64::MAX), Some(1), None).total(), None);
         assert_eq!(usage(Some(i64::MAX), Some(0), None).total(), Some(i64::MAX));
+        let embedding = TokenUsage { input_only: true, ..usage(Some(2), None, None) };
+        assert_eq!(embedding.total(), Some(2));
     }
 }

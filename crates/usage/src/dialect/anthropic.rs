@@ -1,9 +1,9 @@
 //! Anthropic Messages: `usage` at the top; in streams first in `message_start`, then replaced by each `message_delta`.
 
 use crate::TokenUsage;
-use crate::dialect::Field;
-use crate::readings::{Part, Parts};
-use crate::scalar::Reading;
+use crate::dialect::{Dialect, Field};
+use crate::paths::EACH;
+use crate::readings::{Part, Readings};
 
 pub(super) const FIELDS: &[Field] = &[
     (&["usage", "input_tokens"], Part::Input),
@@ -16,27 +16,31 @@ pub(super) const FIELDS: &[Field] = &[
     (&["message", "usage", "cache_creation_input_tokens"], Part::CacheWrite),
 ];
 
-/// Cache reads and writes are beside `input_tokens`, so all three together are the input.
-pub(super) fn read(parts: &Parts) -> TokenUsage {
-    let amount = |part| parts.get(part).amount();
-    TokenUsage {
-        input: input_all(parts),
-        output: amount(Part::Output),
-        total_reported: None,
-        cached_read: amount(Part::CachedRead),
-        cache_write: amount(Part::CacheWrite),
-        reasoning: None,
-    }
-}
+pub(super) const ITERATION_FIELDS: &[Field] = &[
+    (&["usage", "iterations", EACH, "input_tokens"], Part::Input),
+    (&["usage", "iterations", EACH, "output_tokens"], Part::Output),
+    (&["usage", "iterations", EACH, "cache_read_input_tokens"], Part::CachedRead),
+    (&["usage", "iterations", EACH, "cache_creation_input_tokens"], Part::CacheWrite),
+    (&["message", "usage", "iterations", EACH, "input_tokens"], Part::Input),
+    (&["message", "usage", "iterations", EACH, "output_tokens"], Part::Output),
+    (&["message", "usage", "iterations", EACH, "cache_read_input_tokens"], Part::CachedRead),
+    (&["message", "usage", "iterations", EACH, "cache_creation_input_tokens"], Part::CacheWrite),
+];
 
-/// Unknown when one of the three is unreadable: a sum without it would be silently too small.
-fn input_all(parts: &Parts) -> Option<i64> {
-    let input = parts.get(Part::Input).amount()?;
-    [Part::CachedRead, Part::CacheWrite].into_iter().try_fold(input, |sum, part| match parts.get(part) {
-        Reading::Missing => Some(sum),
-        Reading::Amount(amount) => sum.checked_add(amount),
-        Reading::Unreadable => None,
-    })
+/// Cache reads and writes are beside `input_tokens`, so all three together are the input.
+///
+/// Where a message took several turns (compaction, advisors), the top leaves some out; the turns' sum is the whole.
+pub(super) fn read(readings: &Readings) -> TokenUsage {
+    let iterations = readings.of(Dialect::Iterations);
+    let is_split = iterations.has(&[Part::Input]) && iterations.has(&[Part::Output]);
+    let parts = if is_split { iterations } else { readings.of(Dialect::Anthropic) };
+    TokenUsage {
+        input: parts.sum(Part::Input, &[Part::CachedRead, Part::CacheWrite]),
+        output: parts.amount(Part::Output),
+        cached_read: parts.amount(Part::CachedRead),
+        cache_write: parts.amount(Part::CacheWrite),
+        ..TokenUsage::default()
+    }
 }
 
 #[cfg(test)]
@@ -75,6 +79,38 @@ mod tests {
             );
             let usage = scan(Framing::Json, &body).unwrap();
             assert_eq!((usage.input, usage.output, usage.total()), (None, Some(4), None), "{bad}");
+        }
+    }
+
+    #[test]
+    fn iterations_are_added() {
+        let turn = |input: i64, output: i64| {
+            format!(
+                r#"{{"type":"message","input_tokens":{input},"output_tokens":{output},"cache_read_input_tokens":1,"x":[[]]}}"#
+            )
+        };
+        let usage =
+            |turns: &str| format!(r#""usage":{{"input_tokens":3,"iterations":[{turns}],"output_tokens":4}}"#);
+        let two = usage(&(turn(100, 20) + "," + &turn(3, 4)));
+        for body in [format!("{{{two}}}"), format!("{{\"message\":{{{two}}}}}")] {
+            let usage = scan(Framing::Json, &body).unwrap();
+            assert_eq!(
+                (usage.input, usage.output, usage.cached_read),
+                (Some(105), Some(24), Some(2)),
+                "{body}"
+            );
+        }
+        // A later delta replaces all of an earlier one's turns.
+        let stream = format!("data: {{{}}}\n\ndata: {{{two}}}\n\n", usage(&turn(50, 60)));
+        assert_eq!(scan(Framing::Sse, &stream).unwrap().total(), Some(129));
+        for (turns, total) in
+            [("", Some(7)), ("null,{}", Some(7)), ("{\"input_tokens\":-1,\"output_tokens\":2}", None)]
+        {
+            assert_eq!(
+                scan(Framing::Json, &format!("{{{}}}", usage(turns))).unwrap().total(),
+                total,
+                "{turns}"
+            );
         }
     }
 }

@@ -1,12 +1,15 @@
-//! Real responses of providers, where they are at hand.
+//! Real responses of providers, where they are at hand: what each said is what its provider meant.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::Rng as _;
+use proptest::test_runner::{RngAlgorithm, TestRng};
 use serde_json::Value;
-use tollgate_usage::{Framing, Scanner, TokenUsage, framing};
+use tollgate_usage::{Request, Response, Scanner, TokenUsage};
 
-const SHAPES: [&str; 5] =
-    ["openai.chat", "openai.completions", "openai.responses", "openai.embeddings", "anthropic.messages"];
+/// Random splits of each body.
+const SPLITS: usize = 20;
 
 fn folder() -> PathBuf {
     std::env::var_os("TOLLGATE_BODIES").map_or_else(
@@ -15,40 +18,74 @@ fn folder() -> PathBuf {
     )
 }
 
-fn scan(framing: Framing, body: &[u8], chunk_bytes: usize) -> Option<TokenUsage> {
-    let mut scanner = Scanner::new(framing);
-    body.chunks(chunk_bytes).for_each(|chunk| scanner.feed(chunk));
-    scanner.finish()
+fn scanner(case: &Value) -> Option<Scanner> {
+    let text = |key: &str| case[key].as_str();
+    Scanner::of(
+        Request { method: text("method")?, path: text("path")? },
+        Response { content_type: text("content_type"), content_encoding: text("content_encoding") },
+    )
 }
 
-fn check(case: &Value, body: &[u8]) {
-    let id = &case["id"];
-    let framing = framing(case["content_type"].as_str(), case["content_encoding"].as_str());
-    let expected = &case["expected"];
-    let Some(framing) = framing else {
-        assert_eq!(case["billable"], false, "{id} has no framing");
-        return;
+/// Where `body` is cut into at most eight pieces.
+fn cuts(body: &[u8], rng: &mut TestRng) -> Vec<usize> {
+    let mut cuts: Vec<usize> =
+        (0..7).map(|_| usize::try_from(rng.next_u32()).unwrap() % (body.len() + 1)).collect();
+    cuts.extend([0, body.len()]);
+    cuts.sort_unstable();
+    cuts
+}
+
+/// The usage, the same in all ways of cutting the body.
+fn scan(case: &Value, body: &[u8], rng: &mut TestRng) -> Result<Option<TokenUsage>, String> {
+    let Some(mut whole) = scanner(case) else { return Ok(None) };
+    whole.feed(body);
+    let (model, usage) = (whole.model().map(str::to_owned), whole.finish());
+    let check = |chunks: &mut dyn Iterator<Item = &[u8]>, how: &str| {
+        let mut scanner = scanner(case).unwrap();
+        chunks.for_each(|chunk| scanner.feed(chunk));
+        let is_same = scanner.model() == model.as_deref();
+        let seen = scanner.finish();
+        if is_same && seen == usage { Ok(()) } else { Err(format!("{how}: {seen:?}, not {usage:?}")) }
     };
-    let usage = scan(framing, body, body.len().max(1));
-    for chunk_bytes in [1, 2, 3, 7, 64, 1000] {
-        assert_eq!(scan(framing, body, chunk_bytes), usage, "{id} in chunks of {chunk_bytes}");
+    for bytes in [1, 2, 3, 7, 64, 1000] {
+        check(&mut body.chunks(bytes), &format!("chunks of {bytes}"))?;
     }
-    if expected.is_null() {
-        assert_eq!(usage, None, "{id}");
-        return;
+    for _ in 0..SPLITS {
+        let cuts = cuts(body, rng);
+        check(&mut cuts.windows(2).map(|ends| &body[ends[0]..ends[1]]), &format!("cut at {cuts:?}"))?;
     }
-    let usage = usage.unwrap_or_default();
-    let all = expected["input_all"].as_i64().zip(expected["output_all"].as_i64());
-    assert_eq!(usage.total(), all.and_then(|(input, output)| input.checked_add(output)), "{id}: {usage:?}");
-    assert!(usage.total().is_some(), "{id}: no usage");
-    for (part, seen) in [
-        ("cached_read", usage.cached_read),
-        ("cache_write", usage.cache_write),
-        ("reasoning", usage.reasoning),
-    ] {
-        if let Some(expected) = expected[part].as_i64().filter(|&amount| amount > 0) {
-            assert_eq!(seen, Some(expected), "{id}: {part}");
+    Ok(usage)
+}
+
+fn check(case: &Value, body: &[u8], rng: &mut TestRng) -> Result<(), String> {
+    let seen = scan(case, body, rng)?;
+    let expected = &case["expected"];
+    let parts = ["input_all", "output_all", "total_reported", "cached_read", "cache_write", "reasoning"];
+    let says = case["billable"] == true && parts.iter().any(|&part| !expected[part].is_null());
+    let Some(usage) = seen else {
+        return if says { Err("nothing was seen".to_owned()) } else { Ok(()) };
+    };
+    if !says {
+        return Err(format!("nothing is billable, but {usage:?} was seen"));
+    }
+    let amounts = [
+        usage.input,
+        usage.output,
+        usage.total_reported,
+        usage.cached_read,
+        usage.cache_write,
+        usage.reasoning,
+    ];
+    for (part, amount) in parts.into_iter().zip(amounts) {
+        if expected[part].as_i64() != amount {
+            return Err(format!("{part} is {}, not {amount:?}", expected[part]));
         }
+    }
+    let all = expected["input_all"].as_i64().unwrap_or(0) + expected["output_all"].as_i64().unwrap_or(0);
+    if usage.total() == Some(all) {
+        Ok(())
+    } else {
+        Err(format!("the total is {all}, not {:?}", usage.total()))
     }
 }
 
@@ -61,12 +98,21 @@ fn real_responses_give_what_the_provider_meant() {
     };
     let index: Value = serde_json::from_slice(&index).unwrap();
     let cases = index["cases"].as_array().unwrap();
-    let mut checked = 0;
-    for case in cases.iter().filter(|case| case["content_encoding"].is_null()) {
-        if SHAPES.contains(&case["api_shape"].as_str().unwrap()) {
-            check(case, &std::fs::read(folder.join(case["file"].as_str().unwrap())).unwrap());
-            checked += 1;
+    let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut shapes: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
+    let mut failures = Vec::new();
+    for case in cases {
+        let body = std::fs::read(folder.join(case["file"].as_str().unwrap())).unwrap();
+        let (right, all) = shapes.entry(case["api_shape"].as_str().unwrap()).or_default();
+        *all += 1;
+        match check(case, &body, &mut rng) {
+            Ok(()) => *right += 1,
+            Err(failure) => failures.push(format!("{}: {failure}", case["id"])),
         }
     }
-    assert!(checked > 0, "{} has no case of a known shape", folder.display());
+    for (shape, (right, all)) in shapes {
+        println!("{shape}: {right} of {all}");
+    }
+    assert!(failures.is_empty(), "{} of {} failed:\n{}", failures.len(), cases.len(), failures.join("\n"));
+    assert!(!cases.is_empty(), "{} has no cases", folder.display());
 }

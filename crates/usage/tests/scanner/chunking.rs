@@ -4,6 +4,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tollgate_usage::{Framing, Scanner, TokenUsage};
 
+use crate::frames::frame;
+
+const FRAMINGS: [Framing; 5] =
+    [Framing::Json, Framing::JsonArray, Framing::Lines, Framing::Sse, Framing::Frames];
+
 fn whole(framing: Framing, body: &[u8]) -> Option<TokenUsage> {
     chunked(framing, [body])
 }
@@ -14,7 +19,7 @@ fn chunked<'a>(framing: Framing, chunks: impl IntoIterator<Item = &'a [u8]>) -> 
     scanner.finish()
 }
 
-fn split_at<'a>(body: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
+pub(crate) fn split_at<'a>(body: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
     let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
     at.extend([0, body.len()]);
     at.sort_unstable();
@@ -67,7 +72,7 @@ fn amount() -> impl Strategy<Value = Value> {
 }
 
 /// A chat answer around arbitrary values, and what it says.
-fn chat() -> impl Strategy<Value = Value> {
+pub(crate) fn chat() -> impl Strategy<Value = Value> {
     (any_json(), any_json(), text(), amount(), amount(), amount()).prop_map(
         |(choices, extra, key, prompt, completion, total)| {
             let mut body = json!({
@@ -126,12 +131,32 @@ proptest! {
     }
 
     #[test]
+    fn lines_arrays_and_frames_give_the_same_as_events(
+        documents in prop::collection::vec(chat(), 1..4),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+    ) {
+        let texts: Vec<String> = documents.iter().map(Value::to_string).collect();
+        let events: String = texts.iter().map(|text| format!("data: {text}\n\n")).collect();
+        let usage = whole(Framing::Sse, events.as_bytes());
+        let frames = texts.iter().flat_map(|text| frame(text.as_bytes())).collect();
+        for (framing, body) in [
+            (Framing::Lines, texts.join("\n").into_bytes()),
+            (Framing::JsonArray, format!("[{}]", texts.join(" ,\r\n")).into_bytes()),
+            (Framing::Frames, frames),
+        ] {
+            prop_assert_eq!(whole(framing, &body), usage, "{:?}", framing);
+            prop_assert_eq!(chunked(framing, body.chunks(1)), usage);
+            prop_assert_eq!(chunked(framing, split_at(&body, &cuts)), usage);
+        }
+    }
+
+    #[test]
     fn arbitrary_bytes_neither_panic_nor_depend_on_chunks(
         bytes in prop::collection::vec(any::<u8>(), 0..300),
         syntax in prop::collection::vec(prop::sample::select(br#"{}[]":,\ndatusge 019.-e"#.to_vec()), 0..300),
     ) {
         for body in [&bytes, &syntax] {
-            for framing in [Framing::Json, Framing::Sse] {
+            for framing in FRAMINGS {
                 prop_assert_eq!(chunked(framing, body.chunks(1)), whole(framing, body));
             }
         }

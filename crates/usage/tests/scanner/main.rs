@@ -1,5 +1,9 @@
-//! The scanner against bodies of every kind: invariants, known shapes, unreadable numbers.
+//! The scanner against bodies of every kind: invariants, framings, known shapes, unreadable numbers.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod bodies;
 mod chunking;
+mod codings;
+mod frames;
 mod numbers;

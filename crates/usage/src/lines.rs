@@ -1,0 +1,19 @@
+//! Lines, each a document.
+
+use memchr::memchr;
+
+use crate::document::Document;
+use crate::readings::{Readings, Sink as _};
+
+/// Reads a body's next bytes into `document`, which is restarted after each line.
+pub(crate) fn feed(chunk: &[u8], document: &mut Document, readings: &mut Readings) {
+    let mut rest = chunk;
+    while let Some(end) = memchr(b'\n', rest) {
+        let (line, after) = rest.split_at(end + 1);
+        document.feed(line, readings);
+        document.restart();
+        readings.next_document();
+        rest = after;
+    }
+    document.feed(rest, readings);
+}
