@@ -14,7 +14,7 @@ use std::{
 
 use tollgate_testkit::{Answer, BOUND, Gateway, Origin, Postgres, Redis, Wire, eventually};
 
-use crate::{books, support};
+use crate::{books, shared, support};
 
 /// How large a run is.
 #[derive(Clone, Copy, Debug)]
@@ -85,33 +85,6 @@ fn scale() -> Scale {
     Scale { gateways: 3, clients: 12, subjects: 24, limit: 60, redis_away, postgres_away }
 }
 
-fn config(origin: &Origin, redis: &Redis, postgres: &Postgres) -> String {
-    format!(
-        r#"
-data_dir = "@DATA@"
-workers = 1
-[listen]
-address = "@LISTEN@"
-[admin]
-address = "@ADMIN@"
-[counters]
-store = "{}"
-[ledger]
-store = "{}"
-[upstreams.origin]
-urls = ["http://{}"]
-[[routes]]
-name = "x"
-path = "/"
-upstream = "origin"
-charge = [{{ meter = "calls" }}, {{ meter = "units", amount = "request.bytes" }}]
-"#,
-        redis.url(),
-        postgres.url(),
-        origin.address()
-    )
-}
-
 fn tiers(limit: i64) -> String {
     format!(
         "default_tier = \"small\"\n[meters]\ncalls = {{ unit = \"calls\" }}\nunits = {{ unit = \"bytes\" }}\n\
@@ -123,7 +96,8 @@ impl Fleet {
     fn start(scale: Scale) -> Self {
         let origin = Origin::builder().otherwise(|_| Answer::json("{}")).start();
         let (redis, postgres) = (Redis::start(), Postgres::new());
-        let config = config(&origin, &redis, &postgres);
+        let charge = r#"{ meter = "calls" }, { meter = "units", amount = "request.bytes" }"#;
+        let config = shared::config(&origin, &redis, &postgres, charge);
         let gateway = |_| support::gateway().config(&*config).tiers(tiers(scale.limit)).spawn();
         let mut gateways: Vec<_> = (0..scale.gateways).map(gateway).collect();
         gateways.iter_mut().for_each(Gateway::wait_ready);
@@ -142,6 +116,7 @@ impl Fleet {
             Fault::RedisPaused => {
                 let redis = self.redis.lock().unwrap();
                 redis.pause();
+                // The fault itself: it lasts so long, and nothing is waited for.
                 thread::sleep(scale.redis_away);
                 redis.resume();
             }

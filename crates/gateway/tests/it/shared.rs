@@ -28,12 +28,10 @@ calls = { limit = "3/lifetime", over = "charge" }
 calls = "4/lifetime"
 "#;
 
-impl Shared {
-    fn start() -> Self {
-        let origin = Origin::builder().otherwise(|_| Answer::json("{}")).start();
-        let (redis, postgres) = (Redis::start(), Postgres::new());
-        let config = format!(
-            r#"
+/// The text of gateway.toml of a gateway that shares its counters and its ledger.
+pub(crate) fn config(origin: &Origin, redis: &Redis, postgres: &Postgres, charge: &str) -> String {
+    format!(
+        r#"
 data_dir = "@DATA@"
 workers = 1
 [listen]
@@ -50,12 +48,19 @@ urls = ["http://{}"]
 name = "x"
 path = "/"
 upstream = "origin"
-charge = [{{ meter = "calls" }}]
+charge = [{charge}]
 "#,
-            redis.url(),
-            postgres.url(),
-            origin.address()
-        );
+        redis.url(),
+        postgres.url(),
+        origin.address()
+    )
+}
+
+impl Shared {
+    fn start() -> Self {
+        let origin = Origin::builder().otherwise(|_| Answer::json("{}")).start();
+        let (redis, postgres) = (Redis::start(), Postgres::new());
+        let config = config(&origin, &redis, &postgres, r#"{ meter = "calls" }"#);
         let gateway = support::gateway().config(config).tiers(TIERS).start();
         Self { gateway, redis, postgres, origin }
     }
