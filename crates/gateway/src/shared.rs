@@ -29,6 +29,10 @@ pub(crate) struct Shared {
     pub(crate) metrics: ProcessMetrics,
     /// Client connections open, all workers together.
     pub(crate) connections: AtomicUsize,
+    /// Bytes of requests' bodies that are kept to be looked at.
+    pub(crate) looked_bytes: AtomicU64,
+    /// Streams that are read to their end for clients who left.
+    pub(crate) drains: AtomicUsize,
     /// Whether new work should be sent here.
     pub(crate) ready: AtomicBool,
     /// Why the files on disk are not what is in force.
@@ -78,6 +82,8 @@ impl Shared {
             subjects,
             metrics,
             connections: AtomicUsize::new(0),
+            looked_bytes: AtomicU64::new(0),
+            drains: AtomicUsize::new(0),
             ready: AtomicBool::new(false),
             reload_error: ArcSwap::from_pointee(None),
             sync_before_answer,

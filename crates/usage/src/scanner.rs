@@ -75,7 +75,13 @@ impl Scanner {
     /// Right at any point of a body that was cut: a number that may go on is not counted. A compressed body that breaks
     /// its coding, or decodes to more than [`DECODED_BYTES_MAX`](crate::DECODED_BYTES_MAX), says nothing.
     #[must_use]
-    pub fn finish(self) -> Option<TokenUsage> {
+    pub fn usage(&self) -> Option<TokenUsage> {
         self.api.usage(self.decoder.body()?.readings())
+    }
+
+    /// [`Scanner::usage`] at the body's end.
+    #[must_use]
+    pub fn finish(self) -> Option<TokenUsage> {
+        self.usage()
     }
 }

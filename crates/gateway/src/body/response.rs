@@ -12,7 +12,6 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tollgate_usage::Scanner;
 
 use super::{BodyError, Progress, request::BodyEnd};
 use crate::{
@@ -20,6 +19,7 @@ use crate::{
     connection::Busy,
     durable::Durable,
     live::Route,
+    llm::{Answer, Place, read_on},
     names::USAGE_PREFIX,
     upstream::Lease,
 };
@@ -29,8 +29,11 @@ pub(crate) enum ResponseBody {
     /// The gateway's own answer.
     Full(Option<Bytes>),
     /// An upstream's answer.
-    Proxied(Box<Proxied>),
+    Proxied(Awaited),
 }
+
+/// An upstream's answer that a client waits for. A model's may be read to its end without the client.
+pub(crate) struct Awaited(Option<Box<Proxied>>);
 
 /// An upstream's body, passed on frame by frame.
 pub(crate) struct Proxied {
@@ -38,7 +41,8 @@ pub(crate) struct Proxied {
     status: u16,
     bytes: u64,
     progress: Rc<Progress>,
-    scanner: Option<Scanner>,
+    /// Of a model.
+    answer: Option<Box<Answer>>,
     /// Until the settlement.
     admitted: Option<Admitted>,
     /// Of an unmetered request, until its end; a settlement times the others.
@@ -49,6 +53,8 @@ pub(crate) struct Proxied {
     last: Option<(Frame<Bytes>, Durable)>,
     /// Why the answer stops here, kept back until what came before it has left.
     cut: Option<BodyError>,
+    /// Whether nobody waits for it any more.
+    abandoned: bool,
     ended: bool,
     _busy: Busy,
 }
@@ -58,7 +64,7 @@ pub(crate) struct Parts {
     pub(crate) inner: Incoming,
     pub(crate) status: u16,
     pub(crate) progress: Rc<Progress>,
-    pub(crate) scanner: Option<Scanner>,
+    pub(crate) answer: Option<Box<Answer>>,
     pub(crate) admitted: Option<Admitted>,
     pub(crate) untimed: Option<(Arc<Route>, Instant)>,
     pub(crate) lease: Lease,
@@ -66,6 +72,10 @@ pub(crate) struct Parts {
 }
 
 impl ResponseBody {
+    pub(crate) fn proxied(parts: Parts) -> Self {
+        Self::Proxied(Awaited(Some(Box::new(Proxied::new(parts)))))
+    }
+
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
         Self::Full(Some(bytes.into()))
     }
@@ -77,19 +87,20 @@ impl ResponseBody {
 
 impl Proxied {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { inner, status, progress, scanner, admitted, untimed, lease, busy } = parts;
+        let Parts { inner, status, progress, answer, admitted, untimed, lease, busy } = parts;
         progress.answered();
         Self {
             inner,
             status,
             bytes: 0,
             progress,
-            scanner,
+            answer,
             admitted,
             untimed,
             lease: Some(lease),
             last: None,
             cut: None,
+            abandoned: false,
             ended: false,
             _busy: busy,
         }
@@ -101,10 +112,14 @@ impl Proxied {
         if let Some((route, started)) = self.untimed.take() {
             route.metrics.took(self.status, started.elapsed());
         }
-        let measures = self.measures();
+        let measures = Measures {
+            request_bytes: self.progress.bytes(),
+            response_bytes: self.bytes,
+            answer: self.answer.as_deref(),
+        };
         let durable = self.admitted.take().and_then(|admitted| admitted.settle(end, &measures));
         // Any other end closes the connection, so that the upstream stops too.
-        if matches!(end, End::Answered { .. })
+        if matches!(end, End::Answered { .. } | End::ReadOn { .. })
             && self.progress.end() == BodyEnd::Complete
             && let Some(lease) = self.lease.take()
         {
@@ -114,15 +129,21 @@ impl Proxied {
         durable
     }
 
-    fn measures(&mut self) -> Measures {
-        Measures {
-            request_bytes: self.progress.bytes(),
-            response_bytes: self.bytes,
-            tokens: self.scanner.take().and_then(Scanner::finish).and_then(|usage| usage.total()),
+    /// From here on it is read for its own sake.
+    pub(crate) fn abandon(&mut self) {
+        self.abandoned = true;
+        self.progress.deadline.adopt();
+    }
+
+    fn whole(&self) -> End {
+        if self.abandoned {
+            End::ReadOn { status: self.status }
+        } else {
+            End::Answered { status: self.status }
         }
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.last.is_some() {
             return self.poll_last(cx);
         }
@@ -136,7 +157,7 @@ impl Proxied {
             }
             Poll::Pending => return Poll::Pending,
             Poll::Ready(None) => {
-                let durable = self.end(End::Answered { status: self.status });
+                let durable = self.end(self.whole());
                 return self.hold_back(Frame::data(Bytes::new()), durable, cx);
             }
             Poll::Ready(Some(Err(error))) => {
@@ -152,8 +173,8 @@ impl Proxied {
         let frame = match frame.into_data() {
             Ok(data) => {
                 self.bytes = self.bytes.saturating_add(data.len() as u64);
-                if let Some(scanner) = &mut self.scanner {
-                    scanner.feed(&data);
+                if let Some(answer) = &mut self.answer {
+                    answer.read(&data);
                 }
                 Frame::data(data)
             }
@@ -162,7 +183,7 @@ impl Proxied {
         if !frame.is_trailers() && !self.inner.is_end_stream() {
             return Poll::Ready(Some(Ok(frame)));
         }
-        let durable = self.end(End::Answered { status: self.status });
+        let durable = self.end(self.whole());
         self.hold_back(frame, durable, cx)
     }
 
@@ -203,6 +224,18 @@ impl Drop for Proxied {
     }
 }
 
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        let Some(proxied) = self.0.take().filter(|proxied| !proxied.ended) else { return };
+        let connection = proxied.answer.as_ref().and_then(|answer| answer.reads_on()).map(Rc::clone);
+        if let Some(connection) = connection
+            && let Some(place) = Place::take(&connection)
+        {
+            read_on(&connection, place, proxied);
+        }
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
@@ -213,22 +246,27 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Proxied(proxied) => proxied.poll_frame(cx),
+            Self::Proxied(Awaited(Some(proxied))) => proxied.poll_frame(cx),
+            Self::Proxied(Awaited(None)) => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(bytes) => bytes.is_none(),
-            Self::Proxied(proxied) => proxied.ended && proxied.last.is_none() && proxied.cut.is_none(),
+            Self::Proxied(Awaited(proxied)) => proxied.as_ref().is_none_or(|proxied| {
+                proxied.ended && proxied.last.is_none() && proxied.cut.is_none()
+            }),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Proxied(proxied) if proxied.last.is_some() || proxied.ended => SizeHint::default(),
-            Self::Proxied(proxied) => proxied.inner.size_hint(),
+            Self::Proxied(Awaited(Some(proxied))) if proxied.last.is_none() && !proxied.ended => {
+                proxied.inner.size_hint()
+            }
+            Self::Proxied(_) => SizeHint::default(),
         }
     }
 }

@@ -1,0 +1,150 @@
+//! A request to a model: what it says it may cost, and what is held for it.
+
+use http::{HeaderMap, Method, Uri, header};
+use tollgate_config::Measure;
+use tollgate_core::{Plans, UnixMillis};
+use tollgate_usage::{Asked, IncludeUsage, Request, Response, Scanner, ask};
+
+use super::{Looked, learned::Learned};
+use crate::live::{Live, Route, RouteCharge};
+
+/// Headers that are no longer true when a byte of the body is another.
+const DIGESTS: [&str; 3] = ["content-digest", "digest", "content-md5"];
+
+/// A request to a model, as far as it says what it asks for.
+pub(crate) struct Call {
+    method: Method,
+    /// As the upstream is sent it.
+    target: Uri,
+    /// Whether a model has to work for the answer: not for polls, counts and cancellations.
+    is_billable: bool,
+    asked: Option<Asked>,
+    bound: Option<Bound>,
+    /// Whether usage was asked for in the client's name, so that the answer has an event more.
+    adds_usage: bool,
+}
+
+/// Tokens that a call uses at most, as far as it can be known beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub(crate) input: i64,
+    /// Of all its choices together.
+    pub(crate) output: i64,
+}
+
+impl Call {
+    /// What can be told from the head. `None` when the route charges nothing that a model's answer says.
+    pub(crate) fn new(route: &Route, method: &Method, target: &Uri) -> Option<Box<Self>> {
+        route.llm.as_ref()?;
+        let is_billable = Request { method: method.as_str(), path: target.path() }.is_billable();
+        Some(Box::new(Self {
+            method: method.clone(),
+            target: target.clone(),
+            is_billable,
+            asked: None,
+            bound: None,
+            adds_usage: false,
+        }))
+    }
+
+    /// Whether a model has to work for the answer.
+    pub(crate) fn is_billable(&self) -> bool {
+        self.is_billable
+    }
+
+    /// Reads what the body asks for, and asks for usage where the answer would not say it.
+    pub(crate) fn read(&mut self, live: &Live, route: &Route, headers: &mut HeaderMap, looked: &mut Looked) {
+        let (Some(options), Some(text)) = (&route.llm, looked.text()) else { return };
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        if header(header::CONTENT_ENCODING).is_some() {
+            return;
+        }
+        let request = Request { method: self.method.as_str(), path: self.target.path() };
+        let Some(mut asked) = ask(request, header(header::CONTENT_TYPE), text) else { return };
+        self.bound = Some(bound(live, options.max_output_tokens, &asked));
+        if let Some(edit) = asked.include_usage.take().filter(|_| options.include_usage)
+            && !DIGESTS.iter().any(|name| headers.contains_key(*name))
+        {
+            self.add_usage(&edit, headers, looked);
+        }
+        self.asked = Some(asked);
+    }
+
+    fn add_usage(&mut self, edit: &IncludeUsage, headers: &mut HeaderMap, looked: &mut Looked) {
+        let Some(text) = looked.text().map(|text| edit.apply(text)) else { return };
+        if headers.contains_key(header::CONTENT_LENGTH) {
+            headers.insert(header::CONTENT_LENGTH, text.len().into());
+        }
+        // The event that is taken out again has to be readable.
+        headers.remove(header::ACCEPT_ENCODING);
+        looked.replace(text);
+        self.adds_usage = true;
+    }
+
+    /// The model that the request names.
+    pub(crate) fn model(&self) -> Option<&str> {
+        self.asked.as_ref()?.model.as_deref()
+    }
+
+    /// Tokens that it uses at most.
+    pub(crate) fn bound(&self) -> Option<Bound> {
+        self.bound
+    }
+
+    /// Whether the answer has an event that the client did not ask for.
+    pub(crate) fn adds_usage(&self) -> bool {
+        self.adds_usage
+    }
+
+    /// The reader of an answer with these headers. `None` when it has nothing to be charged, or cannot be read.
+    pub(crate) fn scanner(&self, route: &Route, headers: &HeaderMap) -> Option<Scanner> {
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let response = Response {
+            content_type: header(header::CONTENT_TYPE),
+            content_encoding: header(header::CONTENT_ENCODING),
+        };
+        if !self.is_billable {
+            return None;
+        }
+        match route.llm.as_ref().and_then(|options| options.usage.as_ref()) {
+            Some(pointers) => Scanner::with_pointers(pointers, response),
+            None => Scanner::of(
+                Request { method: self.method.as_str(), path: self.target.path() },
+                response,
+            ),
+        }
+    }
+
+    /// What is held of a charge that the model's answer will say; `overdraws` when limits may be passed by what turns
+    /// out, so that what is usual may be held instead of what is possible.
+    pub(crate) fn need(
+        &self,
+        charge: &RouteCharge,
+        (plans, at): (&Plans, UnixMillis),
+        (flat, overdraw): (i64, Overdraw),
+        learned: &Learned,
+    ) -> i64 {
+        if !self.is_billable || !charge.counts_model(self.model()) {
+            return 0;
+        }
+        let (Some(bound), Measure::LlmCost) = (self.bound, charge.measure()) else { return flat };
+        let _ = (bound, plans, at, overdraw, learned);
+        flat
+    }
+}
+
+/// By how much what turns out may pass a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overdraw {
+    /// Units.
+    AtMost(i64),
+    Any,
+}
+
+fn bound(live: &Live, max_output_tokens: i64, asked: &Asked) -> Bound {
+    let limits = asked.model.as_deref().and_then(|model| live.gateway().model_limits(model));
+    let context = limits.and_then(|limits| limits.context).unwrap_or(i64::MAX);
+    let max_output = limits.and_then(|limits| limits.max_output).unwrap_or(i64::MAX);
+    let output = asked.output_tokens.unwrap_or(max_output_tokens).min(max_output).min(context);
+    Bound { input: asked.input_tokens, output: output.saturating_mul(asked.choices.max(1)) }
+}

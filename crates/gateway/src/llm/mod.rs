@@ -1,0 +1,15 @@
+//! Calls to models: what is held for them, how their answers are read, and what they used.
+
+mod answer;
+mod call;
+mod gone;
+mod learned;
+mod look;
+mod used;
+
+pub(crate) use answer::Answer;
+pub(crate) use call::{Call, Overdraw};
+pub(crate) use gone::{Awaited, Place, Waiting, read_on};
+pub(crate) use learned::Learned;
+pub(crate) use look::{Bounds, Looked, look};
+pub(crate) use used::{Extent, Used, metadata};
