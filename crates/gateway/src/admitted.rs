@@ -277,6 +277,12 @@ fn amount(charge: &RouteCharge, report: Option<i64>, measures: &Measures, outcom
                 Some(tokens) => (tokens, !outcome.whole),
                 None => (hold, true),
             },
+            // Their amounts are not taken from answers yet.
+            Measure::LlmInputTokens
+            | Measure::LlmOutputTokens
+            | Measure::LlmCachedTokens
+            | Measure::LlmReasoningTokens
+            | Measure::LlmCost => (if outcome.makes_tokens { hold } else { 0 }, outcome.makes_tokens),
             Measure::Upstream => (hold, hold != 0),
         },
     }
