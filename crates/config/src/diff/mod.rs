@@ -4,7 +4,7 @@ mod limits;
 
 use std::fmt;
 
-use tollgate_core::{Meter, OtherMeters, Plans, Tier};
+use tollgate_core::{Meter, ModelPattern, OtherMeters, Plans, Tier};
 
 use crate::number::show_bytes;
 
@@ -109,7 +109,7 @@ impl Recorder<'_> {
 }
 
 fn diff_meters((old, new): (&Plans, &Plans), recorder: &mut Recorder<'_>) {
-    for Meter { name, unit, kind } in &old.meters {
+    for Meter { name, unit, kind, models } in &old.meters {
         let Some(successor) = new.meters.iter().find(|meter| meter.name == *name) else {
             recorder.say(format!("meter {name} is removed"), Effect::Neutral);
             continue;
@@ -118,10 +118,17 @@ fn diff_meters((old, new): (&Plans, &Plans), recorder: &mut Recorder<'_>) {
         recorder.record(&format!("meter {name}: unit"), units, Effect::Neutral);
         let kinds = (format!("{kind:?}").to_lowercase(), format!("{:?}", successor.kind).to_lowercase());
         recorder.record(&format!("meter {name}: kind"), kinds, Effect::Neutral);
+        let models = (show_models(models), show_models(&successor.models));
+        recorder.record(&format!("meter {name}: models"), models, Effect::Neutral);
     }
     for meter in new.meters.iter().filter(|meter| old.meter(&meter.name).is_none()) {
         recorder.say(format!("meter {} is new", meter.name), Effect::Neutral);
     }
+}
+
+fn show_models(models: &[ModelPattern]) -> String {
+    let names: Vec<&str> = models.iter().map(ModelPattern::as_str).collect();
+    if names.is_empty() { "all".to_owned() } else { names.join(", ") }
 }
 
 fn diff_tiers(old: (&Plans, &Tier), new: (&Plans, &Tier), recorder: &mut Recorder<'_>) {

@@ -18,8 +18,13 @@ const EXAMPLE: &str = "[{ meter = \"api_calls\" }]";
 /// At least one of what is measured must be left for work to begin.
 const HOLD_DEFAULT: i64 = 1;
 
-const MEASURES: [(&str, Measure); 4] = [
+const MEASURES: [(&str, Measure); 9] = [
     ("llm.total_tokens", Measure::LlmTotalTokens),
+    ("llm.input_tokens", Measure::LlmInputTokens),
+    ("llm.output_tokens", Measure::LlmOutputTokens),
+    ("llm.cached_tokens", Measure::LlmCachedTokens),
+    ("llm.reasoning_tokens", Measure::LlmReasoningTokens),
+    ("llm.cost", Measure::LlmCost),
     ("request.bytes", Measure::RequestBytes),
     ("response.bytes", Measure::ResponseBytes),
     ("upstream", Measure::Upstream),
@@ -53,12 +58,45 @@ pub enum Amount {
 pub enum Measure {
     /// `"llm.total_tokens"`: input and output tokens of the model's answer.
     LlmTotalTokens,
+    /// `"llm.input_tokens"`: input tokens, those of caches included.
+    LlmInputTokens,
+    /// `"llm.output_tokens"`: output tokens, reasoning included.
+    LlmOutputTokens,
+    /// `"llm.cached_tokens"`: input tokens that were read from a cache.
+    LlmCachedTokens,
+    /// `"llm.reasoning_tokens"`: output tokens of reasoning.
+    LlmReasoningTokens,
+    /// `"llm.cost"`: what the tokens cost by `[prices]`, in billionths of its currency's unit.
+    LlmCost,
     /// `"request.bytes"`: bytes of the request's body.
     RequestBytes,
     /// `"response.bytes"`: bytes of the response's body.
     ResponseBytes,
     /// `"upstream"`: what the upstream says in `X-Usage-<meter>`.
     Upstream,
+}
+
+impl Measure {
+    /// Whether it is taken from a model's answer.
+    #[must_use]
+    pub const fn is_llm(self) -> bool {
+        match self {
+            Self::LlmTotalTokens
+            | Self::LlmInputTokens
+            | Self::LlmOutputTokens
+            | Self::LlmCachedTokens
+            | Self::LlmReasoningTokens
+            | Self::LlmCost => true,
+            Self::RequestBytes | Self::ResponseBytes | Self::Upstream => false,
+        }
+    }
+}
+
+/// Whether a charge depends on a model: on its work, or on which one is asked for.
+pub(super) fn is_llm(charge: &RouteCharge, reader: Reader<'_>) -> bool {
+    let meter = reader.names.0.and_then(|plans| plans.meters.get(charge.meter.0));
+    let is_narrowed = meter.is_some_and(|meter| !meter.models.is_empty());
+    is_narrowed || matches!(charge.amount, Amount::Measured { source, .. } if source.is_llm())
 }
 
 /// The whole list, each meter at most once.

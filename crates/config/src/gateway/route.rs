@@ -2,7 +2,9 @@
 
 use http::Method;
 
-use super::{ChargeOn, Reader, RouteCharge, Upstream, UpstreamIndex, charge, charge_on, host, path};
+use super::{
+    ChargeOn, LlmOptions, Reader, RouteCharge, Upstream, UpstreamIndex, charge, charge_on, host, path,
+};
 use crate::{
     item::Item,
     nearest::suggest,
@@ -36,6 +38,8 @@ pub struct Route {
     pub charges: Vec<RouteCharge>,
     /// Which outcomes are charged.
     pub charge_on: ChargeOn,
+    /// How requests to models are treated; without a meaning where no model's work is charged.
+    pub llm: LlmOptions,
 }
 
 /// All of `[[routes]]`, in the file's order.
@@ -77,6 +81,8 @@ impl Route {
             }
             charge_on::read(item)
         });
+        let is_llm = charges.iter().flatten().any(|charge| charge::is_llm(charge, reader));
+        let llm = section.maybe("llm", |item| LlmOptions::read(item, is_llm));
         Some(Self {
             name: name?,
             host,
@@ -86,6 +92,7 @@ impl Route {
             upstream,
             charges: charges.unwrap_or_default(),
             charge_on: charge_on.unwrap_or_default(),
+            llm: llm.unwrap_or_default(),
         })
     }
 
