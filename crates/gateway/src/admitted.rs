@@ -168,6 +168,7 @@ impl Inner {
                 let report = reported.iter().find(|(at, _)| *at == position).map(|(_, amount)| *amount);
                 let (amount, estimated) = match (report, &call) {
                     _ if !charged => (0, false),
+                    (_, Some(used)) if !charge.counts_model(used.asked.or(used.model)) => (0, false),
                     (Some(report), _) => (report, false),
                     (None, Some(used)) if charge.is_of_model() => request.amount(charge, *need, used, &hold),
                     (None, _) => amount(charge, *need, measures, success),
@@ -256,10 +257,6 @@ impl Admission {
 
     /// What is charged of what a model's answer says, and whether it is an estimate.
     fn amount(&self, charge: &RouteCharge, need: i64, call: &CallUsed<'_>, hold: &Hold) -> (i64, bool) {
-        // What was held decides, so that nobody is charged for what no limit admitted.
-        if !charge.counts_model(call.asked.or(call.model)) {
-            return (0, false);
-        }
         let priced = (self.live.plans(), hold.at());
         match charge.measure().and_then(|measure| call.used.amount(measure, call.model, priced)) {
             Some(amount) => (amount, call.used.is_estimated()),
@@ -268,7 +265,7 @@ impl Admission {
     }
 
     fn metadata(&self, call: &CallUsed<'_>, end: End) -> String {
-        let provider = self.route.upstream.settings.provider();
+        let provider = &self.route.upstream.settings.provider;
         metadata(&call.used, call.model, provider, end.name(), call.has_failed)
     }
 

@@ -12,7 +12,7 @@ use tollgate_ledger::{Journal, Ledger};
 use tollgate_quota::{Counters, Remote};
 
 use crate::{
-    counting::Counting, live::Live, meters::MeterIds, subjects::Subjects, telemetry::ProcessMetrics,
+    counting::Counting, live::Live, llm::Learned, meters::MeterIds, subjects::Subjects, telemetry::ProcessMetrics,
 };
 
 /// The process-wide state.
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicUsize,
     /// Bytes of requests' bodies that are kept to be looked at.
     pub(crate) looked_bytes: AtomicU64,
+    /// How much models usually write.
+    pub(crate) learned: Learned,
     /// Streams that are read to their end for clients who left.
     pub(crate) drains: AtomicUsize,
     /// Whether new work should be sent here.
@@ -83,6 +85,7 @@ impl Shared {
             metrics,
             connections: AtomicUsize::new(0),
             looked_bytes: AtomicU64::new(0),
+            learned: Learned::default(),
             drains: AtomicUsize::new(0),
             ready: AtomicBool::new(false),
             reload_error: ArcSwap::from_pointee(None),

@@ -139,7 +139,7 @@ impl Tunnel {
         admitted.set_metadata(format!(
             r#"{{"websocket":true,"request_bytes":{sent},"response_bytes":{received}}}"#
         ));
-        let measures = Measures { request_bytes: sent, response_bytes: received, tokens: None };
+        let measures = Measures { request_bytes: sent, response_bytes: received, answer: None };
         // Nobody waits for an answer's last byte any more.
         let _ = admitted.settle(End::Answered { status: 101 }, &measures);
     }

@@ -5,8 +5,11 @@ use tollgate_config::Measure;
 use tollgate_core::{Plans, UnixMillis};
 use tollgate_usage::{Asked, IncludeUsage, Request, Response, Scanner, ask};
 
-use super::{Looked, learned::Learned};
-use crate::live::{Live, Route, RouteCharge};
+use super::Looked;
+use crate::{
+    admission::Asking,
+    live::{Live, Route},
+};
 
 /// Headers that are no longer true when a byte of the body is another.
 const DIGESTS: [&str; 3] = ["content-digest", "digest", "content-md5"];
@@ -106,7 +109,7 @@ impl Call {
         if !self.is_billable {
             return None;
         }
-        match route.llm.as_ref().and_then(|options| options.usage.as_ref()) {
+        match &route.pointers {
             Some(pointers) => Scanner::with_pointers(pointers, response),
             None => Scanner::of(
                 Request { method: self.method.as_str(), path: self.target.path() },
@@ -115,30 +118,40 @@ impl Call {
         }
     }
 
-    /// What is held of a charge that the model's answer will say; `overdraws` when limits may be passed by what turns
-    /// out, so that what is usual may be held instead of what is possible.
-    pub(crate) fn need(
-        &self,
-        charge: &RouteCharge,
-        (plans, at): (&Plans, UnixMillis),
-        (flat, overdraw): (i64, Overdraw),
-        learned: &Learned,
-    ) -> i64 {
-        if !self.is_billable || !charge.counts_model(self.model()) {
+    /// What is held of a charge that the answer will say: the most that it can be, or what is usual where limits may
+    /// be passed by what turns out.
+    pub(crate) fn need(&self, asking: &Asking<'_>, position: usize, measure: Measure, flat: i64) -> i64 {
+        let Asking { live, shared, route, tier, at, .. } = asking;
+        if !self.is_billable || !route.charges[position].counts_model(self.model()) {
             return 0;
         }
-        let (Some(bound), Measure::LlmCost) = (self.bound, charge.measure()) else { return flat };
-        let _ = (bound, plans, at, overdraw, learned);
-        flat
+        let Some(bound) = self.bound else { return flat };
+        let priced = (live.plans(), self.model(), *at);
+        let Some(most) = bound.amount(measure, priced) else { return flat };
+        let usual = || {
+            let output = shared.learned.usual(self.model()?)?;
+            Bound { output: bound.output.min(output), ..bound }.amount(measure, priced)
+        };
+        let need = match route.grant(*tier).overdraws[position] {
+            Some(0) => most,
+            Some(overdraw) => usual().map_or(most, |usual| usual.max(most.saturating_sub(overdraw)).min(most)),
+            None => usual().unwrap_or(most),
+        };
+        need.max(1)
     }
 }
 
-/// By how much what turns out may pass a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Overdraw {
-    /// Units.
-    AtMost(i64),
-    Any,
+impl Bound {
+    /// How much of `measure` it is at most. `None` when that is not known.
+    fn amount(self, measure: Measure, (plans, model, at): (&Plans, Option<&str>, UnixMillis)) -> Option<i64> {
+        match measure {
+            Measure::LlmTotalTokens => Some(self.input.saturating_add(self.output)),
+            Measure::LlmInputTokens | Measure::LlmCachedTokens => Some(self.input),
+            Measure::LlmOutputTokens | Measure::LlmReasoningTokens => Some(self.output),
+            Measure::LlmCost => plans.prices.as_ref()?.cost_max(model?, at, self.input, self.output),
+            Measure::RequestBytes | Measure::ResponseBytes | Measure::Upstream => None,
+        }
+    }
 }
 
 fn bound(live: &Live, max_output_tokens: i64, asked: &Asked) -> Bound {

@@ -13,7 +13,7 @@ use super::Answer;
 use crate::{
     admitted::Admitted,
     body::{Progress, Proxied, ProxiedParts},
-    connection::{Busy, Connection},
+    connection::Connection,
     shared::Shared,
     upstream::{SendError, Sent},
     worker::Phase,
@@ -71,7 +71,6 @@ pub(crate) struct Waiting {
     pub(crate) connection: Rc<Connection>,
     pub(crate) progress: Rc<Progress>,
     pub(crate) admitted: Admitted,
-    pub(crate) busy: Busy,
 }
 
 /// Waits for an answer's head. When it is dropped, and the upstream has all of the request, it waits on in the
@@ -116,14 +115,14 @@ impl Drop for Awaited {
 
 async fn wait_on(state: State, _place: Place) {
     let State { sending, waiting } = state;
-    let Waiting { connection, progress, mut admitted, busy } = waiting;
+    let Waiting { connection, progress, mut admitted } = waiting;
     progress.deadline.adopt();
     // Without an answer, dropping what was admitted settles it as a client who left.
     let Ok(Sent { response, lease }) = sending.await else { return };
     let (head, inner) = response.into_parts();
     admitted.take_reports(&head.headers);
     let answer = Answer::of(&admitted, &head.headers, &connection);
-    let (status, admitted) = (head.status.as_u16(), Some(admitted));
+    let (status, admitted, busy) = (head.status.as_u16(), Some(admitted), connection.activity.busy());
     let parts = ProxiedParts { inner, status, progress, answer, admitted, untimed: None, lease, busy };
     let mut proxied = Proxied::new(parts);
     proxied.abandon();

@@ -17,6 +17,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use crate::{
+    live::{Live, Route},
     refusal::{Code, Refusal},
     shared::Shared,
     worker::Worker,
@@ -40,13 +41,23 @@ pub(crate) struct Looked {
 
 /// Bounds of a look.
 #[derive(Clone, Copy)]
-pub(crate) struct Bounds {
+pub(crate) struct LookBounds {
     /// Bytes of a body that is looked at.
-    pub(crate) look_bytes_max: u64,
+    look_bytes_max: u64,
     /// Bytes that a body may have.
-    pub(crate) body_bytes_max: u64,
+    body_bytes_max: u64,
     /// Without anything of the body coming.
-    pub(crate) idle_timeout: Duration,
+    idle_timeout: Duration,
+}
+
+impl LookBounds {
+    pub(crate) fn new(live: &Live, route: &Route, body_bytes_max: u64) -> Self {
+        Self {
+            look_bytes_max: live.gateway().llm.look_bytes_max,
+            body_bytes_max,
+            idle_timeout: route.upstream.settings.idle_timeout,
+        }
+    }
 }
 
 /// Reads `body` to its end, or until it is too long to be looked at. Cancel-safe: what was read is in `looked`.
@@ -54,7 +65,7 @@ pub(crate) async fn look(
     worker: &Worker,
     body: &mut Incoming,
     looked: &mut Looked,
-    bounds: Bounds,
+    bounds: LookBounds,
     too_large: impl Fn() -> Refusal,
 ) -> Result<(), Refusal> {
     let size = body.size_hint();

@@ -8,8 +8,8 @@ mod look;
 mod used;
 
 pub(crate) use answer::Answer;
-pub(crate) use call::{Call, Overdraw};
+pub(crate) use call::Call;
 pub(crate) use gone::{Awaited, Place, Waiting, read_on};
 pub(crate) use learned::Learned;
-pub(crate) use look::{Bounds, Looked, look};
+pub(crate) use look::{LookBounds, Looked, look};
 pub(crate) use used::{Extent, Used, metadata};
