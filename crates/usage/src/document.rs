@@ -90,6 +90,21 @@ impl Document {
         self.at = None;
     }
 
+    /// Passes over the rest of the document.
+    pub(crate) fn abandon(&mut self) {
+        self.state = State::Over;
+    }
+
+    /// Whether nothing more is read of the document, because it is whole or because it cannot be read.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    /// Whether the document has ended as it should.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_over() && self.depth == 0
+    }
+
     /// Reads the document's next bytes. Amounts go to `sink` when the byte after them shows that they are whole.
     pub(crate) fn feed(&mut self, chunk: &[u8], sink: &mut impl Sink) {
         let mut rest = chunk;
@@ -139,7 +154,12 @@ impl Document {
         let (byte, after) = (rest[0], &rest[1..]);
         match (byte, self.at) {
             (b'{', Some(node)) if node.is_object() => self.open(node),
-            (b'[', Some(node)) if node.is_array() => self.open(node),
+            (b'[', Some(node)) if node.is_array() => {
+                if let Some(mark) = node.mark() {
+                    sink.begin(mark);
+                }
+                self.open(node);
+            }
             (b'{' | b'[', at) => {
                 take(at, Reading::Unreadable, sink);
                 return 1 + self.skip(after, 1, Quote::Outside);
@@ -247,13 +267,13 @@ impl Document {
     fn read_scalar(&mut self, rest: &[u8], scalar: Scalar, sink: &mut impl Sink) -> usize {
         let read = rest.iter().position(|&byte| ends_scalar(byte)).unwrap_or(rest.len());
         let is_whole = read < rest.len();
-        let Some(node) = self.at else {
+        if self.at.is_none() {
             self.state = if is_whole { State::AfterValue } else { State::InScalar(scalar) };
             return read;
-        };
+        }
         let scalar = rest[..read].iter().fold(scalar, |scalar, &byte| scalar.push(byte));
         if is_whole {
-            sink.take(node.takes(), scalar.end());
+            take(self.at, scalar.end(), sink);
             self.state = State::AfterValue;
         } else {
             self.state = State::InScalar(scalar);
@@ -315,6 +335,9 @@ impl Document {
 fn take(at: Option<&Node>, reading: Reading, sink: &mut impl Sink) {
     if let Some(node) = at {
         sink.take(node.takes(), reading);
+        if let Some(mark) = node.mark() {
+            sink.mark(mark, reading);
+        }
     }
 }
 

@@ -32,9 +32,11 @@ mod sse;
 #[cfg(test)]
 mod testing;
 mod tokens;
+mod usage_chunk;
 
 pub use decoder::DECODED_BYTES_MAX;
 pub use framing::{Framing, framing};
 pub use request::{Request, Response};
 pub use scanner::{SCANNER_BYTES_MAX, Scanner};
 pub use tokens::TokenUsage;
+pub use usage_chunk::{USAGE_CHUNK_BYTES_MAX, UsageChunkFilter};

@@ -21,6 +21,7 @@ pub(crate) struct Node {
     key_lengths: u64,
     takes: Vec<Take>,
     text: Option<Text>,
+    mark: Option<Mark>,
 }
 
 /// Who wants a field, and as what.
@@ -41,6 +42,17 @@ pub(crate) enum Text {
     Wrapped,
 }
 
+/// What is noted of a place besides usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// The array of a chat's choices.
+    Choices,
+    /// One of its elements.
+    Choice,
+    /// Usage, whatever it says.
+    Usage,
+}
+
 /// One tree for each operation, so that no document is taken apart for what cannot be in it.
 static TREES: LazyLock<[Node; Api::ALL.len()]> = LazyLock::new(|| Api::ALL.map(|api| tree(api.dialects())));
 
@@ -59,6 +71,15 @@ fn tree(dialects: &[Dialect]) -> Node {
 }
 
 impl Node {
+    /// A document of which only these places are of interest.
+    pub(crate) fn of_marks(marks: &[(Path, Mark)]) -> Self {
+        let mut root = Self::default();
+        for &(path, mark) in marks {
+            root.leaf(path).mark = Some(mark);
+        }
+        root
+    }
+
     /// A document that is the answer to `api`.
     pub(crate) fn root(api: Api) -> &'static Self {
         &TREES[api as usize]
@@ -95,6 +116,11 @@ impl Node {
     /// As what the string here is wanted.
     pub(crate) fn text(&self) -> Option<Text> {
         self.text
+    }
+
+    /// As what the place is noted.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        self.mark
     }
 
     fn leaf(&mut self, path: Path) -> &mut Self {

@@ -2,7 +2,7 @@
 
 use crate::dialect::Dialect;
 use crate::model::Model;
-use crate::paths::{Take, Text};
+use crate::paths::{Mark, Take, Text};
 use crate::scalar::{Packed, Reading};
 
 /// The parts of usage that dialects have fields for.
@@ -113,6 +113,12 @@ pub(crate) trait Sink {
 
     /// Reads on in a wanted string.
     fn text(&mut self, text: Text, piece: Piece<'_>);
+
+    /// Notes what is at a marked place.
+    fn mark(&mut self, _mark: Mark, _reading: Reading) {}
+
+    /// Notes that an array at a marked place begins.
+    fn begin(&mut self, _mark: Mark) {}
 
     /// A new document begins.
     fn next_document(&mut self);
