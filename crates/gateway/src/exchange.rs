@@ -255,7 +255,7 @@ impl Exchange<'_> {
             return upgrade::switch(self.connection, upgrade, upgraded, settings.idle_timeout);
         }
         let answer =
-            admitted.as_ref().and_then(|admitted| Answer::of(admitted, &head.headers, self.connection));
+            admitted.as_ref().and_then(|admitted| Answer::of(admitted, &mut head.headers, self.connection));
         forwarding::undress(&mut head.headers);
 
         let status = head.status.as_u16();

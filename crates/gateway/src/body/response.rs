@@ -19,7 +19,7 @@ use crate::{
     connection::Busy,
     durable::Durable,
     live::Route,
-    llm::{Answer, Place, read_on},
+    llm::{Answer, Place, join, read_on},
     names::USAGE_PREFIX,
     upstream::Lease,
 };
@@ -53,6 +53,8 @@ pub(crate) struct Proxied {
     last: Option<(Frame<Bytes>, Durable)>,
     /// Why the answer stops here, kept back until what came before it has left.
     cut: Option<BodyError>,
+    /// Kept back until what came before them has left.
+    trailers: Option<Frame<Bytes>>,
     /// Whether nobody waits for it any more.
     abandoned: bool,
     ended: bool,
@@ -100,6 +102,7 @@ impl Proxied {
             lease: Some(lease),
             last: None,
             cut: None,
+            trailers: None,
             abandoned: false,
             ended: false,
             _busy: busy,
@@ -135,6 +138,12 @@ impl Proxied {
         self.progress.deadline.adopt();
     }
 
+    /// Whether what is left is as long as what the upstream has left.
+    fn keeps_length(&self) -> bool {
+        let is_edited = self.answer.as_ref().is_some_and(|answer| answer.is_edited());
+        self.last.is_none() && !self.ended && !is_edited
+    }
+
     fn whole(&self) -> End {
         if self.abandoned {
             End::ReadOn { status: self.status }
@@ -150,41 +159,78 @@ impl Proxied {
         if self.ended {
             return Poll::Ready(self.cut.take().map(Err));
         }
-        let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
-            Poll::Pending if self.progress.deadline.poll_passed(cx) => {
-                self.end(End::Cut { status: self.status });
-                return Poll::Ready(Some(Err("the upstream sent nothing for too long".into())));
-            }
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(None) => {
-                let durable = self.end(self.whole());
-                return self.hold_back(Frame::data(Bytes::new()), durable, cx);
-            }
-            Poll::Ready(Some(Err(error))) => {
-                self.end(End::Cut { status: self.status });
-                self.cut = Some(error.into());
-                // An error discards what is not written yet, which may be all there was of the answer.
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Poll::Ready(Some(Ok(frame))) => frame,
-        };
-        self.progress.moved();
-        let frame = match frame.into_data() {
-            Ok(data) => {
-                self.bytes = self.bytes.saturating_add(data.len() as u64);
-                if let Some(answer) = &mut self.answer {
-                    answer.read(&data);
+        let (frame, is_last) = loop {
+            match ready!(self.poll_inner(cx)) {
+                Some(Ok(frame)) if frame.is_trailers() => {
+                    // What was held back of a model's stream goes first.
+                    let rest = self.answer.as_mut().map(|answer| answer.finish()).unwrap_or_default();
+                    if rest.is_empty() {
+                        break (frame, true);
+                    }
+                    self.trailers = Some(frame);
+                    break (Frame::data(rest), false);
                 }
-                Frame::data(data)
+                Some(Ok(frame)) => {
+                    let is_last = self.inner.is_end_stream();
+                    let mut data = frame.into_data().unwrap_or_default();
+                    self.bytes = self.bytes.saturating_add(data.len() as u64);
+                    if let Some(answer) = &mut self.answer {
+                        data = answer.read(data);
+                        if is_last {
+                            data = join(&data, answer.finish());
+                        } else if data.is_empty() {
+                            continue;
+                        }
+                    }
+                    break (Frame::data(data), is_last);
+                }
+                Some(Err(error)) => return self.cut_off(error, cx),
+                None => {
+                    let rest = self.answer.as_mut().map(|answer| answer.finish()).unwrap_or_default();
+                    break (Frame::data(rest), true);
+                }
             }
-            Err(frame) => Frame::trailers(without_usage(frame.into_trailers().unwrap_or_default())),
         };
-        if !frame.is_trailers() && !self.inner.is_end_stream() {
+        if !is_last {
             return Poll::Ready(Some(Ok(frame)));
         }
         let durable = self.end(self.whole());
         self.hold_back(frame, durable, cx)
+    }
+
+    /// The upstream's next frame, in its time.
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(trailers) = self.trailers.take() {
+            return Poll::Ready(Some(Ok(trailers)));
+        }
+        let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
+            Poll::Pending if self.progress.deadline.poll_passed(cx) => {
+                return Poll::Ready(Some(Err("the upstream sent nothing for too long".into())));
+            }
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+            Poll::Ready(Some(Ok(frame))) => frame,
+        };
+        self.progress.moved();
+        let frame = match frame.into_data() {
+            Ok(data) => Frame::data(data),
+            Err(frame) => Frame::trailers(without_usage(frame.into_trailers().unwrap_or_default())),
+        };
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    /// Ends an answer that stops before its end.
+    fn cut_off(
+        &mut self,
+        error: BodyError,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.end(End::Cut { status: self.status });
+        self.cut = Some(error);
+        // An error discards what is not written yet, which may be all there was of the answer.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Lets the last frame go, now or when its settlement is durable.
@@ -263,9 +309,7 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Proxied(Awaited(Some(proxied))) if proxied.last.is_none() && !proxied.ended => {
-                proxied.inner.size_hint()
-            }
+            Self::Proxied(Awaited(Some(proxied))) if proxied.keeps_length() => proxied.inner.size_hint(),
             Self::Proxied(_) => SizeHint::default(),
         }
     }

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::HeaderMap;
-use tollgate_usage::{Scanner, TokenUsage};
+use http::{HeaderMap, header};
+use tollgate_usage::{Scanner, TokenUsage, UsageChunkFilter};
 
 use crate::{admitted::Admitted, connection::Connection};
 
@@ -12,18 +12,30 @@ use crate::{admitted::Admitted, connection::Connection};
 pub(crate) struct Answer {
     /// None when it cannot be read.
     scanner: Option<Scanner>,
+    /// Takes out what the client did not ask for.
+    filter: Option<UsageChunkFilter>,
     /// Whether it is read to its end for a client who leaves.
     reads_on: bool,
     connection: Rc<Connection>,
 }
 
 impl Answer {
-    /// The answer to a call that was admitted. `None` when it is no answer of a model.
-    pub(crate) fn of(admitted: &Admitted, headers: &HeaderMap, connection: &Rc<Connection>) -> Option<Box<Self>> {
+    /// The answer to a call that was admitted; `headers` lose what will not be true. `None` when it is no answer of a
+    /// model.
+    pub(crate) fn of(
+        admitted: &Admitted,
+        headers: &mut HeaderMap,
+        connection: &Rc<Connection>,
+    ) -> Option<Box<Self>> {
         let (call, route) = (admitted.call()?, admitted.route()?);
         let scanner = call.scanner(route, headers);
+        let has_more = call.adds_usage() && is_plain_event_stream(headers);
+        if has_more {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        let filter = has_more.then(UsageChunkFilter::new);
         let reads_on = scanner.is_some() && route.reads_on();
-        Some(Box::new(Self { scanner, reads_on, connection: Rc::clone(connection) }))
+        Some(Box::new(Self { scanner, filter, reads_on, connection: Rc::clone(connection) }))
     }
 
     /// Whose connection it is read on for when the client leaves now.
@@ -31,11 +43,25 @@ impl Answer {
         self.reads_on.then_some(&self.connection)
     }
 
-    /// Reads what passes.
-    pub(crate) fn read(&mut self, data: &Bytes) {
+    /// Reads what passes; what of it is for the client.
+    pub(crate) fn read(&mut self, data: Bytes) -> Bytes {
         if let Some(scanner) = &mut self.scanner {
-            scanner.feed(data);
+            scanner.feed(&data);
         }
+        let Some(filter) = &mut self.filter else { return data };
+        let mut passed = Bytes::new();
+        filter.feed(&data, |piece| passed = join(&passed, piece));
+        passed
+    }
+
+    /// What is for the client when nothing more comes.
+    pub(crate) fn finish(&mut self) -> Bytes {
+        self.filter.take().and_then(UsageChunkFilter::finish).unwrap_or_default()
+    }
+
+    /// Whether it may be another length than the upstream's.
+    pub(crate) fn is_edited(&self) -> bool {
+        self.filter.is_some()
     }
 
     /// What it said so far.
@@ -57,4 +83,15 @@ impl Answer {
     pub(crate) fn written(&self) -> i64 {
         0
     }
+}
+
+/// One piece of two; copied only where both are there, once or twice in a stream.
+pub(crate) fn join(first: &Bytes, second: Bytes) -> Bytes {
+    if first.is_empty() { second } else { Bytes::from([&**first, &*second].concat()) }
+}
+
+fn is_plain_event_stream(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = media_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+    media_type.eq_ignore_ascii_case("text/event-stream") && !headers.contains_key(header::CONTENT_ENCODING)
 }

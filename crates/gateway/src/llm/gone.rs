@@ -119,9 +119,9 @@ async fn wait_on(state: State, _place: Place) {
     progress.deadline.adopt();
     // Without an answer, dropping what was admitted settles it as a client who left.
     let Ok(Sent { response, lease }) = sending.await else { return };
-    let (head, inner) = response.into_parts();
+    let (mut head, inner) = response.into_parts();
     admitted.take_reports(&head.headers);
-    let answer = Answer::of(&admitted, &head.headers, &connection);
+    let answer = Answer::of(&admitted, &mut head.headers, &connection);
     let (status, admitted, busy) = (head.status.as_u16(), Some(admitted), connection.activity.busy());
     let parts = ProxiedParts { inner, status, progress, answer, admitted, untimed: None, lease, busy };
     let mut proxied = Proxied::new(parts);

@@ -7,7 +7,7 @@ mod learned;
 mod look;
 mod used;
 
-pub(crate) use answer::Answer;
+pub(crate) use answer::{Answer, join};
 pub(crate) use call::Call;
 pub(crate) use gone::{Awaited, Place, Waiting, read_on};
 pub(crate) use learned::Learned;
