@@ -7,3 +7,4 @@ mod chunking;
 mod codings;
 mod frames;
 mod numbers;
+mod requests;
