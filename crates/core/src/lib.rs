@@ -23,7 +23,6 @@ pub use meter::{Meter, MeterKind};
 pub use model::{ModelPattern, ModelPatternError};
 pub use pointer::{Pointer, PointerError};
 pub use price::{Currency, Nanos, Price, PriceError};
-pub use price::{Currency, Price, PriceError};
 pub use tier::{MeterIndex, OtherMeters, Plans, Tier, TierIndex};
 pub use time::{Span, UnixMillis};
 pub use tokens::{ModelPrices, PriceTable, PricedTokens, TokenPrices};

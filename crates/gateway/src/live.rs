@@ -8,11 +8,9 @@ use std::{net::IpAddr, ops::Deref, sync::Arc};
 use http::{HeaderName, HeaderValue, Method};
 use tollgate_config::{
     Amount, ChargeOn, ClientGone, Config, CounterStore, Enforcement, Gateway, LlmOptions, Measure,
-    UsagePointers,
 };
 use tollgate_core::{Max, MeterKind, ModelPattern, Plans, Scope, Tier, TierIndex};
 use tollgate_quota::{CHECKS_MAX, Check, CounterKey, Kinds, MeterId, Mode, Tracked};
-use tollgate_usage::Pointers;
 
 use crate::{
     kinds,
@@ -66,8 +64,6 @@ pub(crate) struct Route {
     pub(crate) charge_on: ChargeOn,
     /// How calls to models are treated, where some charge depends on them.
     pub(crate) llm: Option<LlmOptions>,
-    /// Where a model's answers say what was used, where they have a shape of their own.
-    pub(crate) pointers: Option<Arc<Pointers>>,
     /// What is held of each charge's meter, in the order of `charges`, where the request itself does not
     /// say more.
     pub(crate) needs: Vec<i64>,
@@ -239,7 +235,6 @@ impl Route {
             charges,
             charge_on: route.charge_on,
             llm: is_llm.then(|| route.llm.clone()),
-            pointers: route.llm.usage.as_ref().map(pointers),
             needs,
             grants,
             tracked,
@@ -278,12 +273,6 @@ impl Route {
             None => ("", path),
         }
     }
-}
-
-/// As the readers of answers take them.
-fn pointers(usage: &UsagePointers) -> Arc<Pointers> {
-    let UsagePointers { input, output, total, cached_read, cache_write, reasoning, model } = usage.clone();
-    Arc::new(Pointers { input, output, total, cached_read, cache_write, reasoning, model })
 }
 
 impl RouteCharge {

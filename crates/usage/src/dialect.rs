@@ -2,6 +2,7 @@
 
 mod anthropic;
 mod api;
+mod asks;
 mod chat;
 mod cohere;
 mod converse;
@@ -13,6 +14,7 @@ mod ollama;
 mod responses;
 
 pub(crate) use api::Api;
+pub(crate) use asks::Ask;
 
 use crate::paths::Text;
 use crate::readings::Part;

@@ -11,19 +11,25 @@
 //! - Absent is not zero: a field that is missing, or that is no non-negative integer within `i64`, is `None`.
 //! - No input makes it panic; what it cannot read it skips.
 
+mod asked;
 mod base64;
 mod body;
 mod coding;
 mod decoder;
 mod dialect;
 mod document;
+mod estimate;
 mod find;
 mod frames;
 mod framing;
 mod headers;
+mod include_usage;
+mod json;
 mod lines;
+mod media;
 mod model;
 mod paths;
+mod places;
 mod readings;
 mod request;
 mod scalar;
@@ -31,11 +37,14 @@ mod scanner;
 mod sse;
 #[cfg(test)]
 mod testing;
+mod text;
 mod tokens;
 mod usage_chunk;
 
+pub use asked::{Asked, ask};
 pub use decoder::DECODED_BYTES_MAX;
 pub use framing::{Framing, framing};
+pub use include_usage::IncludeUsage;
 pub use request::{Request, Response};
 pub use scanner::{SCANNER_BYTES_MAX, Scanner};
 pub use tokens::TokenUsage;

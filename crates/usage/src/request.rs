@@ -1,5 +1,7 @@
 //! What of an exchange's heads decides how its body is read.
 
+use crate::dialect::Api;
+
 /// The request that a response answers, as the upstream was sent it.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -13,6 +15,12 @@ pub struct Request<'a> {
 const PATH_MODEL_BYTES_MAX: usize = 192;
 
 impl<'a> Request<'a> {
+    /// Whether its answer can be charged at all: polls, counts, moderations and the making of a batch can not.
+    #[must_use]
+    pub fn is_billable(self) -> bool {
+        Api::of(self) != Api::Free
+    }
+
     /// The model that the path names, as it stands there: Bedrock, Google and Azure have it in their paths, and their
     /// responses do not always repeat it. `None` when the path has none, or a long one.
     #[must_use]

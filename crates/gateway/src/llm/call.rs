@@ -23,6 +23,8 @@ pub(crate) struct Call {
     is_billable: bool,
     asked: Option<Asked>,
     bound: Option<Bound>,
+    /// Whether it reads more than is in it, of which no bound may be known.
+    reads_elsewhere: bool,
     /// Whether usage was asked for in the client's name, so that the answer has an event more.
     adds_usage: bool,
 }
@@ -46,6 +48,7 @@ impl Call {
             is_billable,
             asked: None,
             bound: None,
+            reads_elsewhere: false,
             adds_usage: false,
         }))
     }
@@ -64,7 +67,8 @@ impl Call {
         }
         let request = Request { method: self.method.as_str(), path: self.target.path() };
         let Some(mut asked) = ask(request, header(header::CONTENT_TYPE), text) else { return };
-        self.bound = Some(bound(live, options.max_output_tokens, &asked));
+        self.bound = bound(live, options.max_output_tokens, &asked);
+        self.reads_elsewhere = asked.reads_elsewhere;
         if let Some(edit) = asked.include_usage.take().filter(|_| options.include_usage)
             && !DIGESTS.iter().any(|name| headers.contains_key(*name))
         {
@@ -109,13 +113,8 @@ impl Call {
         if !self.is_billable {
             return None;
         }
-        match &route.pointers {
-            Some(pointers) => Scanner::with_pointers(pointers, response),
-            None => Scanner::of(
-                Request { method: self.method.as_str(), path: self.target.path() },
-                response,
-            ),
-        }
+        let _ = route;
+        Scanner::of(Request { method: self.method.as_str(), path: self.target.path() }, response)
     }
 
     /// What is held of a charge that the answer will say: the most that it can be, or what is usual where limits may
@@ -137,7 +136,7 @@ impl Call {
             Some(overdraw) => usual().map_or(most, |usual| usual.max(most.saturating_sub(overdraw)).min(most)),
             None => usual().unwrap_or(most),
         };
-        need.max(1)
+        need.max(if self.reads_elsewhere { flat.max(1) } else { 1 })
     }
 }
 
@@ -154,10 +153,19 @@ impl Bound {
     }
 }
 
-fn bound(live: &Live, max_output_tokens: i64, asked: &Asked) -> Bound {
+/// `None` when the request says neither which model it is for nor how much may be written: it may have any shape.
+fn bound(live: &Live, max_output_tokens: i64, asked: &Asked) -> Option<Bound> {
+    if asked.model.is_none() && asked.output_tokens.is_none() {
+        return None;
+    }
     let limits = asked.model.as_deref().and_then(|model| live.gateway().model_limits(model));
     let context = limits.and_then(|limits| limits.context).unwrap_or(i64::MAX);
     let max_output = limits.and_then(|limits| limits.max_output).unwrap_or(i64::MAX);
     let output = asked.output_tokens.unwrap_or(max_output_tokens).min(max_output).min(context);
-    Bound { input: asked.input_tokens, output: output.saturating_mul(asked.choices.max(1)) }
+    // What it reads elsewhere has no bound but the model's.
+    let input = match limits.and_then(|limits| limits.context) {
+        Some(context) if asked.reads_elsewhere => context,
+        Some(_) | None => asked.input_tokens,
+    };
+    Some(Bound { input, output: output.saturating_mul(asked.choices.max(1)) })
 }

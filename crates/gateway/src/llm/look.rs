@@ -123,11 +123,6 @@ impl Looked {
         self.bytes
     }
 
-    /// Whether nothing comes after it.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.whole
-    }
-
     /// All of the body, if it was read to its end.
     pub(crate) fn text(&mut self) -> Option<&[u8]> {
         if !self.whole {

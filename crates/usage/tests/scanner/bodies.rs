@@ -18,6 +18,19 @@ fn folder() -> PathBuf {
     )
 }
 
+/// The folder and its cases; none when it is not there.
+pub(crate) fn cases() -> (PathBuf, Vec<Value>) {
+    let folder = folder();
+    let Ok(index) = std::fs::read(folder.join("index.json")) else {
+        println!("skipped: no real bodies in {}", folder.display());
+        return (folder, Vec::new());
+    };
+    let mut index: Value = serde_json::from_slice(&index).unwrap();
+    let Value::Array(cases) = index["cases"].take() else { panic!("{} has no cases", folder.display()) };
+    assert!(!cases.is_empty(), "{} has no cases", folder.display());
+    (folder, cases)
+}
+
 fn scanner(case: &Value) -> Option<Scanner> {
     let text = |key: &str| case[key].as_str();
     Scanner::of(
@@ -91,17 +104,11 @@ fn check(case: &Value, body: &[u8], rng: &mut TestRng) -> Result<(), String> {
 
 #[test]
 fn real_responses_give_what_the_provider_meant() {
-    let folder = folder();
-    let Ok(index) = std::fs::read(folder.join("index.json")) else {
-        println!("skipped: no real responses in {}", folder.display());
-        return;
-    };
-    let index: Value = serde_json::from_slice(&index).unwrap();
-    let cases = index["cases"].as_array().unwrap();
+    let (folder, cases) = cases();
     let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut shapes: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
     let mut failures = Vec::new();
-    for case in cases {
+    for case in &cases {
         let body = std::fs::read(folder.join(case["file"].as_str().unwrap())).unwrap();
         let (right, all) = shapes.entry(case["api_shape"].as_str().unwrap()).or_default();
         *all += 1;
@@ -114,5 +121,4 @@ fn real_responses_give_what_the_provider_meant() {
         println!("{shape}: {right} of {all}");
     }
     assert!(failures.is_empty(), "{} of {} failed:\n{}", failures.len(), cases.len(), failures.join("\n"));
-    assert!(!cases.is_empty(), "{} has no cases", folder.display());
 }

@@ -8,3 +8,4 @@ mod codings;
 mod frames;
 mod numbers;
 mod usage_chunk;
+mod requests;
