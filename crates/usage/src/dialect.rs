@@ -16,7 +16,7 @@ mod responses;
 pub(crate) use api::Api;
 pub(crate) use asks::Ask;
 
-use crate::paths::Text;
+use crate::paths::{Text, Wanted};
 use crate::readings::Part;
 
 /// Whose field names a response speaks. A dialect that says the same thing in two ways has two entries.
@@ -111,6 +111,29 @@ impl Dialect {
             Self::CohereBilled => cohere::BILLED_FIELDS,
             Self::Ollama => ollama::FIELDS,
             Self::Faults => faults::FIELDS,
+        }
+    }
+
+    /// What of its streams' documents is looked at besides usage: the text that is written, and what the last event of
+    /// a stream has to fit.
+    pub(crate) fn stream(self) -> &'static [(Path, Wanted)] {
+        match self {
+            Self::Chat => chat::STREAM,
+            Self::Responses => responses::STREAM,
+            Self::Anthropic => anthropic::STREAM,
+            Self::Gemini => gemini::STREAM,
+            Self::Interactions => interactions::STREAM,
+            Self::Converse => converse::STREAM,
+            Self::Titan => invoke::TITAN_STREAM,
+            Self::Llama => invoke::LLAMA_STREAM,
+            Self::CohereTokens => cohere::STREAM,
+            Self::Ollama => ollama::STREAM,
+            Self::Groq
+            | Self::Iterations
+            | Self::Predictions
+            | Self::BedrockMetrics
+            | Self::CohereBilled
+            | Self::Faults => &[],
         }
     }
 }

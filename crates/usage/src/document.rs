@@ -35,6 +35,21 @@ enum State {
     Over,
 }
 
+/// Where in a row of documents the next byte is, between two of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Row {
+    /// Before all.
+    Begin,
+    /// In an array, where a document is next.
+    Before,
+    /// In an array, after a document.
+    After,
+    /// After a document that is in no array, on its line.
+    Line,
+    /// After that line.
+    NextLine,
+}
+
 /// Where a byte is with respect to a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Quote {
@@ -51,6 +66,7 @@ pub(crate) struct Document {
     root: &'static Node,
     /// Whether other documents may follow, in an array or not.
     may_be_many: bool,
+    row: Row,
     /// The objects and arrays that are open on the way to a field; `levels[..depth]` are in use.
     levels: [&'static Node; PATH_LEVELS_MAX],
     depth: usize,
@@ -69,6 +85,7 @@ impl Document {
             state: State::Start,
             root,
             may_be_many: false,
+            row: Row::Begin,
             levels: [root; PATH_LEVELS_MAX],
             depth: 0,
             at: None,
@@ -105,6 +122,16 @@ impl Document {
         self.is_over() && self.depth == 0
     }
 
+    /// Whether other documents may follow.
+    pub(crate) fn may_be_many(&self) -> bool {
+        self.may_be_many
+    }
+
+    /// Where in the row of documents the next byte is; `None` within one, or after the last.
+    pub(crate) fn between(&self) -> Option<Row> {
+        matches!(self.state, State::Start).then_some(self.row)
+    }
+
     /// Reads the document's next bytes. Amounts go to `sink` when the byte after them shows that they are whole.
     pub(crate) fn feed(&mut self, chunk: &[u8], sink: &mut impl Sink) {
         let mut rest = chunk;
@@ -131,11 +158,12 @@ impl Document {
     fn punctuation(&mut self, rest: &[u8], sink: &mut impl Sink) -> usize {
         let byte = rest[0];
         match (self.state, byte) {
+            (State::Start, b'\n') if self.row == Row::Line => self.row = Row::NextLine,
             (_, b' ' | b'\n' | b'\r' | b'\t') => {}
             // A byte order mark.
             (State::Start, 0xef | 0xbb | 0xbf) => {}
             (State::Start, b'{') => self.open(self.root),
-            (State::Start, b'[' | b',') if self.may_be_many => {}
+            (State::Start, b'[' | b',') if self.may_be_many => self.row = Row::Before,
             (State::BeforeKey, b'"') => {
                 (self.key_bytes, self.key_has_escape) = (0, false);
                 return 1 + self.read_key(&rest[1..], Quote::Inside);
@@ -193,6 +221,10 @@ impl Document {
         self.state = match self.depth {
             0 if self.may_be_many => {
                 sink.next_document();
+                self.row = match self.row {
+                    Row::Before | Row::After => Row::After,
+                    Row::Begin | Row::Line | Row::NextLine => Row::Line,
+                };
                 State::Start
             }
             0 => State::Over,

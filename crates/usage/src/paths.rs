@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 use crate::dialect::{Api, Dialect, Path, TEXTS};
 use crate::readings::Part;
 
-/// Objects and arrays on the way to a field, the document itself included: `message.usage.iterations[].input_tokens`
-/// and `predictions[].embeddings.statistics.token_count` have 5.
-pub(crate) const PATH_LEVELS_MAX: usize = 5;
+/// Objects and arrays on the way to a field, the document itself included: `choices[].delta.tool_calls[].function.name`
+/// has 7.
+pub(crate) const PATH_LEVELS_MAX: usize = 7;
 
 /// In a path, every element of an array.
 pub(crate) const EACH: &str = "[]";
@@ -40,6 +40,29 @@ pub(crate) enum Text {
     Model,
     /// A document in base64, wrapped in a frame.
     Wrapped,
+    /// What the model says in a stream.
+    Answer,
+    /// The same, where Ollama answers a prompt.
+    Generated,
+    /// The name of a tool that the model calls.
+    Call,
+    /// What the model thinks.
+    Reasoning,
+    /// The same under its other name.
+    ReasoningContent,
+    /// What the answer is called.
+    Id,
+    /// What a document of a stream is.
+    Kind,
+    /// Why the answer, or a choice of it, has ended.
+    Reason,
+}
+
+/// What a stream has besides usage.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wanted {
+    Text(Text),
+    Mark(Mark),
 }
 
 /// What is noted of a place besides usage.
@@ -51,10 +74,26 @@ pub(crate) enum Mark {
     Choice,
     /// Usage, whatever it says.
     Usage,
+    /// Which part of the answer a document is about.
+    Index,
+    /// Which choice of a chat it is about.
+    ChoiceIndex,
+    /// When the answer was begun.
+    Created,
+    /// The number of an event.
+    Sequence,
+    /// A part of the answer that is open.
+    Opened,
+    /// A part of the answer that has ended.
+    Closed,
 }
 
 /// One tree for each operation, so that no document is taken apart for what cannot be in it.
 static TREES: LazyLock<[Node; Api::ALL.len()]> = LazyLock::new(|| Api::ALL.map(|api| tree(api.dialects())));
+
+/// The same with what only streams have.
+static STREAM_TREES: LazyLock<[Node; Api::ALL.len()]> =
+    LazyLock::new(|| Api::ALL.map(|api| stream_tree(api.dialects())));
 
 fn tree(dialects: &[Dialect]) -> Node {
     let mut root = Node::default();
@@ -66,6 +105,17 @@ fn tree(dialects: &[Dialect]) -> Node {
     }
     for &(path, text) in TEXTS {
         root.leaf(path).text = Some(text);
+    }
+    root
+}
+
+fn stream_tree(dialects: &[Dialect]) -> Node {
+    let mut root = tree(dialects);
+    for &(path, wanted) in dialects.iter().flat_map(|dialect| dialect.stream()) {
+        match wanted {
+            Wanted::Text(text) => root.leaf(path).text = Some(text),
+            Wanted::Mark(mark) => root.leaf(path).mark = Some(mark),
+        }
     }
     root
 }
@@ -83,6 +133,11 @@ impl Node {
     /// A document that is the answer to `api`.
     pub(crate) fn root(api: Api) -> &'static Self {
         &TREES[api as usize]
+    }
+
+    /// A document of the stream that is the answer to `api`.
+    pub(crate) fn stream_root(api: Api) -> &'static Self {
+        &STREAM_TREES[api as usize]
     }
 
     /// Where `key` leads, if anywhere.
@@ -153,17 +208,22 @@ mod tests {
 
     fn check(node: &Node) {
         assert!(node.children.len() == 1 || node.children.iter().all(|child| child.key != EACH));
-        assert!(node.children.is_empty() || node.text.is_none() && node.takes.is_empty());
+        // A string may be wanted where another dialect has an object.
+        assert!(
+            node.children.is_empty() || node.takes.is_empty() && (node.text.is_none() || node.is_object())
+        );
+        assert!(node.text.is_none() || node.mark.is_none());
         node.children.iter().for_each(check);
     }
 
     #[test]
     fn the_bounds_hold_every_path() {
         // The leaves are no objects.
-        assert!(deepest(Node::root(Api::Any)) - 1 <= PATH_LEVELS_MAX);
+        assert!(deepest(Node::stream_root(Api::Any)) - 1 <= PATH_LEVELS_MAX);
         // Each byte of a key may be written as an escape of six.
-        let paths = Dialect::ALL.iter().flat_map(|dialect| dialect.fields()).map(|&(path, _)| path);
-        for path in paths.chain(TEXTS.iter().map(|&(path, _)| path)) {
+        let fields = Dialect::ALL.iter().flat_map(|dialect| dialect.fields()).map(|&(path, _)| path);
+        let streams = Dialect::ALL.iter().flat_map(|dialect| dialect.stream()).map(|&(path, _)| path);
+        for path in fields.chain(streams).chain(TEXTS.iter().map(|&(path, _)| path)) {
             assert!(path.iter().all(|key| 6 * key.len() <= KEY_BYTES_MAX), "{path:?}");
         }
     }
@@ -177,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_place_is_an_object_an_array_or_a_value() {
-        Api::ALL.into_iter().map(Node::root).for_each(check);
+        Api::ALL.into_iter().flat_map(|api| [Node::root(api), Node::stream_root(api)]).for_each(check);
     }
 
     #[test]

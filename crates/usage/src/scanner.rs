@@ -6,7 +6,7 @@ use crate::decoder::Decoder;
 use crate::dialect::{Api, faults};
 use crate::frames::Frames;
 use crate::framing::by_media_type;
-use crate::{Framing, Request, Response, TokenUsage};
+use crate::{Framing, Progress, Request, Response, TokenUsage, ending};
 
 /// Bytes that a scanner holds at most, besides the window of a decoder when the body is compressed: 16 MiB at most.
 pub const SCANNER_BYTES_MAX: usize = 3072;
@@ -68,6 +68,51 @@ impl Scanner {
     #[must_use]
     pub fn has_error(&self) -> bool {
         self.decoder.body().is_some_and(|body| faults::is_there(body.readings()))
+    }
+
+    /// How far the stream has come; nothing when the body is no stream, or cannot be read.
+    ///
+    /// The estimate counts a token for four bytes of the text in the stream's deltas (what the model says and thinks, the
+    /// arguments of tools), one for each delta if those are more, and eleven for each call of a tool. What a model
+    /// writes without showing it (hidden reasoning) cannot be seen until the body reports it.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let Some(body) = self.decoder.body() else { return Progress::default() };
+        let reported = self.api.usage(body.readings()).unwrap_or_default();
+        let estimate = body.readings().stream().written.tokens();
+        Progress { input: reported.input, output: reported.output.unwrap_or(0).max(estimate) }
+    }
+
+    /// Whether a stream could end after what was read so far: its last event, line, element or frame is whole. Never
+    /// within a compressed body.
+    #[must_use]
+    pub fn is_at_boundary(&self) -> bool {
+        self.decoder.plain().is_some_and(|body| body.place().is_some())
+    }
+
+    /// Reads the body's next bytes up to the next boundary, or all; returns how many lie before it, 0 when the body is at
+    /// one already, and `None` when there is none.
+    pub fn feed_to_boundary(&mut self, chunk: &[u8]) -> Option<usize> {
+        match self.decoder.plain_mut() {
+            Some(body) => body.feed_to_boundary(chunk),
+            None => {
+                self.decoder.feed(chunk);
+                None
+            }
+        }
+    }
+
+    /// The events that end the stream here as its own dialect does when a limit was reached: the parts that are open are
+    /// closed, the reason is `length`, `max_tokens` or how else the dialect says it, and usage is what `progress` says (an
+    /// unknown input is 0 there). A chat has the chunk that only has usage if the client asked for it (`wants_usage`).
+    ///
+    /// Empty when the stream has said its own reason: what is left of it is short and may pass. `None` when the stream is
+    /// not [at a boundary](Self::is_at_boundary), or when it cannot be ended so (an unknown dialect, a compressed body, no
+    /// stream, an answer that has not begun): then it can only be cut.
+    #[must_use]
+    pub fn final_events(&self, progress: Progress, wants_usage: bool) -> Option<Vec<u8>> {
+        let body = self.decoder.plain()?;
+        ending::ending(self.api, body.readings(), body.place()?, progress, wants_usage)
     }
 
     /// What the body said so far; `None` when it said nothing that can be charged.

@@ -27,11 +27,12 @@ pub(crate) struct EventStream {
     after_cr: bool,
     /// A line of the present event has begun; comments are of none.
     in_event: bool,
+    has_crlf: bool,
 }
 
 impl EventStream {
     pub(crate) fn new() -> Self {
-        Self { line: Line::Name(0), after_cr: false, in_event: false }
+        Self { line: Line::Name(0), after_cr: false, in_event: false, has_crlf: false }
     }
 
     /// Reads the stream's next bytes into `document`, which is restarted after each event.
@@ -41,6 +42,16 @@ impl EventStream {
             let read = self.step(rest, document, sink);
             rest = rest.get(read..).unwrap_or_default();
         }
+    }
+
+    /// Whether another event could begin here.
+    pub(crate) fn is_between(&self) -> bool {
+        !self.in_event && matches!(self.line, Line::Name(0))
+    }
+
+    /// An LF that may belong to the line end before it, and what ends the stream's lines.
+    pub(crate) fn line_ends(&self) -> (&'static str, &'static str) {
+        (if self.after_cr { "\n" } else { "" }, if self.has_crlf { "\r\n" } else { "\n" })
     }
 
     /// Whether a line of the present event has begun.
@@ -58,6 +69,7 @@ impl EventStream {
         const NAME: &[u8] = b"data:";
         let byte = rest[0];
         if std::mem::take(&mut self.after_cr) && byte == b'\n' {
+            self.has_crlf = true;
             return 1;
         }
         if matches!(byte, b'\r' | b'\n') {

@@ -171,7 +171,13 @@ impl Sink for Seen {
             Mark::Choice => self.choice = true,
             Mark::Usage => self.usage |= reading.is_present(),
             // Not an array.
-            Mark::Choices => {}
+            Mark::Choices
+            | Mark::Index
+            | Mark::ChoiceIndex
+            | Mark::Created
+            | Mark::Sequence
+            | Mark::Opened
+            | Mark::Closed => {}
         }
     }
 

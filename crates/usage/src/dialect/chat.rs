@@ -1,7 +1,8 @@
 //! OpenAI chat, completions and embeddings; streams have the same `usage` in a chunk near the end, or in each.
 
 use crate::TokenUsage;
-use crate::dialect::{Dialect, Field};
+use crate::dialect::{Dialect, Field, Path};
+use crate::paths::{EACH, Mark, Text, Wanted};
 use crate::readings::{Part, Parts, Readings};
 
 pub(super) const FIELDS: &[Field] = &[
@@ -19,6 +20,23 @@ pub(super) const FIELDS: &[Field] = &[
     (&["usage", "prompt_tokens_details", "cache_creation_tokens"], Part::CacheWriteElsewhere),
     // Perplexity.
     (&["usage", "reasoning_tokens"], Part::ReasoningElsewhere),
+];
+
+pub(super) const STREAM: &[(Path, Wanted)] = &[
+    (&["choices", EACH, "delta", "content"], Wanted::Text(Text::Answer)),
+    (&["choices", EACH, "delta", "refusal"], Wanted::Text(Text::Answer)),
+    (&["choices", EACH, "delta", "reasoning"], Wanted::Text(Text::Reasoning)),
+    (&["choices", EACH, "delta", "reasoning_content"], Wanted::Text(Text::ReasoningContent)),
+    (&["choices", EACH, "delta", "tool_calls", EACH, "function", "name"], Wanted::Text(Text::Call)),
+    (&["choices", EACH, "delta", "tool_calls", EACH, "function", "arguments"], Wanted::Text(Text::Answer)),
+    (&["choices", EACH, "delta", "function_call", "name"], Wanted::Text(Text::Call)),
+    (&["choices", EACH, "delta", "function_call", "arguments"], Wanted::Text(Text::Answer)),
+    (&["choices", EACH, "text"], Wanted::Text(Text::Answer)),
+    (&["choices", EACH, "index"], Wanted::Mark(Mark::ChoiceIndex)),
+    (&["choices", EACH, "finish_reason"], Wanted::Text(Text::Reason)),
+    (&["object"], Wanted::Text(Text::Kind)),
+    (&["id"], Wanted::Text(Text::Id)),
+    (&["created"], Wanted::Mark(Mark::Created)),
 ];
 
 pub(super) const GROQ_FIELDS: &[Field] = &[

@@ -1,7 +1,8 @@
 //! Cohere: `meta` (v1) or `usage` (v2), each with the tokens that were processed beside the units that are billed.
 
 use crate::TokenUsage;
-use crate::dialect::{Dialect, Field};
+use crate::dialect::{Dialect, Field, Path};
+use crate::paths::{Mark, Text, Wanted};
 use crate::readings::{Part, Readings};
 
 pub(super) const TOKEN_FIELDS: &[Field] = &[
@@ -17,6 +18,21 @@ pub(super) const TOKEN_FIELDS: &[Field] = &[
     (&["delta", "usage", "tokens", "input_tokens"], Part::Input),
     (&["delta", "usage", "tokens", "output_tokens"], Part::Output),
     (&["delta", "usage", "cached_tokens"], Part::CachedRead),
+];
+
+pub(super) const STREAM: &[(Path, Wanted)] = &[
+    (&["delta", "message", "content", "text"], Wanted::Text(Text::Answer)),
+    (&["delta", "message", "content", "thinking"], Wanted::Text(Text::Reasoning)),
+    (&["delta", "message", "tool_plan"], Wanted::Text(Text::Answer)),
+    (&["delta", "message", "tool_calls", "function", "name"], Wanted::Text(Text::Call)),
+    (&["delta", "message", "tool_calls", "function", "arguments"], Wanted::Text(Text::Answer)),
+    (&["type"], Wanted::Text(Text::Kind)),
+    (&["id"], Wanted::Text(Text::Id)),
+    (&["index"], Wanted::Mark(Mark::Index)),
+    // The first version.
+    (&["text"], Wanted::Text(Text::Answer)),
+    (&["event_type"], Wanted::Text(Text::Kind)),
+    (&["generation_id"], Wanted::Text(Text::Id)),
 ];
 
 pub(super) const BILLED_FIELDS: &[Field] = &[

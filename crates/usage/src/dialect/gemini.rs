@@ -1,8 +1,8 @@
 //! Google Gemini: `usageMetadata` at the top, in streams of every document, counting from the beginning.
 
 use crate::TokenUsage;
-use crate::dialect::{Dialect, Field};
-use crate::paths::EACH;
+use crate::dialect::{Dialect, Field, Path};
+use crate::paths::{EACH, Text, Wanted};
 use crate::readings::{Part, Readings};
 use crate::scalar::Reading;
 
@@ -13,6 +13,11 @@ pub(super) const FIELDS: &[Field] = &[
     (&["usageMetadata", "cachedContentTokenCount"], Part::CachedRead),
     (&["usageMetadata", "thoughtsTokenCount"], Part::Reasoning),
     (&["usageMetadata", "toolUsePromptTokenCount"], Part::ToolInput),
+];
+
+pub(super) const STREAM: &[(Path, Wanted)] = &[
+    (&["candidates", EACH, "content", "parts", EACH, "text"], Wanted::Text(Text::Answer)),
+    (&["responseId"], Wanted::Text(Text::Id)),
 ];
 
 pub(super) const PREDICTION_FIELDS: &[Field] =

@@ -1,10 +1,21 @@
 //! Ollama: counts at the top of the answer, in streams of its last line.
 
 use crate::TokenUsage;
-use crate::dialect::{Dialect, Field};
+use crate::dialect::{Dialect, Field, Path};
+use crate::paths::{Text, Wanted};
 use crate::readings::{Part, Readings};
 
 pub(super) const FIELDS: &[Field] = &[(&["prompt_eval_count"], Part::Input), (&["eval_count"], Part::Output)];
+
+pub(super) const STREAM: &[(Path, Wanted)] = &[
+    (&["message", "content"], Wanted::Text(Text::Answer)),
+    (&["message", "thinking"], Wanted::Text(Text::Reasoning)),
+    (&["response"], Wanted::Text(Text::Generated)),
+    (&["thinking"], Wanted::Text(Text::Reasoning)),
+    // There is no other identifier.
+    (&["created_at"], Wanted::Text(Text::Id)),
+    (&["done_reason"], Wanted::Text(Text::Reason)),
+];
 
 /// An embedding has a prompt only, so no output is then said.
 pub(super) fn read(readings: &Readings) -> TokenUsage {

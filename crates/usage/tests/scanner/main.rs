@@ -7,5 +7,5 @@ mod chunking;
 mod codings;
 mod frames;
 mod numbers;
-mod usage_chunk;
 mod requests;
+mod usage_chunk;
