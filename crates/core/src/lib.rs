@@ -8,6 +8,7 @@ mod event;
 mod limit;
 mod meter;
 mod model;
+mod pointer;
 mod price;
 mod tier;
 mod time;
@@ -20,6 +21,7 @@ pub use event::{Charge, Charges, Event, EventId, RequestKey, SETTLEMENT_CHARGES_
 pub use limit::{Limit, Max, OnStoreFailure, Over, Scope};
 pub use meter::{Meter, MeterKind};
 pub use model::{ModelPattern, ModelPatternError};
+pub use pointer::{Pointer, PointerError};
 pub use price::{Currency, Nanos, Price, PriceError};
 pub use tier::{MeterIndex, OtherMeters, Plans, Tier, TierIndex};
 pub use time::{Span, UnixMillis};
