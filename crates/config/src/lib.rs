@@ -31,7 +31,7 @@ pub use gateway::{
     Health, Identity, JournalLimits, LedgerStore, Listen, Llm, LlmOptions, Log, LogFormat, LogLevel, Measure,
     ModelLimits, Postgres, PostgresHost, PostgresStore, PostgresTls, PostgresUrl, Protocol, Redis, RedisKind,
     RedisStore, RedisUrl, Route, RouteCharge, Secret, Shutdown, Signature, Subjects, TlsFiles, Unanswered,
-    Upstream, UpstreamIndex, Url,
+    Upstream, UpstreamIndex, Url, UsagePointers,
 };
 pub use mistake::{Mistake, Mistakes, Position};
 pub use nearest::{nearest, suggest};

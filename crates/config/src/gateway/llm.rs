@@ -2,6 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
+use super::UsagePointers;
 use crate::{item::Item, number::Unit, report::Flaw, section::Section};
 
 /// A long conversation with its documents; models, tokens asked for and the text to estimate stand in it.
@@ -44,6 +45,8 @@ pub struct LlmOptions {
     pub include_usage: bool,
     /// How many tokens a request that states no maximum is assumed to write, before the limits of its model.
     pub max_output_tokens: i64,
+    /// Where answers of a shape of their own say what was used; `None` where they have a known shape.
+    pub usage: Option<UsagePointers>,
 }
 
 /// What happens to an answer whose client left.
@@ -57,7 +60,12 @@ pub enum ClientGone {
 
 impl Default for LlmOptions {
     fn default() -> Self {
-        Self { client_gone: ClientGone::Drain, include_usage: true, max_output_tokens: MAX_OUTPUT_DEFAULT }
+        Self {
+            client_gone: ClientGone::Drain,
+            include_usage: true,
+            max_output_tokens: MAX_OUTPUT_DEFAULT,
+            usage: None,
+        }
     }
 }
 
@@ -91,6 +99,7 @@ impl LlmOptions {
                 max_output_tokens: section.or("max_output_tokens", MAX_OUTPUT_DEFAULT, |item| {
                     item.amount_in(Unit::Count, TOKENS_BOUNDS)
                 }),
+                usage: section.maybe("usage", UsagePointers::read),
             }
         })
     }

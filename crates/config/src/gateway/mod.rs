@@ -17,6 +17,7 @@ mod stores;
 mod subjects;
 mod upstream;
 mod url;
+mod usage_pointers;
 
 use std::{
     num::NonZeroUsize,
@@ -39,6 +40,7 @@ pub use subjects::Subjects;
 use toml::{Spanned, de::DeTable};
 pub use upstream::{Health, Protocol, Upstream, UpstreamIndex};
 pub use url::Url;
+pub use usage_pointers::UsagePointers;
 
 use crate::{
     item::Item,
