@@ -156,7 +156,7 @@ impl Amount {
         match item.value() {
             DeValue::String(text) if counted.is_sum(text) => {
                 let amount = item.check(number::amount(text, Unit::Money))?;
-                Some(Self::constant(item, amount))
+                Some(Self::constant(item, amount, "a sum"))
             }
             DeValue::String(name) => {
                 let measures = || MEASURES.iter().map(|(name, _)| *name);
@@ -182,7 +182,7 @@ impl Amount {
                     }
                     None => read(digits),
                 }?;
-                Some(Self::constant(item, amount))
+                Some(Self::constant(item, amount, "1 or more"))
             }
             DeValue::Float(float) => item.check(Err(counted.unit().float(float.as_str()))),
             DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
@@ -191,9 +191,9 @@ impl Amount {
         }
     }
 
-    fn constant(item: &Item<'_>, amount: i64) -> Self {
+    fn constant(item: &Item<'_>, amount: i64, better: &str) -> Self {
         if amount == 0 {
-            item.wrong(Flaw::new("0 charges nothing", "remove this charge, or write 1 or more"));
+            item.wrong(Flaw::new("0 charges nothing", format!("remove this charge, or write {better}")));
         }
         Self::Constant(amount)
     }
