@@ -38,7 +38,7 @@ pub(crate) fn float(text: &str) -> Flaw {
         Ok(_) => format!("write it as text: {}", quote(text)),
         Err(_) => format!("write it as text, as in {}", Unit::Money.example()),
     };
-    Flaw::new(format!("{} is a float, which is not exact enough for money", quote(text)), suggestion)
+    Flaw::new(format!("{} is a float, which is not exact enough for money", number::shown(text)), suggestion)
 }
 
 fn explain(text: &str, trimmed: &str) -> Flaw {

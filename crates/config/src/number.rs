@@ -181,7 +181,7 @@ fn write(example: &str) -> String {
 }
 
 /// A number in a message needs no quotes, unless it is long.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     if text.len() <= 40 && text.is_ascii() { text.to_owned() } else { quote(text) }
 }
 

@@ -40,3 +40,31 @@ impl Meter {
         self.models.is_empty() || model.is_none_or(is_meant)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meter(unit: &str, models: &[&str]) -> Meter {
+        let models = models.iter().map(|text| text.parse().unwrap()).collect();
+        Meter { name: "m".into(), unit: unit.into(), kind: MeterKind::Count, models }
+    }
+
+    #[test]
+    fn a_request_whose_model_is_not_known_counts() {
+        let narrow = meter("tokens", &["gpt-4*", "o3"]);
+        assert!(narrow.counts_model(Some("gpt-4o")) && narrow.counts_model(Some("O3")));
+        assert!(!narrow.counts_model(Some("o3-mini")));
+        assert!(narrow.counts_model(None));
+        let wide = meter("tokens", &[]);
+        assert!(wide.counts_model(Some("anything")) && wide.counts_model(None));
+    }
+
+    #[test]
+    fn three_capitals_are_a_currency() {
+        assert_eq!(meter("USD", &[]).currency(), Currency::parse("USD"));
+        for unit in ["usd", "US", "USDT", "calls", "U$D"] {
+            assert_eq!(meter(unit, &[]).currency(), None, "{unit}");
+        }
+    }
+}

@@ -222,7 +222,7 @@ mod tests {
         #[test]
         fn any_text_is_matched_or_not(text in any::<String>(), model in any::<String>()) {
             if let Ok(pattern) = text.parse::<ModelPattern>() {
-                pattern.matches(&model);
+                prop_assert_eq!(pattern.matches(&model), pattern.matches(&model.to_ascii_uppercase()));
                 prop_assert!(pattern.matches(&text));
             }
         }

@@ -119,6 +119,21 @@ mod tests {
     }
 
     #[test]
+    fn billionths_print_as_they_are_read() {
+        for (text, nanos) in
+            [("0", 0), ("5", 5_000_000_000), ("0.000000001", 1), ("9223372036.854775807", i64::MAX)]
+        {
+            assert_eq!(Nanos::parse(text), Some(Nanos(nanos)));
+            assert_eq!(Nanos(nanos).to_string(), text);
+        }
+        assert_eq!(Nanos(-1_500_000_000).to_string(), "-1.5");
+        assert_eq!(Nanos(i64::MIN).to_string(), "-9223372036.854775808");
+        for text in ["-1", "+1", ".5", "1e3", "9223372036.854775808", "0.0000000001", "1,5", ""] {
+            assert_eq!(Nanos::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn refuses_what_is_not_exact() {
         for text in [
             "",

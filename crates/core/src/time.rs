@@ -70,3 +70,27 @@ impl Span {
         self.start <= at && at < self.end
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_and_instants_print_as_they_are_read() {
+        for (text, millis) in [
+            ("1970-01-01", 0),
+            ("2026-01-31", 1_769_817_600_000),
+            ("1969-12-31T23:59:59.999Z", -1),
+            ("2026-01-31T12:00:00Z", 1_769_860_800_000),
+        ] {
+            assert_eq!(UnixMillis::parse(text), Some(UnixMillis(millis)), "{text}");
+            assert_eq!(UnixMillis(millis).to_string(), text);
+        }
+        assert_eq!(UnixMillis::parse("2026-01-31T13:00:00+01:00"), Some(UnixMillis(1_769_860_800_000)));
+        for text in ["", "2026", "2026-02-30", "2026-01-31T12:00:00", "20260131", "01/31/2026", "31-01-2026"]
+        {
+            assert_eq!(UnixMillis::parse(text), None, "{text}");
+        }
+        assert_eq!(UnixMillis::MAX.to_string(), "9223372036854775807 ms");
+    }
+}

@@ -121,3 +121,147 @@ fn round_up<const N: usize>(parts: [(i64, i64); N]) -> Option<i64> {
     let whole = sum / PER_TOKENS + i128::from(sum % PER_TOKENS != 0);
     i64::try_from(whole).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CENT: i64 = 10_000_000;
+
+    fn prices(input: i64, output: i64) -> TokenPrices {
+        TokenPrices { input, output, cached_read: None, cache_write: None }
+    }
+
+    fn model(pattern: &str, since: Vec<(UnixMillis, TokenPrices)>) -> ModelPrices {
+        ModelPrices { pattern: pattern.parse().unwrap(), since }
+    }
+
+    fn table(models: Vec<ModelPrices>) -> PriceTable {
+        PriceTable::new(Currency::parse("USD").unwrap(), models)
+    }
+
+    fn always(prices: TokenPrices) -> PriceTable {
+        table(vec![model("m", vec![(UnixMillis::MIN, prices)])])
+    }
+
+    const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+    #[test]
+    fn a_known_bill() {
+        // 2.50 in, 10.00 out, 1.25 from a cache, 3.00 into it, per million tokens.
+        let prices = TokenPrices {
+            cached_read: Some(125 * CENT),
+            cache_write: Some(300 * CENT),
+            ..prices(250 * CENT, 1000 * CENT)
+        };
+        let used = PricedTokens { input: 1000, output: 200, cached_read: 400, cache_write: 100 };
+        // 500 at 2.50, 400 at 1.25, 100 at 3.00 and 200 at 10.00 are 4050 millionths.
+        assert_eq!(always(prices).cost("m", NOW, &used), Some(4_050_000));
+        // 1000 at 3.00, the dearest, and 200 at 10.00.
+        assert_eq!(always(prices).cost_max("m", NOW, 1000, 200), Some(5_000_000));
+    }
+
+    #[test]
+    fn it_is_rounded_up_once() {
+        let cost = |input, output| {
+            always(prices(1, 1)).cost("m", NOW, &PricedTokens { input, output, ..Default::default() })
+        };
+        assert_eq!(cost(0, 0), Some(0));
+        assert_eq!(cost(1, 0), Some(1));
+        assert_eq!(cost(400_000, 600_000), Some(1), "the sum is rounded, not its parts");
+        assert_eq!(cost(400_000, 600_001), Some(2));
+    }
+
+    #[test]
+    fn parts_of_caches_are_never_more_than_the_input() {
+        let prices =
+            TokenPrices { cached_read: Some(CENT), cache_write: Some(2 * CENT), ..prices(4 * CENT, 0) };
+        let cost = |cached_read, cache_write| {
+            let million = 1_000_000;
+            let used = PricedTokens { input: million, output: -5, cached_read, cache_write };
+            always(prices).cost("m", NOW, &used).unwrap() / (CENT / 10)
+        };
+        assert_eq!(cost(i64::MAX, i64::MAX), 10);
+        assert_eq!(cost(500_000, i64::MAX), 15, "half at 1 and half at 2");
+        assert_eq!(cost(-1, i64::MAX), 20);
+        assert_eq!(cost(i64::MIN, i64::MIN), 40);
+    }
+
+    #[test]
+    fn the_most_specific_pattern_that_has_a_price_decides() {
+        let later = UnixMillis(NOW.0 + 1);
+        let of = |nanos: i64| prices(nanos * 1_000_000, 0);
+        let table = table(vec![
+            model("*", vec![(UnixMillis::MIN, of(1))]),
+            model("gpt-4o*", vec![(UnixMillis::MIN, of(2)), (later, of(3))]),
+            model("gpt-4o-mini", vec![(later, of(4))]),
+            model("none*", vec![(later, of(5))]),
+        ]);
+        let cost = |model, at| table.cost(model, at, &PricedTokens { input: 1, ..Default::default() });
+        assert_eq!(cost("llama", NOW), Some(1));
+        assert_eq!(cost("GPT-4o", NOW), Some(2));
+        assert_eq!(cost("gpt-4o", later), Some(3));
+        assert_eq!(cost("gpt-4o-mini", NOW), Some(2), "its own price does not hold yet");
+        assert_eq!(cost("gpt-4o-mini", later), Some(4));
+        let table = self::table(vec![model("none*", vec![(later, of(5))])]);
+        assert_eq!(table.cost("none", NOW, &PricedTokens::default()), None);
+        assert_eq!(table.cost("other", later, &PricedTokens::default()), None);
+        assert_eq!(table.cost_max("none", NOW, 1, 1), None);
+    }
+
+    #[test]
+    fn what_does_not_fit_has_no_price() {
+        let dear = always(prices(i64::MAX, i64::MAX));
+        assert_eq!(dear.cost_max("m", NOW, 1_000_000, 0), Some(i64::MAX));
+        assert_eq!(dear.cost_max("m", NOW, 1_000_000, 1), None);
+        assert_eq!(dear.cost_max("m", NOW, i64::MAX, i64::MAX), None);
+    }
+
+    fn any_prices() -> impl Strategy<Value = TokenPrices> {
+        let price = || prop_oneof![0..=i64::MAX, 0..=100 * CENT];
+        let optional = || prop::option::of(prop_oneof![0..=i64::MAX, 0..=100 * CENT]);
+        (price(), price(), optional(), optional()).prop_map(|(input, output, cached_read, cache_write)| {
+            TokenPrices { input, output, cached_read, cache_write }
+        })
+    }
+
+    fn tokens() -> impl Strategy<Value = i64> {
+        prop_oneof![any::<i64>(), -10..1_000_000i64]
+    }
+
+    proptest! {
+        /// More tokens never cost less; what does not fit is the most of all.
+        #[test]
+        fn cost_grows_with_tokens(
+            prices in any_prices(), input in tokens(), output in tokens(), cached_read in tokens(),
+            cache_write in tokens(), more_input in 0..=i64::MAX, more_output in 0..=i64::MAX,
+        ) {
+            let table = always(prices);
+            let used = PricedTokens { input, output, cached_read, cache_write };
+            let more = PricedTokens {
+                input: input.saturating_add(more_input),
+                output: output.saturating_add(more_output),
+                ..used
+            };
+            let cost = |used| table.cost("m", NOW, used).unwrap_or(i64::MAX);
+            prop_assert!(cost(&used) <= cost(&more));
+            prop_assert!(cost(&used) >= 0);
+        }
+
+        /// Whatever part caches have in it.
+        #[test]
+        fn nothing_costs_more_than_the_most(
+            prices in any_prices(), input in tokens(), output in tokens(), cached_read in tokens(),
+            cache_write in tokens(),
+        ) {
+            let table = always(prices);
+            let used = PricedTokens { input, output, cached_read, cache_write };
+            match table.cost_max("m", NOW, input, output) {
+                Some(max) => prop_assert!(table.cost("m", NOW, &used).is_some_and(|cost| cost <= max)),
+                None => prop_assert!(input > 0 || output > 0),
+            }
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! What a change of the tiers file means, tier by tier: who gains, who loses.
 
 mod limits;
+mod prices;
 
 use std::fmt;
 
@@ -74,6 +75,7 @@ pub fn diff(old: &Plans, new: &Plans) -> Vec<Change> {
     let url_of = |plans: &Plans| plans.upgrade_url.as_deref().unwrap_or("none").to_owned();
     file.record("upgrade_url", (url_of(old), url_of(new)), Effect::Neutral);
     diff_meters((old, new), &mut file);
+    prices::diff((old.prices.as_ref(), new.prices.as_ref()), &mut file);
     for tier in &old.tiers {
         let mut recorder = Recorder { tier: Some(&tier.name), changes: &mut changes };
         match new.tier(&tier.name).and_then(|index| new.tiers.get(index.0)) {

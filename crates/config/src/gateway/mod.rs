@@ -2,6 +2,7 @@
 
 mod charge;
 mod charge_on;
+mod counted;
 mod header;
 mod host;
 mod identity;
