@@ -229,18 +229,25 @@ impl Instance {
 
     /// Has `held` grow by what `ask` needs, as a gateway does.
     pub(crate) fn extend(&self, held: &mut Held, ask: &Ask<'_>) -> Result<(), No> {
+        self.extend_within(held, ask, u32::MAX)
+    }
+
+    /// As [`Instance::extend`], for a request that asks the store only so often.
+    pub(crate) fn extend_within(&self, held: &mut Held, ask: &Ask<'_>, asks_max: u32) -> Result<(), No> {
         let hold = held.hold.as_mut().unwrap();
         let mode = Mode::Enforce;
         let terms = Terms { checks: ask.checks, needs: &ask.needs, warn_at: &[], mode, tracked: &[] };
         let mut asked = tollgate_quota::Asked::default();
         let started = Instant::now();
-        while started.elapsed() < TRY_MAX {
+        let mut asks = 0;
+        while started.elapsed() < TRY_MAX && asks <= asks_max {
             match hold.extend(terms, asked) {
                 Extension::Held => return Ok(()),
                 Extension::Refused { .. } => return Err(No::Refused),
                 Extension::Unavailable { .. } => return Err(No::Unavailable),
                 Extension::NotLoaded => self.load(hold.parties(), terms, ask),
                 Extension::NotLeased => {
+                    asks += 1;
                     asked = hold.begin_ask(terms, asked);
                     if !wait(|cx| hold.parties().poll_asked(asked, cx)) {
                         return Err(No::Unavailable);
