@@ -1,6 +1,11 @@
 //! An admitted request, from its hold to its one settlement.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
 
 use arrayvec::ArrayVec;
 use http::{HeaderMap, HeaderValue, Method};
@@ -9,7 +14,8 @@ use tollgate_core::{
     Charge, Charges, MeterKind, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement, TierIndex,
 };
 use tollgate_ledger::{OpenError, OpenRequest, Position};
-use tollgate_quota::{Hold, Mark};
+use tollgate_quota::{Hold, Mark, Mode};
+use tollgate_usage::Progress as StreamProgress;
 
 use crate::{
     admission::Needs,
@@ -17,7 +23,7 @@ use crate::{
     durable::Durable,
     identity::text,
     live::{Route, RouteCharge, Snapshot},
-    llm::{Answer, Call, Extent, Used, metadata},
+    llm::{self, Answer, Call, Extent, Growth, Question, Used, metadata},
     shared::Shared,
 };
 
@@ -37,6 +43,8 @@ struct Inner {
     progress: Option<Rc<Progress>>,
     /// What was held, by position of the charge.
     needs: Needs,
+    /// What was asked of a shared store for more.
+    question: Question,
     /// What the upstream reported, by position of the charge.
     reported: ArrayVec<(usize, i64), SETTLEMENT_CHARGES_MAX>,
     metadata: Option<String>,
@@ -66,6 +74,8 @@ pub(crate) enum End {
     ReadOn { status: u16 },
     /// The upstream's answer stopped before its end.
     Cut { status: u16 },
+    /// The gateway ended the answer, because a limit was reached.
+    Limited { status: u16 },
     /// The client went away, before or after the answer's head.
     ClientGone { status: Option<u16> },
     /// There is no upstream's answer; the client is told `status` by the gateway.
@@ -93,7 +103,17 @@ impl Admitted {
         let started = Instant::now();
         let reported = ArrayVec::new();
         let needs = needs.clone();
-        let inner = Inner { request, hold, open, started, progress: None, needs, reported, metadata: None };
+        let inner = Inner {
+            request,
+            hold,
+            open,
+            started,
+            progress: None,
+            needs,
+            question: Question::default(),
+            reported,
+            metadata: None,
+        };
         Ok(Self(Some(Box::new(inner))))
     }
 
@@ -112,6 +132,28 @@ impl Admitted {
     /// The route that it was admitted on.
     pub(crate) fn route(&self) -> Option<&Route> {
         self.0.as_ref().map(|inner| &*inner.request.route)
+    }
+
+    /// Whether a limit can refuse more of what a model's answer says.
+    pub(crate) fn is_limited(&self) -> bool {
+        let Some(Inner { request, .. }) = self.0.as_deref() else { return false };
+        let overdraws = &request.route.grant(request.tier).overdraws;
+        let mut charges = request.route.charges.iter().zip(overdraws);
+        request.live.mode == Mode::Enforce
+            && charges.any(|(charge, overdraw)| charge.is_of_model() && overdraw.is_some())
+    }
+
+    /// Sets more aside where an answer nears what is held for it.
+    pub(crate) fn grow(&mut self, progress: StreamProgress) -> Growth {
+        let Some(inner) = self.0.as_deref_mut() else { return Growth::Covered };
+        let Inner { request, hold, needs, question, .. } = inner;
+        llm::grow(request, hold, needs, question, progress)
+    }
+
+    /// Whether the shared store has answered what [`Admitted::grow`] asked.
+    pub(crate) fn poll_asked(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(inner) = self.0.as_deref() else { return Poll::Ready(()) };
+        inner.hold.parties().poll_asked(inner.question.asked, cx)
     }
 
     /// More for the event, as a JSON object.
@@ -147,7 +189,7 @@ impl Drop for Admitted {
 
 impl Inner {
     fn settle(self: Box<Self>, end: End, measures: &Measures<'_>) -> Option<Durable> {
-        let Self { request, hold, open, started, progress, needs, reported, metadata } = *self;
+        let Self { request, hold, open, started, progress, needs, question: _, reported, metadata } = *self;
         let progress = progress.as_deref();
         let measures = &Measures {
             request_bytes: measures.request_bytes.max(progress.map_or(0, Progress::bytes)),
@@ -170,7 +212,12 @@ impl Inner {
                     _ if !charged => (0, false),
                     (_, Some(used)) if !charge.counts_model(used.asked.or(used.model)) => (0, false),
                     (Some(report), _) => (report, false),
-                    (None, Some(used)) if charge.is_of_model() => request.amount(charge, *need, used, &hold),
+                    (None, Some(used)) if charge.is_of_model() => {
+                        let (amount, estimated) = request.amount(charge, *need, used, &hold);
+                        // What nobody counted is not said to have passed the limit that ended it.
+                        let is_cut = matches!(end, End::Limited { .. });
+                        (if is_cut { amount.min(*need) } else { amount }, estimated)
+                    }
                     (None, _) => amount(charge, *need, measures, success),
                 };
                 Charge { meter: &charge.meter, amount, estimated }
@@ -243,7 +290,7 @@ impl Admission {
         let extent = match end {
             _ if (400..600).contains(&end.answered_with()) => Extent::Refused,
             End::Answered { .. } | End::ReadOn { .. } => Extent::Whole,
-            End::Cut { .. } | End::ClientGone { .. } => Extent::Cut,
+            End::Cut { .. } | End::Limited { .. } | End::ClientGone { .. } => Extent::Cut,
             End::NoAnswer { .. } => Extent::None,
         };
         let named = answer.and_then(Answer::model);
@@ -281,9 +328,10 @@ impl Admission {
         let charge_on = &self.route.charge_on;
         match end {
             _ if has_failed => charge_on.includes(Some(502)),
-            End::Answered { status } | End::ReadOn { status } | End::Cut { status } => {
-                charge_on.includes(Some(status))
-            }
+            End::Answered { status }
+            | End::ReadOn { status }
+            | End::Cut { status }
+            | End::Limited { status } => charge_on.includes(Some(status)),
             End::ClientGone { status: Some(status) } => charge_on.includes(Some(status)),
             End::ClientGone { status: None } => sent,
             End::NoAnswer { .. } => charge_on.includes(None),
@@ -309,6 +357,7 @@ impl End {
             Self::Answered { status }
             | Self::ReadOn { status }
             | Self::Cut { status }
+            | Self::Limited { status }
             | Self::NoAnswer { status } => status,
             Self::ClientGone { status } => status.unwrap_or(499),
         }
@@ -317,7 +366,10 @@ impl End {
     /// The upstream's status, 0 if there was none.
     fn answered_with(self) -> u16 {
         match self {
-            Self::Answered { status } | Self::ReadOn { status } | Self::Cut { status } => status,
+            Self::Answered { status }
+            | Self::ReadOn { status }
+            | Self::Cut { status }
+            | Self::Limited { status } => status,
             Self::ClientGone { status } => status.unwrap_or(0),
             Self::NoAnswer { .. } => 0,
         }
@@ -329,6 +381,7 @@ impl End {
             Self::Answered { .. } => None,
             Self::ReadOn { .. } => Some("client_gone_read_on"),
             Self::Cut { .. } => Some("upstream_cut"),
+            Self::Limited { .. } => Some("limit"),
             Self::ClientGone { .. } => Some("client_gone"),
             Self::NoAnswer { .. } => Some("no_answer"),
         }
@@ -339,6 +392,7 @@ impl End {
             Self::Answered { .. } => None,
             Self::ReadOn { .. } => Some(r#"{"end":"client_gone_read_on"}"#),
             Self::Cut { .. } => Some(r#"{"end":"upstream_cut"}"#),
+            Self::Limited { .. } => Some(r#"{"end":"limit"}"#),
             Self::ClientGone { .. } => Some(r#"{"end":"client_gone"}"#),
             Self::NoAnswer { .. } => Some(r#"{"end":"no_answer"}"#),
         }

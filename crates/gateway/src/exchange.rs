@@ -24,7 +24,7 @@ use crate::{
     forwarding::{self, Sender},
     identity::{self, Caller},
     live::{Live, Route, Snapshot},
-    llm::{self, Answer, Awaited, Call, Looked, LookBounds, Waiting},
+    llm::{self, Answer, Awaited, Call, LookBounds, Looked, Waiting},
     ratelimit,
     refusal::{Code, Refusal},
     subjects, target, upgrade,
@@ -229,7 +229,8 @@ impl Exchange<'_> {
             admitted.forward(&progress);
         }
 
-        let sending = sending(Rc::clone(self.connection), Arc::clone(upstream), request, Rc::clone(&progress));
+        let sending =
+            sending(Rc::clone(self.connection), Arc::clone(upstream), request, Rc::clone(&progress));
         // What a model does for a client who leaves is awaited and read all the same.
         let is_billable = |admitted: &mut Admitted| admitted.call().is_some_and(Call::is_billable);
         let sent = match admitted.take_if(|admitted| self.route.reads_on() && is_billable(admitted)) {

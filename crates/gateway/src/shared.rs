@@ -12,7 +12,8 @@ use tollgate_ledger::{Journal, Ledger};
 use tollgate_quota::{Counters, Remote};
 
 use crate::{
-    counting::Counting, live::Live, llm::Learned, meters::MeterIds, subjects::Subjects, telemetry::ProcessMetrics,
+    counting::Counting, live::Live, llm::Learned, meters::MeterIds, subjects::Subjects,
+    telemetry::ProcessMetrics,
 };
 
 /// The process-wide state.

@@ -19,7 +19,7 @@ use crate::{
     connection::Busy,
     durable::Durable,
     live::Route,
-    llm::{Answer, Place, join, read_on},
+    llm::{Answer, Growth, Place, join, read_on},
     names::USAGE_PREFIX,
     upstream::Lease,
 };
@@ -53,6 +53,8 @@ pub(crate) struct Proxied {
     last: Option<(Frame<Bytes>, Durable)>,
     /// Why the answer stops here, kept back until what came before it has left.
     cut: Option<BodyError>,
+    /// Kept back until the shared store has said whether it is covered.
+    asking: Option<Bytes>,
     /// Kept back until what came before them has left.
     trailers: Option<Frame<Bytes>>,
     /// Whether nobody waits for it any more.
@@ -102,6 +104,7 @@ impl Proxied {
             lease: Some(lease),
             last: None,
             cut: None,
+            asking: None,
             trailers: None,
             abandoned: false,
             ended: false,
@@ -152,7 +155,10 @@ impl Proxied {
         }
     }
 
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.last.is_some() {
             return self.poll_last(cx);
         }
@@ -160,6 +166,9 @@ impl Proxied {
             return Poll::Ready(self.cut.take().map(Err));
         }
         let (frame, is_last) = loop {
+            if self.asking.is_some() {
+                return self.poll_asked(cx);
+            }
             match ready!(self.poll_inner(cx)) {
                 Some(Ok(frame)) if frame.is_trailers() => {
                     // What was held back of a model's stream goes first.
@@ -172,17 +181,27 @@ impl Proxied {
                 }
                 Some(Ok(frame)) => {
                     let is_last = self.inner.is_end_stream();
-                    let mut data = frame.into_data().unwrap_or_default();
+                    let data = frame.into_data().unwrap_or_default();
                     self.bytes = self.bytes.saturating_add(data.len() as u64);
-                    if let Some(answer) = &mut self.answer {
-                        data = answer.read(data);
-                        if is_last {
-                            data = join(&data, answer.finish());
-                        } else if data.is_empty() {
-                            continue;
-                        }
+                    let Some(answer) = &mut self.answer else { break (Frame::data(data), is_last) };
+                    if is_last {
+                        let read = answer.read(data);
+                        break (Frame::data(join(&read, answer.finish())), true);
                     }
-                    break (Frame::data(data), is_last);
+                    if answer.is_full() {
+                        let (read, is_over) = answer.read_to_boundary(data);
+                        if is_over {
+                            return self.stop(read, cx);
+                        }
+                        break (Frame::data(read), false);
+                    }
+                    let read = answer.read(data);
+                    match self.grow() {
+                        Growth::Covered if read.is_empty() => {}
+                        Growth::Covered => break (Frame::data(read), false),
+                        Growth::Asking => self.asking = Some(read),
+                        Growth::Full => return self.fill(read, cx),
+                    }
                 }
                 Some(Err(error)) => return self.cut_off(error, cx),
                 None => {
@@ -196,6 +215,68 @@ impl Proxied {
         }
         let durable = self.end(self.whole());
         self.hold_back(frame, durable, cx)
+    }
+
+    /// Sets more aside for a model's stream, where it nears what is held.
+    fn grow(&mut self) -> Growth {
+        let progress = self.answer.as_ref().and_then(|answer| answer.progress_limited());
+        let (Some(progress), Some(admitted)) = (progress, &mut self.admitted) else {
+            return Growth::Covered;
+        };
+        admitted.grow(progress)
+    }
+
+    /// What was read waits for the shared store to say whether it is covered.
+    fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            let asked = self.admitted.as_ref().map_or(Poll::Ready(()), |admitted| admitted.poll_asked(cx));
+            let is_late = asked.is_pending() && self.progress.deadline.poll_passed(cx);
+            if asked.is_pending() && !is_late {
+                return Poll::Pending;
+            }
+            let growth = if is_late { Growth::Full } else { self.grow() };
+            let read = self.asking.take().unwrap_or_default();
+            match growth {
+                Growth::Covered => return Poll::Ready(Some(Ok(Frame::data(read)))),
+                Growth::Asking => self.asking = Some(read),
+                Growth::Full => return self.fill(read, cx),
+            }
+        }
+    }
+
+    /// Nothing is left for what comes after `read`.
+    fn fill(&mut self, read: Bytes, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.answer {
+            Some(answer) if answer.is_at_boundary() => self.stop(read, cx),
+            Some(answer) => {
+                answer.fill();
+                Poll::Ready(Some(Ok(Frame::data(read))))
+            }
+            None => Poll::Ready(Some(Ok(Frame::data(read)))),
+        }
+    }
+
+    /// Ends a model's stream after `read`, as its dialect ends one at a limit, and closes the upstream's.
+    fn stop(&mut self, read: Bytes, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let events = self.answer.as_mut().map(|answer| answer.final_events());
+        match events {
+            // It has said why it ends, and what is left is short.
+            Some(Some(events)) if events.is_empty() => {
+                if let Some(answer) = &mut self.answer {
+                    answer.let_pass();
+                }
+                Poll::Ready(Some(Ok(Frame::data(read))))
+            }
+            Some(Some(events)) => {
+                let durable = self.end(End::Limited { status: self.status });
+                self.hold_back(Frame::data(join(&read, events)), durable, cx)
+            }
+            Some(None) | None => {
+                self.end(End::Limited { status: self.status });
+                self.cut = Some("the quota is used up".into());
+                Poll::Ready(Some(Ok(Frame::data(read))))
+            }
+        }
     }
 
     /// The upstream's next frame, in its time.
@@ -300,9 +381,9 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(bytes) => bytes.is_none(),
-            Self::Proxied(Awaited(proxied)) => proxied.as_ref().is_none_or(|proxied| {
-                proxied.ended && proxied.last.is_none() && proxied.cut.is_none()
-            }),
+            Self::Proxied(Awaited(proxied)) => proxied
+                .as_ref()
+                .is_none_or(|proxied| proxied.ended && proxied.last.is_none() && proxied.cut.is_none()),
         }
     }
 

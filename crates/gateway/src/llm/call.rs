@@ -25,6 +25,8 @@ pub(crate) struct Call {
     bound: Option<Bound>,
     /// Whether it reads more than is in it, of which no bound may be known.
     reads_elsewhere: bool,
+    /// Whether the client asked for usage.
+    wants_usage: bool,
     /// Whether usage was asked for in the client's name, so that the answer has an event more.
     adds_usage: bool,
 }
@@ -49,6 +51,7 @@ impl Call {
             asked: None,
             bound: None,
             reads_elsewhere: false,
+            wants_usage: false,
             adds_usage: false,
         }))
     }
@@ -69,6 +72,7 @@ impl Call {
         let Some(mut asked) = ask(request, header(header::CONTENT_TYPE), text) else { return };
         self.bound = bound(live, options.max_output_tokens, &asked);
         self.reads_elsewhere = asked.reads_elsewhere;
+        self.wants_usage = asked.is_stream && asked.include_usage.is_none();
         if let Some(edit) = asked.include_usage.take().filter(|_| options.include_usage)
             && !DIGESTS.iter().any(|name| headers.contains_key(*name))
         {
@@ -96,6 +100,16 @@ impl Call {
     /// Tokens that it uses at most.
     pub(crate) fn bound(&self) -> Option<Bound> {
         self.bound
+    }
+
+    /// Whether a stream was asked for.
+    pub(crate) fn is_stream(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.is_stream)
+    }
+
+    /// Whether the client asked for usage at the end of a stream.
+    pub(crate) fn wants_usage(&self) -> bool {
+        self.wants_usage
     }
 
     /// Whether the answer has an event that the client did not ask for.
@@ -133,7 +147,9 @@ impl Call {
         };
         let need = match route.grant(*tier).overdraws[position] {
             Some(0) => most,
-            Some(overdraw) => usual().map_or(most, |usual| usual.max(most.saturating_sub(overdraw)).min(most)),
+            Some(overdraw) => {
+                usual().map_or(most, |usual| usual.max(most.saturating_sub(overdraw)).min(most))
+            }
             None => usual().unwrap_or(most),
         };
         need.max(if self.reads_elsewhere { flat.max(1) } else { 1 })
@@ -142,7 +158,11 @@ impl Call {
 
 impl Bound {
     /// How much of `measure` it is at most. `None` when that is not known.
-    fn amount(self, measure: Measure, (plans, model, at): (&Plans, Option<&str>, UnixMillis)) -> Option<i64> {
+    pub(super) fn amount(
+        self,
+        measure: Measure,
+        (plans, model, at): (&Plans, Option<&str>, UnixMillis),
+    ) -> Option<i64> {
         match measure {
             Measure::LlmTotalTokens => Some(self.input.saturating_add(self.output)),
             Measure::LlmInputTokens | Measure::LlmCachedTokens => Some(self.input),

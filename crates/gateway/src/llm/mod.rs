@@ -3,6 +3,7 @@
 mod answer;
 mod call;
 mod gone;
+mod growth;
 mod learned;
 mod look;
 mod used;
@@ -10,6 +11,7 @@ mod used;
 pub(crate) use answer::{Answer, join};
 pub(crate) use call::Call;
 pub(crate) use gone::{Awaited, Place, Waiting, read_on};
+pub(crate) use growth::{Growth, Question, grow};
 pub(crate) use learned::Learned;
 pub(crate) use look::{LookBounds, Looked, look};
 pub(crate) use used::{Extent, Used, metadata};
