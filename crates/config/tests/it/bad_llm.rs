@@ -571,3 +571,27 @@ fn patterns_are_bounded() {
     let mistake = "tier-limits.toml:8:13: prices.\"gpt-4o*\": has 61 elements; write at most 60";
     assert_eq!(report(GATEWAY, &dated), [mistake]);
 }
+
+/// What cannot be known because of another mistake is not a second one.
+#[test]
+fn one_mistake_is_reported_once() {
+    let charge = "[{ meter = \"calls\" }, { meter = \"spend\", amount = \"llm.cost\" }]";
+    let with = |instead: &str| GATEWAY.replace(charge, instead);
+    for (charge, mistake) in [
+        (
+            "[{ meter = \"spnd\", amount = \"llm.cost\", hold = \"0.10\" }]",
+            "gateway.toml:8:21: routes[0].charge[0].meter: no meter is called \"spnd\"; did you mean \"spend\"?",
+        ),
+        (
+            "[{ meter = \"spend\", amount = \"llm.costs\" }]",
+            "gateway.toml:8:39: routes[0].charge[0].amount: \"llm.costs\" is not measured; did you mean \"llm.cost\"?",
+        ),
+    ] {
+        assert_eq!(report(&with(charge), TIERS), [mistake]);
+    }
+    let unread =
+        with("[{ meter = \"calls\" }, { meter = \"spend\", amount = \"llm.cost\", hold = \"0.10\" }]");
+    let mistake = "tier-limits.toml:1:7: not TOML: unclosed table, expected `]`";
+    assert_eq!(report(&unread, "[tiers"), [mistake]);
+    assert_eq!(report(&with("[{ meter = \"calls\" }]"), "[tiers"), [mistake]);
+}
