@@ -92,11 +92,15 @@ impl Measure {
     }
 }
 
-/// Whether a charge depends on a model: on its work, or on which one is asked for.
-pub(super) fn is_llm(charge: &RouteCharge, reader: Reader<'_>) -> bool {
-    let meter = reader.names.0.and_then(|plans| plans.meters.get(charge.meter.0));
-    let is_narrowed = meter.is_some_and(|meter| !meter.models.is_empty());
-    is_narrowed || matches!(charge.amount, Amount::Measured { source, .. } if source.is_llm())
+/// Whether a charge depends on a model: on its work, or on which one is asked for. One that has a mistake may.
+pub(super) fn is_llm(written: Option<&Item<'_>>, read: Option<&[RouteCharge]>, reader: Reader<'_>) -> bool {
+    let Some(plans) = reader.names.0 else { return true };
+    let count = written.map_or(0, |item| item.value().as_array().map_or(1, |list| list.len()));
+    let read = read.unwrap_or_default();
+    let is_narrowed =
+        |meter: MeterIndex| plans.meters.get(meter.0).is_some_and(|meter| !meter.models.is_empty());
+    let is_measured = |amount| matches!(amount, Amount::Measured { source, .. } if source.is_llm());
+    read.len() < count || read.iter().any(|charge| is_narrowed(charge.meter) || is_measured(charge.amount))
 }
 
 /// The whole list, each meter at most once.

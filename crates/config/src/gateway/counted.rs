@@ -50,22 +50,17 @@ impl<'p> Counted<'p> {
             return Err(Flaw::new(message, "write a whole number, or remove amount to count 1"));
         }
         let Some(plans) = self.plans else { return Ok(()) };
-        match (source, self.currency, &plans.prices) {
+        let prices = plans.prices.as_ref().map(|prices| prices.currency);
+        match (source, self.currency, prices) {
             (Measure::LlmCost, _, None) => {
-                let message = "tokens have no price";
-                Err(Flaw::new(
-                    message,
-                    "add [prices] with a currency and the prices of models to the tiers file",
-                ))
+                let suggestion = "add [prices] with a currency and the prices of models to the tiers file";
+                Err(Flaw::new("tokens have no price", suggestion))
             }
-            // The currency has a mistake of its own.
-            (Measure::LlmCost, _, Some(prices)) if prices.currency == Currency::NONE => Ok(()),
-            (Measure::LlmCost, currency, Some(prices)) if currency != Some(prices.currency) => {
-                let message = format!("costs are in {}, and the meter does not count it", prices.currency);
-                Err(Flaw::new(
-                    message,
-                    format!("give the meter unit = \"{}\", or charge another", prices.currency),
-                ))
+            // A meter that is not known, and a currency that is none, are mistakes of their own.
+            (Measure::LlmCost, _, Some(prices)) if self.unit.is_none() || prices == Currency::NONE => Ok(()),
+            (Measure::LlmCost, currency, Some(prices)) if currency != Some(prices) => {
+                let message = format!("costs are in {prices}, and the meter does not count it");
+                Err(Flaw::new(message, format!("give the meter unit = \"{prices}\", or charge another")))
             }
             (Measure::LlmCost | Measure::Upstream, _, _) | (_, None, _) => Ok(()),
             (_, Some(currency), _) => {

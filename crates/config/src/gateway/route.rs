@@ -73,7 +73,8 @@ impl Route {
         let rewrite = section.maybe("rewrite", |item| read_rewrite(item, path.as_deref()));
         let upstream = section.need("upstream", "upstream = \"llm\"");
         let upstream = upstream.and_then(|item| read_upstream(&item, upstreams)).unwrap_or(UpstreamIndex(0));
-        let charges = section.maybe("charge", |item| charge::read_all(item, reader));
+        let charge = section.get("charge");
+        let charges = charge.as_ref().and_then(|item| charge::read_all(item, reader));
         let charge_on = section.maybe("charge_on", |item| {
             if charges.as_ref().is_none_or(Vec::is_empty) {
                 let message = "the route has no charge, so this has no meaning";
@@ -81,7 +82,7 @@ impl Route {
             }
             charge_on::read(item)
         });
-        let is_llm = charges.iter().flatten().any(|charge| charge::is_llm(charge, reader));
+        let is_llm = charge::is_llm(charge.as_ref(), charges.as_deref(), reader);
         let llm = section.maybe("llm", |item| LlmOptions::read(item, is_llm));
         Some(Self {
             name: name?,

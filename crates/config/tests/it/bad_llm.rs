@@ -545,3 +545,53 @@ fn sums_that_redis_cannot_count_are_explained() {
         assert_eq!(report(&gateway, &tiers(limit)), [mistake], "{limit}");
     }
 }
+
+#[test]
+fn patterns_are_bounded() {
+    let entries = |value: &str| -> String { (0..513).map(|n| format!("\"m{n}\" = {value}\n")).collect() };
+    let limits = GATEWAY
+        .replace("\"gpt-4o*\" = { context = 128_000, max_output = 16_384 }", &entries("{ context = 1 }"));
+    assert_eq!(report(&limits, TIERS), ["gateway.toml:1:2: models: there are 513 patterns; use at most 512"]);
+    let prices = "\"gpt-4o*\" = { input = \"2.50\", output = \"10\" }\n";
+    let many = TIERS.replace(prices, &entries("{ input = 1, output = 1 }"));
+    assert_eq!(
+        report(GATEWAY, &many),
+        ["tier-limits.toml:6:2: prices: there are 513 patterns; use at most 512"]
+    );
+    let long = TIERS.replace("[\"gpt-4*\"]", &format!("[\"{}\"]", "a".repeat(129)));
+    let mistake = "tier-limits.toml:3:37: meters.calls.models[0]: the pattern is longer than 128 bytes; \
+                   write the name of a model, with * for any run, as in \"gpt-4*\"";
+    assert_eq!(report(GATEWAY, &long), [mistake]);
+    let list = TIERS.replace("[\"gpt-4*\"]", &format!("[{}]", "\"a\", ".repeat(33)));
+    let mistake = "tier-limits.toml:3:36: meters.calls.models: has 33 elements; write at most 32";
+    assert_eq!(report(GATEWAY, &list), [mistake]);
+    let dates: String =
+        (0..61).map(|n| format!("{{ from = \"{}-01-01\", input = 1, output = 1 }}, ", 2000 + n)).collect();
+    let dated = TIERS.replace("{ input = \"2.50\", output = \"10\" }", &format!("[{dates}]"));
+    let mistake = "tier-limits.toml:8:13: prices.\"gpt-4o*\": has 61 elements; write at most 60";
+    assert_eq!(report(GATEWAY, &dated), [mistake]);
+}
+
+/// What cannot be known because of another mistake is not a second one.
+#[test]
+fn one_mistake_is_reported_once() {
+    let charge = "[{ meter = \"calls\" }, { meter = \"spend\", amount = \"llm.cost\" }]";
+    let with = |instead: &str| GATEWAY.replace(charge, instead);
+    for (charge, mistake) in [
+        (
+            "[{ meter = \"spnd\", amount = \"llm.cost\", hold = \"0.10\" }]",
+            "gateway.toml:8:21: routes[0].charge[0].meter: no meter is called \"spnd\"; did you mean \"spend\"?",
+        ),
+        (
+            "[{ meter = \"spend\", amount = \"llm.costs\" }]",
+            "gateway.toml:8:39: routes[0].charge[0].amount: \"llm.costs\" is not measured; did you mean \"llm.cost\"?",
+        ),
+    ] {
+        assert_eq!(report(&with(charge), TIERS), [mistake]);
+    }
+    let unread =
+        with("[{ meter = \"calls\" }, { meter = \"spend\", amount = \"llm.cost\", hold = \"0.10\" }]");
+    let mistake = "tier-limits.toml:1:7: not TOML: unclosed table, expected `]`";
+    assert_eq!(report(&unread, "[tiers"), [mistake]);
+    assert_eq!(report(&with("[{ meter = \"calls\" }]"), "[tiers"), [mistake]);
+}
