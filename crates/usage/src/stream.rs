@@ -12,7 +12,7 @@ use crate::written::{Voice, Written};
 const ID_BYTES_MAX: usize = 96;
 
 /// Bytes of an event's name; longer ones do not matter here.
-const KIND_BYTES_MAX: usize = 32;
+const KIND_BYTES_MAX: usize = 40;
 
 /// Whose events a stream is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +124,7 @@ impl Stream {
             | b"contentBlockDelta"
             | b"content-start"
             | b"content-delta" => self.open = Some(Open::Content(self.index)),
+            b"response.function_call_arguments.done" => self.written.call(),
             b"tool-call-start" | b"tool-call-delta" => self.open = Some(Open::Call(self.index)),
             b"content_block_stop" | b"contentBlockStop" | b"content-end" | b"tool-call-end" => {
                 self.open = None;
