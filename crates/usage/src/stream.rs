@@ -135,7 +135,8 @@ impl Stream {
             | b"stream-end"
             | b"response.completed"
             | b"response.incomplete"
-            | b"response.failed" => self.has_ended = true,
+            | b"response.failed"
+            | b"error" => self.has_ended = true,
             _ => {}
         }
         if self.has_reason {
