@@ -9,7 +9,7 @@ use crate::framing::by_media_type;
 use crate::{Framing, Progress, Request, Response, TokenUsage, ending};
 
 /// Bytes that a scanner holds at most, besides the window of a decoder when the body is compressed: 16 MiB at most.
-pub const SCANNER_BYTES_MAX: usize = 3072;
+pub const SCANNER_BYTES_MAX: usize = 3328;
 
 const _: () = assert!(size_of::<Scanner>() + size_of::<Frames>() <= SCANNER_BYTES_MAX);
 

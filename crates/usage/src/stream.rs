@@ -198,7 +198,8 @@ pub(crate) fn shape(api: Api, readings: &Readings) -> Option<Shape> {
         | Api::Generate
         | Api::EmbedContent
         | Api::Interactions
-        | Api::CohereEmbed => None,
+        | Api::CohereEmbed
+        | Api::Realtime => None,
     }
 }
 

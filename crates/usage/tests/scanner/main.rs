@@ -7,5 +7,6 @@ mod chunking;
 mod codings;
 mod frames;
 mod numbers;
+mod realtime;
 mod streams;
 mod usage_chunk;
