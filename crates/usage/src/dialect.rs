@@ -11,6 +11,7 @@ mod gemini;
 mod interactions;
 mod invoke;
 mod ollama;
+mod realtime;
 mod responses;
 
 pub(crate) use api::Api;
@@ -54,6 +55,10 @@ pub(crate) enum Dialect {
     Ollama,
     /// What every dialect calls an error.
     Faults,
+    /// OpenAI Realtime, and Responses over a WebSocket.
+    Realtime,
+    /// What Gemini Live calls its answer.
+    Live,
 }
 
 /// Keys from a document to a value in it.
@@ -73,7 +78,7 @@ pub(crate) const TEXTS: &[(Path, Text)] = &[
 ];
 
 impl Dialect {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Chat,
         Self::Groq,
         Self::Responses,
@@ -90,7 +95,12 @@ impl Dialect {
         Self::CohereBilled,
         Self::Ollama,
         Self::Faults,
+        Self::Realtime,
+        Self::Live,
     ];
+
+    /// The dialects of bodies: all but those of WebSockets, which come last.
+    pub(crate) const OF_BODIES: &'static [Self] = Self::ALL.split_at(16).0;
 
     /// The fields that the dialect looks at.
     pub(crate) fn fields(self) -> &'static [Field] {
@@ -111,6 +121,8 @@ impl Dialect {
             Self::CohereBilled => cohere::BILLED_FIELDS,
             Self::Ollama => ollama::FIELDS,
             Self::Faults => faults::FIELDS,
+            Self::Realtime => realtime::FIELDS,
+            Self::Live => realtime::LIVE_FIELDS,
         }
     }
 
@@ -128,12 +140,14 @@ impl Dialect {
             Self::Llama => invoke::LLAMA_STREAM,
             Self::CohereTokens => cohere::STREAM,
             Self::Ollama => ollama::STREAM,
+            Self::Realtime => realtime::STREAM,
             Self::Groq
             | Self::Iterations
             | Self::Predictions
             | Self::BedrockMetrics
             | Self::CohereBilled
-            | Self::Faults => &[],
+            | Self::Faults
+            | Self::Live => &[],
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::framing::by_media_type;
 use crate::{Framing, Progress, Request, Response, TokenUsage, ending};
 
 /// Bytes that a scanner holds at most, besides the window of a decoder when the body is compressed: 16 MiB at most.
-pub const SCANNER_BYTES_MAX: usize = 3072;
+pub const SCANNER_BYTES_MAX: usize = 3328;
 
 const _: () = assert!(size_of::<Scanner>() + size_of::<Frames>() <= SCANNER_BYTES_MAX);
 
@@ -73,7 +73,7 @@ impl Scanner {
     /// How far the stream has come; nothing when the body is no stream, or cannot be read.
     ///
     /// The estimate counts a token for four bytes of the text in the stream's deltas (what the model says and thinks, the
-    /// arguments of tools), one for each delta if those are more, and eleven for each call of a tool. What a model
+    /// arguments of tools), one for each delta if those are more, and sixteen for each call of a tool. What a model
     /// writes without showing it (hidden reasoning) cannot be seen until the body reports it.
     #[must_use]
     pub fn progress(&self) -> Progress {

@@ -12,7 +12,7 @@ use crate::written::{Voice, Written};
 const ID_BYTES_MAX: usize = 96;
 
 /// Bytes of an event's name; longer ones do not matter here.
-const KIND_BYTES_MAX: usize = 32;
+const KIND_BYTES_MAX: usize = 40;
 
 /// Whose events a stream is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +124,7 @@ impl Stream {
             | b"contentBlockDelta"
             | b"content-start"
             | b"content-delta" => self.open = Some(Open::Content(self.index)),
+            b"response.function_call_arguments.done" => self.written.call(),
             b"tool-call-start" | b"tool-call-delta" => self.open = Some(Open::Call(self.index)),
             b"content_block_stop" | b"contentBlockStop" | b"content-end" | b"tool-call-end" => {
                 self.open = None;
@@ -134,7 +135,8 @@ impl Stream {
             | b"stream-end"
             | b"response.completed"
             | b"response.incomplete"
-            | b"response.failed" => self.has_ended = true,
+            | b"response.failed"
+            | b"error" => self.has_ended = true,
             _ => {}
         }
         if self.has_reason {
@@ -196,7 +198,8 @@ pub(crate) fn shape(api: Api, readings: &Readings) -> Option<Shape> {
         | Api::Generate
         | Api::EmbedContent
         | Api::Interactions
-        | Api::CohereEmbed => None,
+        | Api::CohereEmbed
+        | Api::Realtime => None,
     }
 }
 

@@ -7,5 +7,7 @@ mod chunking;
 mod codings;
 mod frames;
 mod numbers;
+mod realtime;
 mod requests;
+mod streams;
 mod usage_chunk;
