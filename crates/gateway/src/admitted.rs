@@ -15,7 +15,7 @@ use tollgate_core::{
 };
 use tollgate_ledger::{OpenError, OpenRequest, Position};
 use tollgate_quota::{Hold, Mark, Mode};
-use tollgate_usage::Progress as StreamProgress;
+use tollgate_usage::{Progress as StreamProgress, TokenUsage};
 
 use crate::{
     admission::Needs,
@@ -23,7 +23,7 @@ use crate::{
     durable::Durable,
     identity::text,
     live::{Route, RouteCharge, Snapshot},
-    llm::{self, Answer, Call, Extent, Growth, Question, Used, metadata},
+    llm::{self, Answer, Call, Extent, Growth, Owed, Question, Used},
     shared::Shared,
 };
 
@@ -87,8 +87,36 @@ pub(crate) enum End {
 pub(crate) struct Measures<'a> {
     pub(crate) request_bytes: u64,
     pub(crate) response_bytes: u64,
-    /// Of a model.
-    pub(crate) answer: Option<&'a Answer>,
+    pub(crate) model: Model<'a>,
+}
+
+/// What was seen of a model.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Model<'a> {
+    /// Nothing.
+    #[default]
+    Unseen,
+    /// Its answer.
+    Answer(&'a Answer),
+    /// What it said in the midst of a conversation, and what is charged for that.
+    Said { usage: &'a TokenUsage, model: Option<&'a str>, amounts: &'a Needs },
+    /// The end of a conversation.
+    Owed(&'a Owed),
+}
+
+impl<'a> Measures<'a> {
+    pub(crate) fn of_model(model: Model<'a>) -> Self {
+        Self { model, ..Self::default() }
+    }
+}
+
+impl<'a> Model<'a> {
+    fn answer(self) -> Option<&'a Answer> {
+        match self {
+            Self::Answer(answer) => Some(answer),
+            Self::Unseen | Self::Said { .. } | Self::Owed(_) => None,
+        }
+    }
 }
 
 impl Admitted {
@@ -195,7 +223,7 @@ impl Inner {
             request_bytes: measures.request_bytes.max(progress.map_or(0, Progress::bytes)),
             ..*measures
         };
-        let call = request.call.as_deref().map(|call| request.used(call, end, measures.answer));
+        let call = request.call.as_deref().map(|call| request.used(call, end, measures.model.answer()));
         let has_failed = call.as_ref().is_some_and(|used| used.has_failed);
         let charged = request.is_charged(end, progress.is_some_and(Progress::is_sent_whole), has_failed);
         let status = end.status();
@@ -209,7 +237,14 @@ impl Inner {
             .map(|(position, (charge, need))| {
                 let report = reported.iter().find(|(at, _)| *at == position).map(|(_, amount)| *amount);
                 let (amount, estimated) = match (report, &call) {
+                    _ if let Model::Said { amounts, .. } = measures.model => {
+                        (amounts.get(position).copied().unwrap_or(0), false)
+                    }
                     _ if !charged => (0, false),
+                    (None, _) if let (Model::Owed(owed), true) = (measures.model, charge.is_of_model()) => {
+                        let owes = owed.amounts.get(position).copied().unwrap_or(0);
+                        if owed.has_unread { (owes.max(*need), true) } else { (owes, false) }
+                    }
                     (_, Some(used)) if !charge.counts_model(used.asked.or(used.model)) => (0, false),
                     (Some(report), _) => (report, false),
                     (None, Some(used)) if charge.is_of_model() => {
@@ -225,9 +260,13 @@ impl Inner {
             .collect();
         let took = started.elapsed();
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let metadata = match (metadata, &call) {
-            (None, Some(used)) => Some(request.metadata(used, end)),
-            (metadata, _) => metadata,
+        let metadata = match (metadata, &call, measures.model) {
+            (None, _, Model::Said { usage, model, .. }) => {
+                let provider = &request.route.upstream.settings.provider;
+                Some(llm::metadata(&Used::Said(*usage), model, provider, None, false))
+            }
+            (None, Some(used), _) => Some(request.metadata(used, end)),
+            (metadata, _, _) => metadata,
         };
         let metadata = metadata.as_deref().or_else(|| end.metadata());
         let settlement = request.settlement(&hold, charges, status, duration_ms, metadata);
@@ -313,7 +352,7 @@ impl Admission {
 
     fn metadata(&self, call: &CallUsed<'_>, end: End) -> String {
         let provider = &self.route.upstream.settings.provider;
-        metadata(&call.used, call.model, provider, end.name(), call.has_failed)
+        llm::metadata(&call.used, call.model, provider, end.name(), call.has_failed)
     }
 
     fn learn(&self, call: &CallUsed<'_>) {

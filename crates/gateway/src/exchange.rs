@@ -10,7 +10,9 @@ use std::{
     time::Instant,
 };
 
-use http::{Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header, request};
+use http::{
+    Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request,
+};
 use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use tollgate_core::{RequestKey, TierIndex, UnixMillis};
@@ -18,13 +20,13 @@ use tollgate_quota::{Hold, Standings};
 
 use crate::{
     admission::{self, Applicant, Asking},
-    admitted::{Admission, Admitted, End, Measures},
+    admitted::{Admission, Admitted, End, Measures, Model},
     body::{self, BodyEnd, Progress, ProxiedParts, RequestBody, ResponseBody},
     connection::{Busy, Connection},
     forwarding::{self, Sender},
     identity::{self, Caller},
     live::{Live, Route, Snapshot},
-    llm::{self, Answer, Awaited, Call, LookBounds, Looked, Waiting},
+    llm::{self, Answer, Awaited, Call, Conversation, LookBounds, Looked, Parties, Waiting},
     ratelimit,
     refusal::{Code, Refusal},
     subjects, target, upgrade,
@@ -145,7 +147,7 @@ async fn serve(
 
     // Look: what a model is asked for says what it may cost.
     let mut looked = Looked::default();
-    let mut call = Call::new(&route, &parts.method, &target);
+    let mut call = Call::new(&route, &parts.method, &target, upgrade.is_some());
     if let (Some(call), Some(body)) = (&mut call, unread.as_mut()) {
         let bounds = LookBounds::new(live, &route, body_bytes_max);
         let too_large = || body_too_large(live, caller.tier, body_bytes_max);
@@ -188,7 +190,8 @@ async fn serve(
     parts.uri = target;
     // What hyper notes of the client's request is not the upstream's.
     parts.extensions = Extensions::new();
-    let exchange = Exchange { connection, live, route: &route, caller: &caller, body_bytes_max };
+    let (caller, request_id) = (&caller, &context.request_id);
+    let exchange = Exchange { connection, live, route: &route, caller, request_id, body_bytes_max };
     exchange.forward(parts, (looked, unread.take()), upgrade, admitted, busy).await
 }
 
@@ -198,6 +201,7 @@ struct Exchange<'a> {
     live: &'a Rc<Snapshot>,
     route: &'a Arc<Route>,
     caller: &'a Caller,
+    request_id: &'a HeaderValue,
     body_bytes_max: u64,
 }
 
@@ -224,6 +228,10 @@ impl Exchange<'_> {
         let mut request = Request::from_parts(parts, body);
         if upgrade.is_some() {
             upgrade::ask(request.headers_mut());
+            if admitted.as_ref().is_some_and(|admitted| admitted.call().is_some()) {
+                // What is compressed cannot be read.
+                request.headers_mut().remove(header::SEC_WEBSOCKET_EXTENSIONS);
+            }
         }
         if let Some(admitted) = &mut admitted {
             admitted.forward(&progress);
@@ -252,7 +260,8 @@ impl Exchange<'_> {
             admitted.take_reports(&head.headers);
         }
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let upgraded = upgrade::Switch { head, inner, lease, admitted, busy };
+            let conversation = self.conversation(&admitted);
+            let upgraded = upgrade::Switch { head, inner, lease, admitted, conversation, busy };
             return upgrade::switch(self.connection, upgrade, upgraded, settings.idle_timeout);
         }
         let answer =
@@ -266,7 +275,7 @@ impl Exchange<'_> {
             }
             let measures = Measures {
                 request_bytes: progress.bytes(),
-                answer: answer.as_deref(),
+                model: answer.as_deref().map_or(Model::Unseen, Model::Answer),
                 ..Measures::default()
             };
             // An upstream that has not read the request cannot serve another on this connection.
@@ -280,6 +289,19 @@ impl Exchange<'_> {
         }
         let parts = ProxiedParts { inner, status, progress, answer, admitted, untimed, lease, busy };
         Ok(Response::from_parts(head, ResponseBody::proxied(parts)))
+    }
+
+    /// What is charged for in a tunnel to a model.
+    fn conversation(&self, admitted: &Option<Admitted>) -> Option<Rc<Conversation>> {
+        admitted.as_ref()?.call().filter(|call| call.is_conversation())?;
+        Some(Conversation::new(Parties {
+            connection: Rc::clone(self.connection),
+            live: Rc::clone(self.live),
+            route: Arc::clone(self.route),
+            caller: self.caller.clone(),
+            method: Method::GET,
+            request_id: self.request_id.clone(),
+        }))
     }
 
     /// Settles a request that got no answer, and says why; whose fault it is decides the status.

@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 
 use super::{BodyError, Progress, request::BodyEnd};
 use crate::{
-    admitted::{Admitted, End, Measures},
+    admitted::{Admitted, End, Measures, Model},
     connection::Busy,
     durable::Durable,
     live::Route,
@@ -121,7 +121,7 @@ impl Proxied {
         let measures = Measures {
             request_bytes: self.progress.bytes(),
             response_bytes: self.bytes,
-            answer: self.answer.as_deref(),
+            model: self.answer.as_deref().map_or(Model::Unseen, Model::Answer),
         };
         let durable = self.admitted.take().and_then(|admitted| admitted.settle(end, &measures));
         // Any other end closes the connection, so that the upstream stops too.

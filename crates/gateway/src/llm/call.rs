@@ -21,6 +21,8 @@ pub(crate) struct Call {
     target: Uri,
     /// Whether a model has to work for the answer: not for polls, counts and cancellations.
     is_billable: bool,
+    /// Whether the answers come over a WebSocket.
+    is_conversation: bool,
     asked: Option<Asked>,
     bound: Option<Bound>,
     /// Whether it reads more than is in it, of which no bound may be known.
@@ -41,13 +43,14 @@ pub(crate) struct Bound {
 
 impl Call {
     /// What can be told from the head. `None` when the route charges nothing that a model's answer says.
-    pub(crate) fn new(route: &Route, method: &Method, target: &Uri) -> Option<Box<Self>> {
+    pub(crate) fn new(route: &Route, method: &Method, target: &Uri, is_upgrade: bool) -> Option<Box<Self>> {
         route.llm.as_ref()?;
         let is_billable = Request { method: method.as_str(), path: target.path() }.is_billable();
         Some(Box::new(Self {
             method: method.clone(),
             target: target.clone(),
             is_billable,
+            is_conversation: is_upgrade,
             asked: None,
             bound: None,
             reads_elsewhere: false,
@@ -59,6 +62,11 @@ impl Call {
     /// Whether a model has to work for the answer.
     pub(crate) fn is_billable(&self) -> bool {
         self.is_billable
+    }
+
+    /// Whether the answers come over a WebSocket, if the upstream agrees.
+    pub(crate) fn is_conversation(&self) -> bool {
+        self.is_conversation
     }
 
     /// Reads what the body asks for, and asks for usage where the answer would not say it.
@@ -135,7 +143,9 @@ impl Call {
     /// be passed by what turns out.
     pub(crate) fn need(&self, asking: &Asking<'_>, position: usize, measure: Measure, flat: i64) -> i64 {
         let Asking { live, shared, route, tier, at, .. } = asking;
-        if !self.is_billable || !route.charges[position].counts_model(self.model()) {
+        // A conversation begins when there is something left, and is charged as it goes on.
+        if !(self.is_billable || self.is_conversation) || !route.charges[position].counts_model(self.model())
+        {
             return 0;
         }
         let Some(bound) = self.bound else { return flat };

@@ -6,6 +6,7 @@ mod gone;
 mod growth;
 mod learned;
 mod look;
+mod realtime;
 mod used;
 
 pub(crate) use answer::{Answer, join};
@@ -14,4 +15,5 @@ pub(crate) use gone::{Awaited, Place, Waiting, read_on};
 pub(crate) use growth::{Growth, Question, grow};
 pub(crate) use learned::Learned;
 pub(crate) use look::{LookBounds, Looked, look};
+pub(crate) use realtime::{Conversation, Owed, Parties, Tapped};
 pub(crate) use used::{Extent, Used, metadata};

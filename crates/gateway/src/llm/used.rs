@@ -83,7 +83,7 @@ impl Used {
 }
 
 /// A part that the provider leaves out while it says others did not occur: there was no cache, or no reasoning.
-fn amount(
+pub(super) fn amount(
     measure: Measure,
     usage: &TokenUsage,
     model: Option<&str>,
