@@ -22,6 +22,7 @@ mod observability;
 mod postgres;
 mod protocols;
 mod quotas;
+mod realtime;
 mod refusals;
 mod reload;
 mod routing;
