@@ -95,6 +95,29 @@ fn who_may_go_beyond_a_limit_is_not_starved_by_those_who_may_not() {
     assert!(refused > 6, "{refused}");
 }
 
+/// Promise 1 when an instance crashes that has settled a request from before the epoch and has not told yet.
+#[test]
+fn what_was_settled_late_and_not_told_is_found_after_a_crash() {
+    let redis = Redis::start();
+    let mut instances = instances(Backend::Leases, Some(&redis), 2);
+    let checks = [check(TOKENS, Window::Lifetime, Scope::User, 40)];
+    let ask = |tokens| Ask { user: "ann", org: None, checks: &checks, needs: [0, tokens, 0] };
+    let held = instances[0].take_patiently(&ask(7));
+    let _ = redis.command(&["FLUSHALL"]);
+    // In a new epoch, in which the first has to hold that it brought along.
+    assert_eq!(patiently(|| instances[1].spend(&ask(1))), Ok(()));
+    instances[0].settle(held, vec![(TOKENS, 5)]);
+    // What the first does not need is recalled for this.
+    assert_eq!(patiently(|| instances[1].spend(&ask(34))), Ok(()));
+    let crashed = instances.remove(0);
+    let books = Arc::clone(&crashed.books);
+    let again = Instance::start(Backend::Leases, Some(&redis), crashed.crash(), &books);
+    for instance in [&again, &instances[0]] {
+        assert_eq!(patiently(|| instance.spend(&ask(1))), Err(No::Refused));
+    }
+    assert_eq!(lock(&books).total(Scope::User, "ann", TOKENS), 40);
+}
+
 #[test]
 fn a_silent_holder_is_no_reason_to_go_beyond_a_limit() {
     let redis = Redis::start();
