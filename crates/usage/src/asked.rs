@@ -3,6 +3,7 @@
 use crate::dialect::{Api, Ask};
 use crate::estimate::Input;
 use crate::json::{self, Bracket, Broken, Event, Json, Step};
+use crate::overheads::Overheads;
 use crate::scalar::{Reading, Scalar};
 use crate::{IncludeUsage, Request};
 
@@ -48,9 +49,10 @@ pub fn ask(request: Request<'_>, content_type: Option<&str>, body: &[u8]) -> Opt
         Some(stream) => stream,
         None => api.streams_unasked(request),
     };
+    let model = found.model.or_else(|| request.model().map(str::to_owned));
     Some(Asked {
-        model: found.model.or_else(|| request.model().map(str::to_owned)),
-        input_tokens: found.input.tokens(),
+        input_tokens: found.input.tokens(Overheads::of(api, request, model.as_deref())),
+        model,
         reads_elsewhere: found.input.reads_elsewhere(),
         output_tokens: if api.writes() {
             found.output.amount().filter(|&tokens| tokens > 0)
@@ -86,7 +88,7 @@ impl Found {
             return Ok(None);
         }
         let mut found =
-            Self { model: None, output: Reading::Missing, choices: 1, stream: None, input: Input::new(api) };
+            Self { model: None, output: Reading::Missing, choices: 1, stream: None, input: Input::new() };
         let mut fields = Fields::default();
         while let Some(Step { event, .. }) = json.next()? {
             if let Some(ask) = fields.next(event).and_then(|keys| ask_of(api, keys)) {

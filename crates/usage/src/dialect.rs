@@ -8,6 +8,7 @@ mod cohere;
 mod converse;
 pub(crate) mod faults;
 mod gemini;
+mod given;
 mod interactions;
 mod invoke;
 mod ollama;
@@ -16,7 +17,7 @@ mod responses;
 pub(crate) use api::Api;
 pub(crate) use asks::Ask;
 
-use crate::paths::Text;
+use crate::paths::{EACH, Take, Text, Wanted, What};
 use crate::readings::Part;
 
 /// Whose field names a response speaks. A dialect that says the same thing in two ways has two entries.
@@ -54,6 +55,8 @@ pub(crate) enum Dialect {
     Ollama,
     /// What every dialect calls an error.
     Faults,
+    /// The fields that a route names.
+    Given,
 }
 
 /// Keys from a document to a value in it.
@@ -73,7 +76,7 @@ pub(crate) const TEXTS: &[(Path, Text)] = &[
 ];
 
 impl Dialect {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Chat,
         Self::Groq,
         Self::Responses,
@@ -90,7 +93,16 @@ impl Dialect {
         Self::CohereBilled,
         Self::Ollama,
         Self::Faults,
+        Self::Given,
     ];
+
+    /// The paths of its fields.
+    pub(crate) fn wanted<'a>(self) -> impl Iterator<Item = Wanted<'a>> {
+        self.fields().iter().map(move |&(path, part)| {
+            let is_element = path.contains(&EACH);
+            Wanted::new(path, What::Amount(Take { dialect: self, part, is_element }))
+        })
+    }
 
     /// The fields that the dialect looks at.
     pub(crate) fn fields(self) -> &'static [Field] {
@@ -111,6 +123,7 @@ impl Dialect {
             Self::CohereBilled => cohere::BILLED_FIELDS,
             Self::Ollama => ollama::FIELDS,
             Self::Faults => faults::FIELDS,
+            Self::Given => &[],
         }
     }
 }

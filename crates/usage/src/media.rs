@@ -15,9 +15,7 @@ const SOUND_BYTES_PER_TOKEN: i64 = 32;
 pub(crate) enum Medium {
     /// Tokens of what was sent along.
     Tokens(i64),
-    /// An address: the provider fetches an image.
-    ImageElsewhere,
-    /// An address of something else.
+    /// An address of something that the provider fetches, and that is no image.
     Elsewhere,
     /// A text, and no medium.
     Text,
@@ -38,7 +36,7 @@ pub(crate) fn medium(text: &str, expected: Kind) -> Medium {
         None => (None, text),
     };
     if ["http://", "https://", "gs://", "s3://", "file://"].iter().any(|scheme| text.starts_with(scheme)) {
-        return if expected == Kind::Image { Medium::ImageElsewhere } else { Medium::Elsewhere };
+        return if expected == Kind::Image { Medium::Tokens(IMAGE_TOKENS_MAX) } else { Medium::Elsewhere };
     }
     if !is_base64(data) {
         return Medium::Text;

@@ -1,7 +1,7 @@
 //! What a request asked for, which decides what its response means.
 
 use crate::dialect::{
-    Dialect, anthropic, chat, cohere, converse, gemini, interactions, invoke, ollama, responses,
+    Dialect, anthropic, chat, cohere, converse, gemini, given, interactions, invoke, ollama, responses,
 };
 use crate::readings::{Part, Readings};
 use crate::{Request, TokenUsage};
@@ -28,10 +28,12 @@ pub(crate) enum Api {
     Invoke,
     CohereEmbed,
     Ollama,
+    /// Whatever a route names the fields of.
+    Given,
 }
 
 impl Api {
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Any,
         Self::Free,
         Self::Chat,
@@ -47,6 +49,7 @@ impl Api {
         Self::Invoke,
         Self::CohereEmbed,
         Self::Ollama,
+        Self::Given,
     ];
 
     /// The dialects that the response may be in; no other's fields are looked at.
@@ -75,6 +78,7 @@ impl Api {
             ],
             Self::CohereEmbed => &[Dialect::CohereTokens, Dialect::CohereBilled, Dialect::Faults],
             Self::Ollama => &[Dialect::Ollama, Dialect::Faults],
+            Self::Given => &[Dialect::Given, Dialect::Faults],
         }
     }
 
@@ -137,7 +141,8 @@ impl Api {
             | Self::Interactions
             | Self::Converse
             | Self::Invoke
-            | Self::CohereEmbed => false,
+            | Self::CohereEmbed
+            | Self::Given => false,
         }
     }
 
@@ -160,6 +165,7 @@ impl Api {
             Self::Converse => converse::read(readings),
             Self::Invoke => invoke::read(readings),
             Self::Ollama => ollama::read(readings),
+            Self::Given => given::read(readings),
         };
         (!usage.is_silent()).then_some(usage)
     }

@@ -56,7 +56,8 @@ impl Api {
             | Self::Generate
             | Self::EmbedContent
             | Self::Interactions
-            | Self::CohereEmbed => false,
+            | Self::CohereEmbed
+            | Self::Given => false,
         }
     }
 
@@ -68,7 +69,12 @@ impl Api {
     /// Thoughts are inside these limits, for Anthropic's `thinking.budget_tokens` and Gemini's `thinkingBudget` too.
     fn outputs(self) -> &'static [Keys] {
         match self {
-            Self::Free | Self::Embeddings | Self::EmbedContent | Self::CohereEmbed | Self::Rerank => &[],
+            Self::Free
+            | Self::Embeddings
+            | Self::EmbedContent
+            | Self::CohereEmbed
+            | Self::Rerank
+            | Self::Given => &[],
             Self::Chat => &[&["maxtokens"], &["maxcompletiontokens"]],
             Self::Responses => &[&["maxoutputtokens"]],
             Self::Messages => &[&["maxtokens"]],
@@ -126,7 +132,8 @@ impl Api {
             | Self::Messages
             | Self::Interactions
             | Self::Converse
-            | Self::Ollama => &[],
+            | Self::Ollama
+            | Self::Given => &[],
         }
     }
 }

@@ -7,4 +7,5 @@ mod chunking;
 mod codings;
 mod frames;
 mod numbers;
+mod pointers;
 mod requests;
