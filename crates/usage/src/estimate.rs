@@ -25,6 +25,7 @@ const SEALED_CHARS_PER_TOKEN: i64 = 4;
 #[derive(Debug)]
 pub(crate) struct Input {
     cost: Cost,
+    image_tokens: i64,
     /// What is open, and what it is; as deep as [`json::DEPTH_MAX`].
     open: Vec<(Place, Bracket)>,
     /// What the value of the present key is.
@@ -40,6 +41,7 @@ impl Input {
     pub(crate) fn new() -> Self {
         Self {
             cost: Cost::default(),
+            image_tokens: 0,
             open: vec![(Place::Document, Bracket::Object)],
             at: Place::Settings,
             prompts: 0,
@@ -53,7 +55,9 @@ impl Input {
     pub(crate) fn tokens(&self, overheads: Overheads) -> i64 {
         let tools = if self.has_tools { overheads.tools } else { 0 };
         let shape = if self.has_shape { overheads.shape } else { 0 };
-        self.cost.plus(Cost::of_tokens(overheads.base + tools + shape)).tokens().max(1)
+        let images = self.image_tokens.saturating_mul(overheads.image_times);
+        let beside = Cost::of_tokens(images.saturating_add(overheads.base + tools + shape));
+        self.cost.plus(beside).tokens().max(1)
     }
 
     /// Prompts that are answered each, at least 1.
@@ -117,7 +121,7 @@ impl Input {
         match here {
             Place::Settings | Place::Generation | Place::ToolSettings => {}
             Place::Document | Place::Content | Place::Messages | Place::Prompts => {
-                self.add(Cost::of(Chars::new(text)))
+                self.add(Cost::of(Chars::new(text)));
             }
             // With the marks around it.
             Place::Json | Place::Shape | Place::Tools | Place::Tool => {
@@ -160,7 +164,8 @@ impl Input {
 
     fn medium(&mut self, quoted: &str, kind: Kind) {
         match media::medium(&json::plain(quoted), kind) {
-            Medium::Tokens(tokens) => self.add_tokens(tokens),
+            Medium::Image(tokens) => self.image_tokens = self.image_tokens.saturating_add(tokens),
+            Medium::Other(tokens) => self.add_tokens(tokens),
             Medium::Elsewhere => self.reads_elsewhere = true,
             Medium::Text => self.add(Cost::of(Chars::new(quoted))),
         }

@@ -23,6 +23,7 @@ mod find;
 mod frames;
 mod framing;
 mod headers;
+mod image;
 mod include_usage;
 mod json;
 mod lines;

@@ -3,10 +3,13 @@
 //! Tokenizers merge what was frequent in their training: short words and common runs are one token, rare letters are up
 //! to one token for each of their bytes. So a text is cut into runs of one class, each with a cost in twelfths of a
 //! token. A word's cost grows faster than its length, because long words are rare and fall apart, and because languages
-//! other than English have more of them. The costs are those that bound eight vocabularies (of Claude 2, GPT-3.5,
-//! GPT-4o, Llama 2 and 3, Gemma, Qwen 3, DeepSeek 3) from above on prose in 50 languages, code, JSON, logs and random
-//! strings: 1.0 to 1.5 times the largest count of the eight, and 1.6 to 1.9 times GPT-4o's for English and code.
-//! Only words of random letters and rare Han and Hangul characters may cost more than estimated.
+//! other than English have more of them.
+//!
+//! The costs were chosen to bound the counts of eight vocabularies (of Claude 2, GPT-3.5, GPT-4o, Llama 2 and 3, Gemini,
+//! Qwen 3 and DeepSeek 3). On prose in 52 languages, code, JSON, logs and addresses the estimate is 0.98 to 1.62 times the
+//! largest of the eight counts, 1.20 times in the median, and for English and code 1.7 to 1.9 times GPT-4o's count. Strings
+//! of random base64, digits and bytes are bounded too; only words of random letters, Han and Hangul characters that no text
+//! has, and white space alone are not.
 
 /// Parts of a token, in which costs are added.
 const PARTS: i64 = 12;
@@ -28,6 +31,8 @@ const MARK: i64 = 10;
 const SAME_MARK: i64 = 6;
 /// A space usually belongs to the word after it, and a run of them is few tokens.
 const SPACE: i64 = 1;
+/// What it costs more before a number, to which it does not belong.
+const LONE_SPACE: i64 = 11;
 const BREAK: i64 = 12;
 
 /// The twelfths of a token that texts came to.
@@ -92,6 +97,7 @@ impl Runs {
             (Class::Upper, Class::Lower | Class::Digit) => CHANGE + UPPER,
             (Class::Upper, _) => UPPER,
             (Class::Digit, Class::Lower | Class::Upper) => CHANGE + DIGIT,
+            (Class::Digit, Class::Space) => LONE_SPACE + DIGIT,
             (Class::Digit, _) => DIGIT,
             (Class::Mark, _) if char == self.before => SAME_MARK,
             (Class::Mark, _) => MARK,
@@ -128,7 +134,7 @@ impl Class {
             // Latin with marks.
             '\u{80}'..='\u{24f}' => Self::Other(20),
             // Greek.
-            '\u{370}'..='\u{3ff}' => Self::Other(16),
+            '\u{370}'..='\u{3ff}' => Self::Other(17),
             // Cyrillic.
             '\u{400}'..='\u{52f}' => Self::Other(11),
             // Hebrew and Arabic.
@@ -138,7 +144,7 @@ impl Class {
             // Devanagari.
             '\u{900}'..='\u{97f}' => Self::Other(17),
             // Thai.
-            '\u{e00}'..='\u{e7f}' => Self::Other(22),
+            '\u{e00}'..='\u{e7f}' => Self::Other(23),
             // Georgian.
             '\u{10a0}'..='\u{10ff}' => Self::Other(26),
             // Kana, and the marks of East Asian texts.
@@ -146,9 +152,125 @@ impl Class {
             // Han.
             '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' => Self::Other(20),
             // Hangul.
-            '\u{ac00}'..='\u{d7af}' => Self::Other(18),
+            '\u{ac00}'..='\u{d7af}' => Self::Other(19),
             '\u{800}'..='\u{ffff}' => Self::Other(38),
             '\u{10000}'..='\u{10ffff}' => Self::Other(48),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Texts, and the largest count that a vocabulary among the eight gives.
+    const TEXTS: &[(i64, &str)] = &[
+        (
+            41,
+            "Before a request is forwarded, the gateway estimates what it may cost at most, so that no user can spend more than was granted. The estimate is corrected as soon as the answer is known.",
+        ),
+        (
+            67,
+            "Bevor eine Anfrage weitergeleitet wird, schätzt das Gateway, was sie höchstens kosten kann, damit niemand mehr verbraucht, als ihm zusteht. Die Geschwindigkeitsbegrenzung gilt für alle Rechenzentren gemeinsam.",
+        ),
+        (
+            51,
+            "Avant de transmettre une requête, la passerelle estime ce qu'elle peut coûter au maximum, afin que personne ne dépense plus que ce qui lui a été accordé à l'étranger.",
+        ),
+        (
+            73,
+            "Ennen kuin pyyntö välitetään eteenpäin, yhdyskäytävä arvioi, paljonko se voi enintään maksaa, jottei kukaan kuluta enempää kuin hänelle on myönnetty.",
+        ),
+        (
+            60,
+            "Bir istek iletilmeden önce ağ geçidi en fazla ne kadara mal olabileceğini tahmin eder, böylece hiç kimse kendisine verilenden fazlasını harcayamaz.",
+        ),
+        (
+            93,
+            "Trước khi chuyển tiếp một yêu cầu, cổng sẽ ước tính chi phí tối đa của nó để không ai có thể chi tiêu nhiều hơn mức được cấp.",
+        ),
+        (
+            67,
+            "Прежде чем переслать запрос, шлюз оценивает, сколько он может стоить самое большее, чтобы никто не израсходовал больше, чем ему выделено.",
+        ),
+        (
+            149,
+            "Πριν προωθηθεί ένα αίτημα, η πύλη εκτιμά πόσο μπορεί να κοστίσει το πολύ, ώστε κανείς να μην ξοδέψει περισσότερα από όσα του δόθηκαν.",
+        ),
+        (91, "قبل إعادة توجيه الطلب، تقدّر البوابة أقصى ما يمكن أن يكلّفه حتى لا ينفق أحد أكثر مما مُنح له."),
+        (
+            104,
+            "לפני שבקשה מועברת הלאה, השער מעריך כמה היא עשויה לעלות לכל היותר, כדי שאיש לא יבזבז יותר ממה שהוקצב לו.",
+        ),
+        (
+            136,
+            "अनुरोध को आगे भेजने से पहले गेटवे अनुमान लगाता है कि उसकी अधिकतम लागत कितनी हो सकती है, ताकि कोई भी दी गई सीमा से अधिक खर्च न कर सके।",
+        ),
+        (194, "ஒரு கோரிக்கையை அனுப்புவதற்கு முன், அதற்கு அதிகபட்சம் எவ்வளவு செலவாகும் என்று நுழைவாயில் மதிப்பிடுகிறது."),
+        (182, "ก่อนส่งต่อคำขอ เกตเวย์จะประเมินว่าคำขอนั้นมีค่าใช้จ่ายสูงสุดเท่าใด เพื่อไม่ให้ใครใช้เกินกว่าที่ได้รับ"),
+        (
+            64,
+            "在转发请求之前，网关会估算它最多可能花费多少，这样任何人都不会超出自己被授予的额度。答案一到，估算值就会被更正。",
+        ),
+        (
+            65,
+            "リクエストを転送する前に、ゲートウェイはその最大コストを見積もり、誰も割り当てられた量を超えて使えないようにします。",
+        ),
+        (
+            81,
+            "요청을 전달하기 전에 게이트웨이는 그 비용이 최대 얼마가 될 수 있는지 추정하여, 아무도 허용된 것보다 많이 쓰지 못하게 합니다.",
+        ),
+        (
+            74,
+            "pub fn remaining(self, max: Max) -> Option<i64> {\n    match max {\n        Max::Unlimited => None,\n        Max::AtMost(max) => Some(max.saturating_sub(self.total()).clamp(0, max.max(0))),\n    }\n}\n",
+        ),
+        (
+            77,
+            "{\"id\":\"req_8fK2xQ\",\"at\":\"2026-11-25T18:35:42.017Z\",\"amounts\":[12,3.75,-40],\"user\":{\"name\":\"ann\",\"roles\":[\"admin\",\"billing\"]},\"ok\":true}",
+        ),
+        (80, "3.14159265358979 2026-11-25 18:35:42 +49 30 1234567 0xdeadbeef 192.168.0.17:8080 1e-9"),
+        (62, "sk-aZ3kQ9xYt7LmP0vRbN5cWs2HdJ8fGu4EiXoTqVyKnMzDhCjUlFwBgSrAe6I1Op"),
+        (35, "Done 🎉🚀 👍🏽 thanks ❤️‍🔥 🇩🇪 👩‍💻!"),
+        (29, "WARNING: THE STORE IS AWAY, NO REQUEST IS ADMITTED UNTIL IT RETURNS."),
+        (54, "∀x∈ℝ: ⌈x⌉ = −⌊−x⌋, α ∧ ¬β ⇒ ∑ᵢ xᵢ ≤ √n"),
+    ];
+
+    fn tokens(text: &str) -> i64 {
+        Cost::of(text.chars()).tokens()
+    }
+
+    #[test]
+    fn texts_are_never_under_the_largest_count_and_seldom_far_over() {
+        for &(largest, text) in TEXTS {
+            let estimate = tokens(text);
+            assert!(estimate >= largest, "{estimate} of {largest}: {text}");
+            assert!(estimate * 100 <= largest * 180, "{estimate} of {largest}: {text}");
+        }
+    }
+
+    #[test]
+    fn words_cost_more_than_their_length() {
+        assert_eq!(tokens(""), 0);
+        for (text, parts) in
+            [("a", 12), ("is", 13), ("The", 15 + CAPITAL), ("abcdefghi", 55), ("abcdefghijk", 55 + 16)]
+        {
+            assert_eq!(Cost::of(text.chars()).parts, parts, "{text}");
+        }
+        // A name of a variable, and the run of capitals that is no word.
+        assert_eq!(Cost::of("fooBar".chars()).parts, 15 + CHANGE + 15 + CAPITAL);
+        assert_eq!(Cost::of("IDs".chars()).parts, 2 * UPPER + CHANGE + 12);
+        assert_eq!(Cost::of("-----".chars()).parts, MARK + 4 * SAME_MARK);
+    }
+
+    proptest! {
+        #[test]
+        fn more_text_never_costs_less(text in any::<String>(), more in any::<String>()) {
+            let both = format!("{text}{more}");
+            prop_assert!(tokens(&both) + 1 >= tokens(&text));
+            // No tokenizer has more tokens than bytes; costs of scripts are averages, so there is some room.
+            prop_assert!(tokens(&both) <= 2 * i64::try_from(both.len()).unwrap() + 1);
         }
     }
 }

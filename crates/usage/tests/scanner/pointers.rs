@@ -32,7 +32,11 @@ fn total(path: &str, body: &str) -> Option<i64> {
     let pointers = Pointers { total: pointer(path), ..Pointers::default() };
     let whole = scan(&pointers, "application/json", [body.as_bytes()]);
     for bytes in [1, 2, 3, 7] {
-        assert_eq!(scan(&pointers, "application/json", body.as_bytes().chunks(bytes)), whole, "{path} in {body}");
+        assert_eq!(
+            scan(&pointers, "application/json", body.as_bytes().chunks(bytes)),
+            whole,
+            "{path} in {body}"
+        );
     }
     whole?.total()
 }
@@ -164,7 +168,8 @@ fn values<'a>(value: &'a Value, tokens: &[&str]) -> Vec<&'a Value> {
 /// What a document says at a pointer: nothing, an amount, or what is none.
 fn said(document: &Value, pointer: &Pointer) -> Option<Option<i64>> {
     let tokens: Vec<&str> = pointer.tokens().collect();
-    let present: Vec<&Value> = values(document, &tokens).into_iter().filter(|value| !value.is_null()).collect();
+    let present: Vec<&Value> =
+        values(document, &tokens).into_iter().filter(|value| !value.is_null()).collect();
     if present.is_empty() {
         return None;
     }
