@@ -23,8 +23,12 @@ pub(crate) enum Place {
     Shape,
     /// Tools, each described.
     Tools,
+    /// One of them.
+    Tool,
     /// What kind of tool it is.
     ToolKind,
+    /// A tool of the provider's own.
+    OwnTool,
     /// Settings with tools among them.
     ToolSettings,
     Image,
@@ -45,7 +49,7 @@ impl Place {
     pub(crate) fn element(self) -> Self {
         match self {
             Self::Messages | Self::Prompts => Self::Content,
-            Self::Tools => Self::Json,
+            Self::Tools => Self::Tool,
             place => place,
         }
     }
@@ -59,8 +63,8 @@ impl Place {
             Self::Generation if matches!(key, "responseschema" | "responsejsonschema") => Self::Shape,
             Self::Settings | Self::Generation => Self::Settings,
             Self::Content | Self::Messages | Self::Prompts => content(key),
-            Self::Json | Self::Shape => Self::Json,
-            Self::Tools | Self::ToolKind => tool(key),
+            Self::Json | Self::Shape | Self::ToolKind | Self::OwnTool => Self::Json,
+            Self::Tools | Self::Tool => tool(key),
             Self::ToolSettings if key == "tools" => Self::Tools,
             Self::ToolSettings => Self::Settings,
             Self::Image | Self::Sound | Self::Media => media(self, key),
@@ -209,7 +213,8 @@ fn tool(key: &str) -> Place {
         | "googlemaps"
         | "filesearch"
         | "retrieval"
-        | "enterprisewebsearch" => Place::Elsewhere,
+        | "enterprisewebsearch"
+        | "computeruse" => Place::OwnTool,
         _ => Place::Json,
     }
 }
