@@ -17,6 +17,12 @@ pub(crate) enum Place {
     Messages,
     /// Prompts, each of which is answered.
     Prompts,
+    /// What kind of part of a message it is.
+    PartKind,
+    /// What each of the documents is ranked for, and so read with each.
+    Query,
+    /// Texts that are ranked or quoted; one that is an object is read as JSON.
+    Documents,
     /// JSON that is read as it stands.
     Json,
     /// The shape that the answer must have.
@@ -49,6 +55,7 @@ impl Place {
     pub(crate) fn element(self) -> Self {
         match self {
             Self::Messages | Self::Prompts => Self::Content,
+            Self::Documents => Self::Json,
             Self::Tools => Self::Tool,
             place => place,
         }
@@ -62,8 +69,8 @@ impl Place {
             Self::Document => document(key),
             Self::Generation if matches!(key, "responseschema" | "responsejsonschema") => Self::Shape,
             Self::Settings | Self::Generation => Self::Settings,
-            Self::Content | Self::Messages | Self::Prompts => content(key),
-            Self::Json | Self::Shape | Self::ToolKind | Self::OwnTool => Self::Json,
+            Self::Content | Self::Messages | Self::Prompts | Self::PartKind | Self::Query => content(key),
+            Self::Json | Self::Shape | Self::Documents | Self::ToolKind | Self::OwnTool => Self::Json,
             Self::Tools | Self::Tool => tool(key),
             Self::ToolSettings if key == "tools" => Self::Tools,
             Self::ToolSettings => Self::Settings,
@@ -87,17 +94,19 @@ fn spelled<'a>(key: &str, plain: &'a mut [u8; KEY_BYTES_MAX]) -> &'a str {
 
 fn document(key: &str) -> Place {
     match key {
-        "messages" | "contents" | "chathistory" | "input" | "requests" | "texts" | "inputs" => {
+        "messages" | "contents" | "chathistory" | "input" | "requests" | "texts" | "inputs" | "instances" => {
             Place::Messages
         }
         "prompt" => Place::Prompts,
-        "system" | "systeminstruction" | "instructions" | "preamble" | "message" | "query" | "content"
+        "query" => Place::Query,
+        "documents" => Place::Documents,
+        "system" | "systeminstruction" | "instructions" | "preamble" | "message" | "content"
         | "inputtext" | "suffix" | "context" | "template" | "prediction" => Place::Content,
         "tools" | "functions" => Place::Tools,
         "toolconfig" => Place::ToolSettings,
         "responseformat" | "format" | "text" | "outputconfig" | "outputformat" | "guidedjson" => Place::Shape,
         "generationconfig" => Place::Generation,
-        "image" | "images" => Place::Image,
+        "image" | "images" | "inputimage" => Place::Image,
         "previousresponseid"
         | "previousinteractionid"
         | "conversation"
@@ -159,7 +168,7 @@ fn document(key: &str) -> Place {
         | "paralleltoolcalls"
         | "verbosity"
         | "background"
-        | "taskype"
+        | "tasktype"
         | "dimensions"
         | "outputdimensionality"
         | "normalize" => Place::Settings,
@@ -169,8 +178,8 @@ fn document(key: &str) -> Place {
 
 fn content(key: &str) -> Place {
     match key {
+        "type" => Place::PartKind,
         "role"
-        | "type"
         | "cachecontrol"
         | "cachepoint"
         | "detail"
@@ -192,9 +201,8 @@ fn content(key: &str) -> Place {
         "signature" | "thoughtsignature" | "encryptedcontent" | "redactedcontent" => Place::Sealed,
         "image" | "images" | "imageurl" | "inputimage" => Place::Image,
         "audio" | "inputaudio" | "video" | "videourl" | "audiourl" => Place::Sound,
-        "source" | "inlinedata" | "filedata" | "file" | "document" | "data" | "url" | "uri" | "fileurl" => {
-            Place::Media
-        }
+        "source" | "inlinedata" | "filedata" | "file" | "document" | "data" | "url" | "uri" | "fileurl"
+        | "bytesbase64encoded" => Place::Media,
         "fileid" | "imageid" => Place::Elsewhere,
         _ => Place::Json,
     }
@@ -214,7 +222,8 @@ fn tool(key: &str) -> Place {
         | "filesearch"
         | "retrieval"
         | "enterprisewebsearch"
-        | "computeruse" => Place::OwnTool,
+        | "computeruse"
+        | "systemtool" => Place::OwnTool,
         _ => Place::Json,
     }
 }

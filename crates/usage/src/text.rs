@@ -57,6 +57,10 @@ impl Cost {
         Self { parts: self.parts.saturating_add(other.parts) }
     }
 
+    pub(crate) fn times(self, count: i64) -> Self {
+        Self { parts: self.parts.saturating_mul(count) }
+    }
+
     pub(crate) fn tokens(self) -> i64 {
         self.parts / PARTS + i64::from(self.parts % PARTS > 0)
     }
