@@ -3,7 +3,8 @@
 //! A [`Scanner`] reads a copy of the response while it passes. It finds usage by structure and path (`usage` at
 //! the top of a document, `response.usage`, `message.usage`), never by searching text, so an answer that talks
 //! about `"usage"` changes nothing. What the fields mean together is decided by what the request asked for
-//! ([`Scanner::of`]), or without it by the fields that only one dialect has.
+//! ([`Scanner::of`]), or without it by the fields that only one dialect has. A route that names its fields decides for
+//! itself ([`Scanner::with_pointers`]).
 //!
 //! While a stream runs, its scanner also says how far it has come ([`Scanner::progress`]), where it can end
 //! ([`Scanner::is_at_boundary`]) and how its dialect ends at a limit ([`Scanner::final_events`]). [`UsageChunkFilter`] takes
@@ -29,13 +30,16 @@ mod find;
 mod frames;
 mod framing;
 mod headers;
+mod image;
 mod include_usage;
 mod json;
 mod lines;
 mod media;
 mod model;
+mod overheads;
 mod paths;
 mod places;
+mod pointers;
 mod progress;
 mod readings;
 mod realtime;
@@ -57,6 +61,7 @@ pub use asked::{Asked, ask};
 pub use decoder::DECODED_BYTES_MAX;
 pub use framing::{Framing, framing};
 pub use include_usage::IncludeUsage;
+pub use pointers::{Pointers, Shape};
 pub use progress::Progress;
 pub use realtime::{REALTIME_BYTES_MAX, Realtime};
 pub use request::{Request, Response};
