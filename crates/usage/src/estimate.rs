@@ -6,7 +6,7 @@
 //! a key that is not known is taken for something that it reads ([`places`](crate::places)). JSON that the model reads, such
 //! as a tool's schema, costs its keys and marks too. Integers in place of a text are tokens already.
 
-use crate::json::{self, Bracket, Chars, Event};
+use crate::json::{self, Bracket, Event};
 use crate::media::{self, Kind, Medium};
 use crate::overheads::Overheads;
 use crate::places::Place;
@@ -116,7 +116,7 @@ impl Input {
         self.at = parent.child(&json::plain(key));
         if self.at == Place::Json || self.at == Place::OwnTool {
             // The key, and the marks between it and its value.
-            self.add(Cost::of(Chars::new(key)).plus(Cost::of_tokens(1)));
+            self.add(Cost::of(key).plus(Cost::of_tokens(1)));
         }
     }
 
@@ -136,13 +136,13 @@ impl Input {
         match here {
             Place::Settings | Place::Generation | Place::ToolSettings => {}
             Place::Document | Place::Content | Place::Messages | Place::Prompts => {
-                self.add(Cost::of(Chars::new(text)));
+                self.add(Cost::of(text));
             }
-            Place::Query => self.query = self.query.plus(Cost::of(Chars::new(text))),
+            Place::Query => self.query = self.query.plus(Cost::of(text)),
             Place::PartKind => self.reads_elsewhere |= text == "item_reference",
             // With the marks around it.
             Place::Json | Place::Documents | Place::Shape | Place::Tools | Place::Tool => {
-                self.add(Cost::of(Chars::new(text)).plus(Cost::of_tokens(1)));
+                self.add(Cost::of(text).plus(Cost::of_tokens(1)));
             }
             Place::ToolKind if matches!(text, "function" | "custom") => {}
             Place::ToolKind | Place::OwnTool => self.own_tool(),
@@ -159,7 +159,7 @@ impl Input {
             // A token's number.
             Place::Document | Place::Content | Place::Messages | Place::Prompts => self.add_tokens(1),
             Place::Json | Place::Documents | Place::Tool => {
-                self.add(Cost::of(scalar.chars()).plus(Cost::of_tokens(1)));
+                self.add(Cost::of(scalar).plus(Cost::of_tokens(1)));
             }
             Place::Elsewhere => self.reads_elsewhere |= !matches!(scalar, "null" | "false"),
             Place::Settings
@@ -190,9 +190,9 @@ impl Input {
             Medium::Elsewhere => {
                 self.reads_elsewhere = true;
                 // Some show the address to the model.
-                self.add(Cost::of(Chars::new(quoted)));
+                self.add(Cost::of(quoted));
             }
-            Medium::Text => self.add(Cost::of(Chars::new(quoted))),
+            Medium::Text => self.add(Cost::of(quoted)),
         }
     }
 
