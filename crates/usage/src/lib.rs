@@ -5,11 +5,15 @@
 //! about `"usage"` changes nothing. What the fields mean together is decided by what the request asked for
 //! ([`Scanner::of`]), or without it by the fields that only one dialect has.
 //!
+//! [`ask`] reads the other way round: what a request may cost at most, before it is forwarded. Where a route's responses
+//! have a shape of their own, [`Pointers`] name their fields.
+//!
 //! Contract
 //! - Any chunking of the same bytes gives the same usage.
 //! - Memory is [`SCANNER_BYTES_MAX`] at most and the window of a decoder, whatever is sent; the body is never kept.
 //! - Absent is not zero: a field that is missing, or that is no non-negative integer within `i64`, is `None`.
 //! - No input makes it panic; what it cannot read it skips.
+//! - A request is read from its whole body without recursion; what is kept is one byte or two for each open bracket, 256 at most.
 
 mod asked;
 mod base64;

@@ -56,12 +56,12 @@ impl Cost {
         let mut rest = quoted;
         while let Some(escape) = memchr(b'\\', rest.as_bytes()) {
             let (plain, escaped) = rest.split_at(escape);
-            plain.chars().for_each(|char| runs.push(char));
+            runs.push_str(plain);
             let mut chars = Chars::new(escaped);
             chars.next().into_iter().for_each(|char| runs.push(char));
             rest = chars.rest();
         }
-        rest.chars().for_each(|char| runs.push(char));
+        runs.push_str(rest);
         Self { parts: runs.parts }
     }
 
@@ -101,15 +101,29 @@ struct Runs {
 }
 
 impl Runs {
+    fn push_str(&mut self, text: &str) {
+        let mut rest = text;
+        while let Some(char) = rest.chars().next() {
+            self.push(char);
+            rest = rest.get(char.len_utf8()..).unwrap_or_default();
+            if char.is_ascii_lowercase() {
+                let letters = rest.bytes().take_while(u8::is_ascii_lowercase).count();
+                self.parts = self.parts.saturating_add(word(self.length + letters) - word(self.length));
+                self.length += letters;
+                rest = rest.get(letters..).unwrap_or_default();
+            }
+        }
+    }
+
     fn push(&mut self, char: char) {
         let class = Class::of(char);
         let is_same = class == self.last;
         let cost = match (class, self.last) {
-            (Class::Lower, Class::Lower) => letter(self.length),
+            (Class::Lower, Class::Lower) => word(self.length + 1) - word(self.length),
             // The capital turns out to begin a word.
             (Class::Lower, Class::Upper) if self.length == 1 => CAPITAL - UPPER + WORDS[1],
-            (Class::Lower, Class::Digit | Class::Upper) => CHANGE + letter(0),
-            (Class::Lower, _) => letter(0),
+            (Class::Lower, Class::Digit | Class::Upper) => CHANGE + word(1),
+            (Class::Lower, _) => word(1),
             (Class::Upper, Class::Lower | Class::Digit) => CHANGE + UPPER,
             (Class::Upper, _) => UPPER,
             (Class::Digit, Class::Lower | Class::Upper) => CHANGE + DIGIT,
@@ -122,18 +136,22 @@ impl Runs {
             (Class::Other, _) => cost_of_other(char),
         };
         let continues = is_same || class == Class::Lower && self.last == Class::Upper && self.length == 1;
-        self.length = if continues { self.length.saturating_add(1) } else { 1 };
+        self.length = if continues { self.length + 1 } else { 1 };
         self.parts = self.parts.saturating_add(cost);
         (self.last, self.before) = (class, char);
     }
 }
 
-/// What a word of `length` letters costs more with one more.
-fn letter(length: usize) -> i64 {
-    match (WORDS.get(length), length.checked_sub(1).and_then(|shorter| WORDS.get(shorter))) {
-        (Some(longer), Some(shorter)) => longer - shorter,
-        (Some(first), None) => *first,
-        (None, _) => LETTER,
+/// What a word of so many letters costs.
+fn word(letters: usize) -> i64 {
+    let [.., longest] = WORDS;
+    match letters.checked_sub(1).map(|more| (WORDS.get(more), more)) {
+        None => 0,
+        Some((Some(&cost), _)) => cost,
+        Some((None, more)) => {
+            let beyond = i64::try_from(more + 1 - WORDS.len()).unwrap_or(i64::MAX);
+            beyond.saturating_mul(LETTER).saturating_add(longest)
+        }
     }
 }
 
