@@ -2,7 +2,7 @@
 //!
 //! The estimate is what the strings that the model reads come to ([`text`](crate::text)), with the marks around each message
 //! and tool, with what providers add to a request ([`overheads`](crate::overheads)), and with stated amounts for images, sounds
-//! and files ([`media`](crate::media)). Strings that the model does not read (names of models, options, roles) cost nothing;
+//! and files ([`media`]). Strings that the model does not read (names of models, options, roles) cost nothing;
 //! a key that is not known is taken for something that it reads ([`places`](crate::places)). JSON that the model reads, such
 //! as a tool's schema, costs its keys and marks too. Integers in place of a text are tokens already.
 

@@ -13,7 +13,8 @@
 //! - Memory is [`SCANNER_BYTES_MAX`] at most and the window of a decoder, whatever is sent; the body is never kept.
 //! - Absent is not zero: a field that is missing, or that is no non-negative integer within `i64`, is `None`.
 //! - No input makes it panic; what it cannot read it skips.
-//! - A request is read from its whole body without recursion; what is kept is one byte or two for each open bracket, 256 at most.
+//! - A request is read from its whole body without recursion; memory is a few bytes for each open bracket, 256 at most, and
+//!   at most a copy of one of its strings.
 
 mod asked;
 mod base64;
