@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tollgate_core::{Limit, Max, MeterIndex, TierIndex};
+use tollgate_core::{Limit, Max, MeterIndex, Nanos, TierIndex};
 
 use crate::{
     Route,
@@ -23,9 +23,14 @@ pub(crate) fn check_size(report: &Report<'_>, draft: &Draft) {
     for tier in (0..draft.plans.tiers.len()).map(TierIndex) {
         let Some(limits) = draft.plans.tiers.get(tier.0).map(|tier| &tier.limits) else { continue };
         for (meter, limits) in draft.plans.meters.iter().zip(limits) {
-            let too_large = |limit: &Limit| matches!(limit.max, Max::AtMost(max) if max > REDIS_LIMIT_MAX);
+            let too_large = |limit: &Limit| matches!(limit.max, Max::AtMost(max) if max.saturating_add(limit.overdraw) > REDIS_LIMIT_MAX);
             if limits.iter().flatten().any(too_large) {
-                let message = format!("counters in Redis count to {REDIS_LIMIT_MAX}");
+                let message = match meter.currency() {
+                    Some(currency) => {
+                        format!("counters in Redis count to {} {currency}", Nanos(REDIS_LIMIT_MAX))
+                    }
+                    None => format!("counters in Redis count to {REDIS_LIMIT_MAX}"),
+                };
                 let suggestion = "write a smaller limit, or \"unlimited\"";
                 draft.wrong(report, tier, &format!("limits.{}", meter.name), Flaw::new(message, suggestion));
             }

@@ -88,14 +88,19 @@ impl<'a> Item<'a> {
         found
     }
 
-    /// A whole number of things (`1000`, `"1_000"`, `"10k"`) or of bytes (`"25MB"`), zero or more.
+    /// A whole number of things (`1000`, `"1_000"`, `"10k"`) or of bytes (`"25MB"`), or a sum of money
+    /// (`"5.00"`), zero or more.
     pub(crate) fn amount(&self, unit: Unit) -> Option<i64> {
         match self.value() {
             DeValue::String(text) => self.check(number::amount(text, unit)),
-            DeValue::Integer(integer) => self.check(number::integer(integer.as_str(), integer.radix())),
-            DeValue::Float(float) => self.check(Err(number::not_whole(float.as_str()))),
+            DeValue::Integer(integer) => self.check(unit.integer(integer.as_str(), integer.radix())),
+            DeValue::Float(float) => self.check(Err(unit.float(float.as_str()))),
             DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
-                self.wrong_type("a whole number", unit.example())
+                let expected = match unit {
+                    Unit::Count | Unit::Bytes => "a whole number",
+                    Unit::Money => "a sum of money",
+                };
+                self.wrong_type(expected, unit.example())
             }
         }
     }

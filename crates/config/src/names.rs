@@ -1,6 +1,6 @@
 //! What `gateway.toml` may refer to in the tiers file.
 
-use tollgate_core::{Meter, MeterIndex, MeterKind, Plans, TierIndex};
+use tollgate_core::{MeterIndex, Plans, TierIndex};
 
 use crate::{item::Item, nearest::suggest, report::Flaw, text::quote};
 
@@ -9,17 +9,16 @@ use crate::{item::Item, nearest::suggest, report::Flaw, text::quote};
 pub(crate) struct Names<'p>(pub(crate) Option<&'p Plans>);
 
 impl Names<'_> {
-    /// The meter that `item` names, and its kind.
-    pub(crate) fn meter(self, item: &Item<'_>) -> Option<(MeterIndex, MeterKind)> {
+    /// The meter that `item` names.
+    pub(crate) fn meter(self, item: &Item<'_>) -> Option<MeterIndex> {
         let text = item.string("the name of a meter")?;
-        let Some(plans) = self.0 else { return Some((MeterIndex(0), MeterKind::Count)) };
+        let Some(plans) = self.0 else { return Some(MeterIndex(0)) };
         let index = plans.meter(text);
-        let meter = index.and_then(|index| Some((index, plans.meters.get(index.0)?.kind)));
-        if meter.is_none() {
-            let names = plans.meters.iter().map(|Meter { name, .. }| &**name);
+        if index.is_none() {
+            let names = plans.meters.iter().map(|meter| &*meter.name);
             item.wrong(Flaw::new(format!("no meter is called {}", quote(text)), suggest(text, names)));
         }
-        meter
+        index
     }
 
     /// The tier that `item` names.

@@ -2,9 +2,12 @@
 //!
 //! Counts: `1000`, `"1_000"`, `"10k"`, `"5M"`, `"2G"` (10^3, 10^6, 10^9). Bytes: a plain number, or one
 //! with a unit, `"25MB"` (decimal: B, kB, MB, GB, TB) or `"1GiB"` (binary: KiB, MiB, GiB, TiB). A bare
-//! `k` is not accepted for bytes, since it could be either. All are checked `i64`, zero or more.
+//! `k` is not accepted for bytes, since it could be either. Money: a plain decimal, see [`money`]. All are
+//! checked `i64`, zero or more.
 
-use crate::{nearest::nearest, report::Flaw, text::quote};
+use tollgate_core::{Currency, Nanos};
+
+use crate::{money, nearest::nearest, report::Flaw, text::quote};
 
 const COUNT_SUFFIXES: [(&str, i64); 3] = [("k", 1000), ("M", 1_000_000), ("G", 1_000_000_000)];
 
@@ -27,12 +30,18 @@ pub(crate) enum Unit {
     Count,
     /// Bytes.
     Bytes,
+    /// Billionths of a currency's unit, written in that unit.
+    Money,
 }
 
 impl Unit {
     /// What a meter's unit means for its numbers.
     pub(crate) fn of(unit: &str) -> Self {
-        if matches!(unit, "bytes" | "byte" | "B") { Self::Bytes } else { Self::Count }
+        match unit {
+            "bytes" | "byte" | "B" => Self::Bytes,
+            _ if Currency::parse(unit).is_some() => Self::Money,
+            _ => Self::Count,
+        }
     }
 
     /// How such a number looks.
@@ -40,6 +49,7 @@ impl Unit {
         match self {
             Self::Count => "1000",
             Self::Bytes => "\"25MB\"",
+            Self::Money => "\"5.00\"",
         }
     }
 
@@ -48,6 +58,7 @@ impl Unit {
         match self {
             Self::Count => number.to_string(),
             Self::Bytes => format!("\"{}\"", show_bytes(number)),
+            Self::Money => format!("\"{}\"", Nanos(number)),
         }
     }
 
@@ -55,12 +66,33 @@ impl Unit {
         match self {
             Self::Count => &COUNT_SUFFIXES,
             Self::Bytes => &SIZE_SUFFIXES,
+            Self::Money => &[],
+        }
+    }
+
+    /// A number that TOML already knows to be an integer.
+    pub(crate) fn integer(self, digits: &str, radix: u32) -> Result<i64, Flaw> {
+        let number = integer(digits, radix)?;
+        match self {
+            Self::Count | Self::Bytes => Ok(number),
+            Self::Money => money::whole(number),
+        }
+    }
+
+    /// The flaw of a TOML float.
+    pub(crate) fn float(self, text: &str) -> Flaw {
+        match self {
+            Self::Count | Self::Bytes => not_whole(text),
+            Self::Money => money::float(text),
         }
     }
 }
 
 /// A number in a string.
 pub(crate) fn amount(text: &str, unit: Unit) -> Result<i64, Flaw> {
+    if unit == Unit::Money {
+        return money::parse(text);
+    }
     let trimmed = text.trim();
     if trimmed.starts_with('-') {
         return Err(negative(trimmed));
@@ -85,7 +117,7 @@ pub(crate) fn amount(text: &str, unit: Unit) -> Result<i64, Flaw> {
     }
 }
 
-/// A number that TOML already knows to be an integer.
+/// A whole number as TOML writes it.
 pub(crate) fn integer(digits: &str, radix: u32) -> Result<i64, Flaw> {
     if digits.starts_with('-') {
         return Err(negative(digits));
@@ -123,7 +155,7 @@ fn unknown_suffix(text: &str, (digits, suffix): (&str, &str), unit: Unit) -> Fla
             let message = format!("{} is a size, but this meter does not count bytes", quote(text));
             Flaw::new(message, "write a plain number, or give the meter unit = \"bytes\"")
         }
-        Unit::Bytes | Unit::Count => {
+        Unit::Bytes | Unit::Count | Unit::Money => {
             let names = unit.suffixes().iter().map(|(name, _)| *name);
             let suggestion = match nearest(suffix, names) {
                 Some(best) => format!("did you mean \"{digits}{best}\"?"),
@@ -134,7 +166,8 @@ fn unknown_suffix(text: &str, (digits, suffix): (&str, &str), unit: Unit) -> Fla
     }
 }
 
-fn negative(text: &str) -> Flaw {
+/// The flaw of what is less than nothing.
+pub(crate) fn negative(text: &str) -> Flaw {
     Flaw::new(format!("{} is negative", shown(text)), "write 0 or more")
 }
 
@@ -148,7 +181,7 @@ fn write(example: &str) -> String {
 }
 
 /// A number in a message needs no quotes, unless it is long.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     if text.len() <= 40 && text.is_ascii() { text.to_owned() } else { quote(text) }
 }
 

@@ -97,6 +97,11 @@ impl<'a> Section<'a> {
         entries
     }
 
+    /// Whether the table has no key at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.is_none_or(DeTable::is_empty)
+    }
+
     /// Records a mistake about the table as a whole.
     pub(crate) fn wrong(&self, flaw: Flaw) {
         self.report.mistake(&self.path, self.span.clone(), flaw);

@@ -13,6 +13,9 @@ pub struct Limit {
     pub scope: Scope,
     /// What happens beyond.
     pub over: Over,
+    /// How far beyond `max` requests that are already running may carry it; zero or more. For admission the
+    /// limit stays where it is.
+    pub overdraw: i64,
     /// What happens when the counter store is away.
     pub on_store_failure: OnStoreFailure,
 }

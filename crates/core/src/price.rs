@@ -29,6 +29,38 @@ pub struct PriceError {
     why: &'static str,
 }
 
+/// Billionths of a whole, such as of a currency's unit, written as a plain decimal: `0.008`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Nanos(pub i64);
+
+impl Nanos {
+    /// A decimal of at most 9 places, zero or more; `None` for all else, and for what does not fit.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+        if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > SCALE_DIGITS {
+            return None;
+        }
+        let fraction = format!("{fraction:0<SCALE_DIGITS$}").parse::<i64>().ok()?;
+        Some(Self(whole.parse::<i64>().ok()?.checked_mul(NANOS)?.checked_add(fraction)?))
+    }
+}
+
+impl Currency {
+    /// What ISO 4217 calls no currency: `XXX`.
+    pub const NONE: Self = Self(*b"XXX");
+
+    /// The currency that three capital letters stand for.
+    #[must_use]
+    pub fn parse(code: &str) -> Option<Self> {
+        match *code.as_bytes() {
+            [a, b, c] if code.bytes().all(|x| x.is_ascii_uppercase()) => Some(Self([a, b, c])),
+            _ => None,
+        }
+    }
+}
+
 impl FromStr for Price {
     type Err = PriceError;
 
@@ -40,26 +72,14 @@ impl FromStr for Price {
             [amount, currency, "per", per] => (amount, currency, per),
             _ => return Err(error("it needs an amount and a currency")),
         };
-        let nanos = parse_nanos(amount)
+        let Nanos(nanos) = Nanos::parse(amount)
             .ok_or_else(|| error("the amount must be a plain decimal of at most 9 places, zero or more"))?;
-        let currency = match *currency.as_bytes() {
-            [a, b, c] if currency.bytes().all(|x| x.is_ascii_uppercase()) => Currency([a, b, c]),
-            _ => return Err(error("the currency must be three capital letters")),
-        };
+        let currency =
+            Currency::parse(currency).ok_or_else(|| error("the currency must be three capital letters"))?;
         let per = per.replace('_', "").parse::<i64>().ok().filter(|per| *per > 0);
         let per = per.ok_or_else(|| error("\"per\" must be followed by a positive whole number"))?;
         Ok(Self { nanos, currency, per })
     }
-}
-
-fn parse_nanos(text: &str) -> Option<i64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-    if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > SCALE_DIGITS {
-        return None;
-    }
-    let fraction = format!("{fraction:0<SCALE_DIGITS$}").parse::<i64>().ok()?;
-    whole.parse::<i64>().ok()?.checked_mul(NANOS)?.checked_add(fraction)
 }
 
 impl fmt::Display for Currency {
@@ -68,15 +88,21 @@ impl fmt::Display for Currency {
     }
 }
 
+/// As [`Nanos::parse`] reads it, with a sign where it is negative.
+impl fmt::Display for Nanos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = self.0.unsigned_abs();
+        let scale = NANOS.unsigned_abs();
+        let fraction = format!("{:09}", nanos % scale);
+        let fraction = fraction.trim_end_matches('0');
+        let (sign, point) = (if self.0 < 0 { "-" } else { "" }, if fraction.is_empty() { "" } else { "." });
+        write!(f, "{sign}{}{point}{fraction}", nanos / scale)
+    }
+}
+
 impl fmt::Display for Price {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fraction = format!("{:09}", self.nanos % NANOS);
-        let fraction = fraction.trim_end_matches('0');
-        write!(f, "{}", self.nanos / NANOS)?;
-        if !fraction.is_empty() {
-            write!(f, ".{fraction}")?;
-        }
-        write!(f, " {} per {}", self.currency, self.per)
+        write!(f, "{} {} per {}", Nanos(self.nanos), self.currency, self.per)
     }
 }
 
@@ -90,6 +116,21 @@ mod tests {
             assert_eq!(text.parse::<Price>().unwrap().to_string(), text);
         }
         assert_eq!("5 EUR".parse::<Price>().unwrap().per, 1);
+    }
+
+    #[test]
+    fn billionths_print_as_they_are_read() {
+        for (text, nanos) in
+            [("0", 0), ("5", 5_000_000_000), ("0.000000001", 1), ("9223372036.854775807", i64::MAX)]
+        {
+            assert_eq!(Nanos::parse(text), Some(Nanos(nanos)));
+            assert_eq!(Nanos(nanos).to_string(), text);
+        }
+        assert_eq!(Nanos(-1_500_000_000).to_string(), "-1.5");
+        assert_eq!(Nanos(i64::MIN).to_string(), "-9223372036.854775808");
+        for text in ["-1", "+1", ".5", "1e3", "9223372036.854775808", "0.0000000001", "1,5", ""] {
+            assert_eq!(Nanos::parse(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Tiers: the plans that subjects are on.
 
-use crate::{Limit, Meter};
+use crate::{Limit, Meter, PriceTable};
 
 /// Position of a meter in [`Plans::meters`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +21,8 @@ pub struct Plans {
     pub default_tier: TierIndex,
     /// Where refusals send a customer who wants more.
     pub upgrade_url: Option<Box<str>>,
+    /// What the tokens of models cost.
+    pub prices: Option<PriceTable>,
 }
 
 /// One plan, with everything it inherits already in it.

@@ -3,11 +3,10 @@
 use std::{future::poll_fn, time::Duration};
 
 use arrayvec::ArrayVec;
-use http::Method;
 use http_body::SizeHint;
 use jiff::Timestamp;
 use tollgate_config::Measure;
-use tollgate_core::{Max, SETTLEMENT_CHARGES_MAX, Scope, UnixMillis};
+use tollgate_core::{Max, SETTLEMENT_CHARGES_MAX, Scope, TierIndex, UnixMillis};
 use tollgate_ledger::{LoadError, LoadRequest, Loaded, OpenError, Subject as LedgerSubject, SyncFailed};
 use tollgate_quota::{
     Admission as Decision, Asked, Hold, LoadTicket, Mark, Parties, Refusal as QuotaRefusal, Standings,
@@ -18,8 +17,10 @@ use crate::{
     admitted::Admitted,
     identity::{Caller, text},
     live::{Live, Route},
+    llm::Call,
     ratelimit,
     refusal::{Code, Quota, Refusal},
+    shared::Shared,
     worker::Worker,
 };
 
@@ -35,21 +36,28 @@ const RETRY_SECONDS: u64 = 1;
 pub(crate) type Needs = ArrayVec<i64, SETTLEMENT_CHARGES_MAX>;
 
 /// What to hold for a request: what it says about itself, or what the route says.
-pub(crate) fn needs(route: &Route, method: &Method, size: &SizeHint) -> Needs {
+pub(crate) fn needs(asking: &Asking<'_>, size: &SizeHint) -> Needs {
+    let Asking { route, call, .. } = asking;
     let exact_bytes = size.exact().and_then(|bytes| i64::try_from(bytes).ok());
-    let charges = route.charges.iter().zip(&route.needs);
-    let need = charges.map(|(charge, flat)| match exact_bytes {
-        Some(bytes) if charge.is_measured_by(Measure::RequestBytes) => bytes,
-        _ if charge.is_measured_by(Measure::LlmTotalTokens) && !makes_tokens(method) => 0,
+    let charges = route.charges.iter().zip(&route.needs).enumerate();
+    let need = charges.map(|(position, (charge, flat))| match (charge.measure(), exact_bytes, call) {
+        (Some(Measure::RequestBytes), Some(bytes), _) => bytes,
+        (Some(measure), _, Some(call)) if measure.is_llm() => call.need(asking, position, measure, *flat),
+        (_, _, Some(call)) if !charge.counts_model(call.model()) => 0,
         _ => *flat,
     });
     need.take(SETTLEMENT_CHARGES_MAX).collect()
 }
 
-/// Whether a request can have a model work. Every dialect asks for that with POST; anything else lists,
-/// polls or deletes, and an answer that is fetched again was paid for when it was made.
-pub(crate) fn makes_tokens(method: &Method) -> bool {
-    *method == Method::POST
+/// Who asks for what, and by which rules.
+pub(crate) struct Asking<'a> {
+    pub(crate) live: &'a Live,
+    pub(crate) shared: &'a Shared,
+    pub(crate) route: &'a Route,
+    pub(crate) tier: TierIndex,
+    /// Of a model.
+    pub(crate) call: Option<&'a Call>,
+    pub(crate) at: UnixMillis,
 }
 
 /// A request that asks to be admitted.

@@ -1,6 +1,11 @@
 //! An admitted request, from its hold to its one settlement.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
 
 use arrayvec::ArrayVec;
 use http::{HeaderMap, HeaderValue, Method};
@@ -9,14 +14,16 @@ use tollgate_core::{
     Charge, Charges, MeterKind, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement, TierIndex,
 };
 use tollgate_ledger::{OpenError, OpenRequest, Position};
-use tollgate_quota::{Hold, Mark};
+use tollgate_quota::{Hold, Mark, Mode};
+use tollgate_usage::{Progress as StreamProgress, TokenUsage};
 
 use crate::{
-    admission::makes_tokens,
+    admission::Needs,
     body::Progress,
     durable::Durable,
     identity::text,
     live::{Route, RouteCharge, Snapshot},
+    llm::{self, Answer, Call, Extent, Growth, Owed, Question, Used},
     shared::Shared,
 };
 
@@ -34,6 +41,10 @@ struct Inner {
     started: Instant,
     /// How far the request got on its way to an upstream; none before it is forwarded.
     progress: Option<Rc<Progress>>,
+    /// What was held, by position of the charge.
+    needs: Needs,
+    /// What was asked of a shared store for more.
+    question: Question,
     /// What the upstream reported, by position of the charge.
     reported: ArrayVec<(usize, i64), SETTLEMENT_CHARGES_MAX>,
     metadata: Option<String>,
@@ -50,6 +61,8 @@ pub(crate) struct Admission {
     pub(crate) method: Method,
     pub(crate) key: RequestKey,
     pub(crate) request_id: HeaderValue,
+    /// What a model is asked for.
+    pub(crate) call: Option<Box<Call>>,
 }
 
 /// How an exchange ended.
@@ -57,8 +70,12 @@ pub(crate) struct Admission {
 pub(crate) enum End {
     /// The upstream's answer is whole.
     Answered { status: u16 },
+    /// The client went away, and the upstream's answer was read to its end without them.
+    ReadOn { status: u16 },
     /// The upstream's answer stopped before its end.
     Cut { status: u16 },
+    /// The gateway ended the answer, because a limit was reached.
+    Limited { status: u16 },
     /// The client went away, before or after the answer's head.
     ClientGone { status: Option<u16> },
     /// There is no upstream's answer; the client is told `status` by the gateway.
@@ -66,16 +83,45 @@ pub(crate) enum End {
 }
 
 /// What was seen of an exchange.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Measures {
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Measures<'a> {
     pub(crate) request_bytes: u64,
     pub(crate) response_bytes: u64,
-    pub(crate) tokens: Option<i64>,
+    pub(crate) model: Model<'a>,
+}
+
+/// What was seen of a model.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Model<'a> {
+    /// Nothing.
+    #[default]
+    Unseen,
+    /// Its answer.
+    Answer(&'a Answer),
+    /// What it said in the midst of a conversation, and what is charged for that.
+    Said { usage: &'a TokenUsage, model: Option<&'a str>, amounts: &'a Needs },
+    /// The end of a conversation.
+    Owed(&'a Owed),
+}
+
+impl<'a> Measures<'a> {
+    pub(crate) fn of_model(model: Model<'a>) -> Self {
+        Self { model, ..Self::default() }
+    }
+}
+
+impl<'a> Model<'a> {
+    fn answer(self) -> Option<&'a Answer> {
+        match self {
+            Self::Answer(answer) => Some(answer),
+            Self::Unseen | Self::Said { .. } | Self::Owed(_) => None,
+        }
+    }
 }
 
 impl Admitted {
     /// Opens the request in the journal. On an error the hold is given back and nothing was admitted.
-    pub(crate) fn open(request: Admission, hold: Hold, needs: &[i64]) -> Result<Self, OpenError> {
+    pub(crate) fn open(request: Admission, hold: Hold, needs: &Needs) -> Result<Self, OpenError> {
         let open = {
             let held = request.route.charges.iter().zip(needs);
             let held =
@@ -84,7 +130,18 @@ impl Admitted {
         };
         let started = Instant::now();
         let reported = ArrayVec::new();
-        let inner = Inner { request, hold, open, started, progress: None, reported, metadata: None };
+        let needs = needs.clone();
+        let inner = Inner {
+            request,
+            hold,
+            open,
+            started,
+            progress: None,
+            needs,
+            question: Question::default(),
+            reported,
+            metadata: None,
+        };
         Ok(Self(Some(Box::new(inner))))
     }
 
@@ -93,6 +150,38 @@ impl Admitted {
         if let Some(inner) = &mut self.0 {
             inner.progress = Some(Rc::clone(progress));
         }
+    }
+
+    /// What a model is asked for.
+    pub(crate) fn call(&self) -> Option<&Call> {
+        self.0.as_ref()?.request.call.as_deref()
+    }
+
+    /// The route that it was admitted on.
+    pub(crate) fn route(&self) -> Option<&Route> {
+        self.0.as_ref().map(|inner| &*inner.request.route)
+    }
+
+    /// Whether a limit can refuse more of what a model's answer says.
+    pub(crate) fn is_limited(&self) -> bool {
+        let Some(Inner { request, .. }) = self.0.as_deref() else { return false };
+        let overdraws = &request.route.grant(request.tier).overdraws;
+        let mut charges = request.route.charges.iter().zip(overdraws);
+        request.live.mode == Mode::Enforce
+            && charges.any(|(charge, overdraw)| charge.is_of_model() && overdraw.is_some())
+    }
+
+    /// Sets more aside where an answer nears what is held for it.
+    pub(crate) fn grow(&mut self, progress: StreamProgress) -> Growth {
+        let Some(inner) = self.0.as_deref_mut() else { return Growth::Covered };
+        let Inner { request, hold, needs, question, .. } = inner;
+        llm::grow(request, hold, needs, question, progress)
+    }
+
+    /// Whether the shared store has answered what [`Admitted::grow`] asked.
+    pub(crate) fn poll_asked(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(inner) = self.0.as_deref() else { return Poll::Ready(()) };
+        inner.hold.parties().poll_asked(inner.question.asked, cx)
     }
 
     /// More for the event, as a JSON object.
@@ -113,7 +202,7 @@ impl Admitted {
 
     /// Settles; what to wait for before the last byte of the answer leaves, if the journal is to be
     /// synced first.
-    pub(crate) fn settle(mut self, end: End, measures: &Measures) -> Option<Durable> {
+    pub(crate) fn settle(mut self, end: End, measures: &Measures<'_>) -> Option<Durable> {
         self.0.take().and_then(|inner| inner.settle(end, measures))
     }
 }
@@ -127,34 +216,58 @@ impl Drop for Admitted {
 }
 
 impl Inner {
-    fn settle(self: Box<Self>, end: End, measures: &Measures) -> Option<Durable> {
-        let Self { request, hold, open, started, progress, reported, metadata } = *self;
+    fn settle(self: Box<Self>, end: End, measures: &Measures<'_>) -> Option<Durable> {
+        let Self { request, hold, open, started, progress, needs, question: _, reported, metadata } = *self;
         let progress = progress.as_deref();
-        let charged = request.is_charged(end, progress.is_some_and(Progress::is_sent_whole));
         let measures = &Measures {
             request_bytes: measures.request_bytes.max(progress.map_or(0, Progress::bytes)),
             ..*measures
         };
+        let call = request.call.as_deref().map(|call| request.used(call, end, measures.model.answer()));
+        let has_failed = call.as_ref().is_some_and(|used| used.has_failed);
+        let charged = request.is_charged(end, progress.is_some_and(Progress::is_sent_whole), has_failed);
         let status = end.status();
-        let outcome = Outcome {
-            whole: matches!(end, End::Answered { .. }),
-            success: (200..300).contains(&end.answered_with()),
-            makes_tokens: makes_tokens(&request.method) && !(400..600).contains(&end.answered_with()),
-        };
+        let success = (200..300).contains(&end.answered_with());
         let charges: Charges<'_> = request
             .route
             .charges
             .iter()
+            .zip(&needs)
             .enumerate()
-            .map(|(position, charge)| {
+            .map(|(position, (charge, need))| {
                 let report = reported.iter().find(|(at, _)| *at == position).map(|(_, amount)| *amount);
-                let (amount, estimated) =
-                    if charged { amount(charge, report, measures, &outcome) } else { (0, false) };
+                let (amount, estimated) = match (report, &call) {
+                    _ if let Model::Said { amounts, .. } = measures.model => {
+                        (amounts.get(position).copied().unwrap_or(0), false)
+                    }
+                    _ if !charged => (0, false),
+                    (None, _) if let (Model::Owed(owed), true) = (measures.model, charge.is_of_model()) => {
+                        let owes = owed.amounts.get(position).copied().unwrap_or(0);
+                        if owed.has_unread { (owes.max(*need), true) } else { (owes, false) }
+                    }
+                    (_, Some(used)) if !charge.counts_model(used.asked.or(used.model)) => (0, false),
+                    (Some(report), _) => (report, false),
+                    (None, Some(used)) if charge.is_of_model() => {
+                        let (amount, estimated) = request.amount(charge, *need, used, &hold);
+                        // What nobody counted is not said to have passed the limit that ended it.
+                        let is_cut = matches!(end, End::Limited { .. });
+                        (if is_cut { amount.min(*need) } else { amount }, estimated)
+                    }
+                    (None, _) => amount(charge, *need, measures, success),
+                };
                 Charge { meter: &charge.meter, amount, estimated }
             })
             .collect();
         let took = started.elapsed();
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let metadata = match (metadata, &call, measures.model) {
+            (None, _, Model::Said { usage, model, .. }) => {
+                let provider = &request.route.upstream.settings.provider;
+                Some(llm::metadata(&Used::Said(*usage), model, provider, None, false))
+            }
+            (None, Some(used), _) => Some(request.metadata(used, end)),
+            (metadata, _, _) => metadata,
+        };
         let metadata = metadata.as_deref().or_else(|| end.metadata());
         let settlement = request.settlement(&hold, charges, status, duration_ms, metadata);
 
@@ -168,6 +281,9 @@ impl Inner {
         };
         hold.settle(journal, counted.map(|(charge, charged)| (charge.id, charged.amount)));
 
+        if let Some(used) = &call {
+            request.learn(used);
+        }
         request.route.metrics.took(status, took);
         request.route.metrics.settled(settlement.charges.iter().any(|charge| charge.estimated));
         if request.live.gateway().log.requests {
@@ -208,12 +324,53 @@ impl Admission {
         }
     }
 
+    /// What a call to a model used, as far as its answer was read.
+    fn used<'a>(&'a self, call: &'a Call, end: End, answer: Option<&'a Answer>) -> CallUsed<'a> {
+        let extent = match end {
+            _ if (400..600).contains(&end.answered_with()) => Extent::Refused,
+            End::Answered { .. } | End::ReadOn { .. } => Extent::Whole,
+            End::Cut { .. } | End::Limited { .. } | End::ClientGone { .. } => Extent::Cut,
+            End::NoAnswer { .. } => Extent::None,
+        };
+        let named = answer.and_then(Answer::model);
+        CallUsed {
+            used: Used::of(call, answer, extent),
+            asked: call.model(),
+            model: named.or(call.model()),
+            has_failed: answer.is_some_and(Answer::has_failed),
+        }
+    }
+
+    /// What is charged of what a model's answer says, and whether it is an estimate.
+    fn amount(&self, charge: &RouteCharge, need: i64, call: &CallUsed<'_>, hold: &Hold) -> (i64, bool) {
+        let priced = (self.live.plans(), hold.at());
+        match charge.measure().and_then(|measure| call.used.amount(measure, call.model, priced)) {
+            Some(amount) => (amount, call.used.is_estimated()),
+            None => (need, true),
+        }
+    }
+
+    fn metadata(&self, call: &CallUsed<'_>, end: End) -> String {
+        let provider = &self.route.upstream.settings.provider;
+        llm::metadata(&call.used, call.model, provider, end.name(), call.has_failed)
+    }
+
+    fn learn(&self, call: &CallUsed<'_>) {
+        if let (Some(model), Some(output)) = (call.asked.or(call.model), call.used.output_said()) {
+            self.shared.learned.note(model, output);
+        }
+    }
+
     /// Whether the route charges for this end. A client who hangs up is charged as if they had waited:
-    /// the upstream did the work.
-    fn is_charged(&self, end: End, sent: bool) -> bool {
+    /// the upstream did the work. An answer that says in its middle that the upstream failed is as one of 502.
+    fn is_charged(&self, end: End, sent: bool, has_failed: bool) -> bool {
         let charge_on = &self.route.charge_on;
         match end {
-            End::Answered { status } | End::Cut { status } => charge_on.includes(Some(status)),
+            _ if has_failed => charge_on.includes(Some(502)),
+            End::Answered { status }
+            | End::ReadOn { status }
+            | End::Cut { status }
+            | End::Limited { status } => charge_on.includes(Some(status)),
             End::ClientGone { status: Some(status) } => charge_on.includes(Some(status)),
             End::ClientGone { status: None } => sent,
             End::NoAnswer { .. } => charge_on.includes(None),
@@ -221,11 +378,26 @@ impl Admission {
     }
 }
 
+/// What a call to a model used.
+struct CallUsed<'a> {
+    used: Used,
+    /// The model that the request names.
+    asked: Option<&'a str>,
+    /// The model that answered, or else that was asked for.
+    model: Option<&'a str>,
+    /// Whether the answer says that the upstream failed.
+    has_failed: bool,
+}
+
 impl End {
     /// As in the ledger; 499 is what nginx calls a client that went away before the answer.
     fn status(self) -> u16 {
         match self {
-            Self::Answered { status } | Self::Cut { status } | Self::NoAnswer { status } => status,
+            Self::Answered { status }
+            | Self::ReadOn { status }
+            | Self::Cut { status }
+            | Self::Limited { status }
+            | Self::NoAnswer { status } => status,
             Self::ClientGone { status } => status.unwrap_or(499),
         }
     }
@@ -233,52 +405,49 @@ impl End {
     /// The upstream's status, 0 if there was none.
     fn answered_with(self) -> u16 {
         match self {
-            Self::Answered { status } | Self::Cut { status } => status,
+            Self::Answered { status }
+            | Self::ReadOn { status }
+            | Self::Cut { status }
+            | Self::Limited { status } => status,
             Self::ClientGone { status } => status.unwrap_or(0),
             Self::NoAnswer { .. } => 0,
+        }
+    }
+
+    /// As in an event's metadata, unless it is the usual one.
+    fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Answered { .. } => None,
+            Self::ReadOn { .. } => Some("client_gone_read_on"),
+            Self::Cut { .. } => Some("upstream_cut"),
+            Self::Limited { .. } => Some("limit"),
+            Self::ClientGone { .. } => Some("client_gone"),
+            Self::NoAnswer { .. } => Some("no_answer"),
         }
     }
 
     fn metadata(self) -> Option<&'static str> {
         match self {
             Self::Answered { .. } => None,
+            Self::ReadOn { .. } => Some(r#"{"end":"client_gone_read_on"}"#),
             Self::Cut { .. } => Some(r#"{"end":"upstream_cut"}"#),
+            Self::Limited { .. } => Some(r#"{"end":"limit"}"#),
             Self::ClientGone { .. } => Some(r#"{"end":"client_gone"}"#),
             Self::NoAnswer { .. } => Some(r#"{"end":"no_answer"}"#),
         }
     }
 }
 
-/// What an exchange's end says about its amounts.
-struct Outcome {
-    /// Whether all of the answer was seen.
-    whole: bool,
-    /// Whether the service says that it did what was asked.
-    success: bool,
-    /// Whether a model may have worked, even if the answer does not say how much.
-    makes_tokens: bool,
-}
-
-/// What is charged, and whether it is an estimate.
-fn amount(charge: &RouteCharge, report: Option<i64>, measures: &Measures, outcome: &Outcome) -> (i64, bool) {
-    if let Some(report) = report {
-        return (report, false);
-    }
+/// What is charged where no model's answer says it, and whether it is an estimate.
+fn amount(charge: &RouteCharge, need: i64, measures: &Measures<'_>, success: bool) -> (i64, bool) {
     let bytes = |bytes: u64| (i64::try_from(bytes).unwrap_or(i64::MAX), false);
     match charge.amount {
         // What was not stored takes no room, and what was not deleted gives none back.
-        Amount::Constant(_) if charge.kind == MeterKind::Level && !outcome.success => (0, false),
+        Amount::Constant(_) if charge.kind == MeterKind::Level && !success => (0, false),
         Amount::Constant(amount) => (amount, false),
-        Amount::Measured { source, hold } => match source {
-            Measure::RequestBytes => bytes(measures.request_bytes),
-            Measure::ResponseBytes => bytes(measures.response_bytes),
-            Measure::LlmTotalTokens if !outcome.makes_tokens => (0, false),
-            Measure::LlmTotalTokens => match measures.tokens {
-                Some(tokens) => (tokens, !outcome.whole),
-                None => (hold, true),
-            },
-            Measure::Upstream => (hold, hold != 0),
-        },
+        Amount::Measured { source: Measure::RequestBytes, .. } => bytes(measures.request_bytes),
+        Amount::Measured { source: Measure::ResponseBytes, .. } => bytes(measures.response_bytes),
+        Amount::Measured { .. } => (need, need != 0),
     }
 }
 

@@ -101,6 +101,14 @@ impl Deadline {
         }
     }
 
+    /// From here on it is the deadline of the task that is being polled.
+    pub(crate) fn adopt(&self) {
+        if let Some(entry) = self.inner.entries.borrow_mut().get_mut(self.key) {
+            entry.task = Task::current();
+            entry.waker = None;
+        }
+    }
+
     /// Whether it has passed; if not, the task is woken when it does.
     pub(crate) fn poll_passed(&self, cx: &Context<'_>) -> bool {
         let mut entries = self.inner.entries.borrow_mut();

@@ -10,26 +10,27 @@ use std::{
     time::Instant,
 };
 
-use http::{Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header, request};
+use http::{
+    Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request,
+};
 use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
-use tollgate_config::Measure;
 use tollgate_core::{RequestKey, TierIndex, UnixMillis};
 use tollgate_quota::{Hold, Standings};
-use tollgate_usage::{Scanner, framing};
 
 use crate::{
-    admission::{self, Applicant},
-    admitted::{Admission, Admitted, End, Measures},
-    body::{self, BodyEnd, Progress, Proxied, ProxiedParts, RequestBody, ResponseBody},
+    admission::{self, Applicant, Asking},
+    admitted::{Admission, Admitted, End, Measures, Model},
+    body::{self, BodyEnd, Progress, ProxiedParts, RequestBody, ResponseBody},
     connection::{Busy, Connection},
     forwarding::{self, Sender},
     identity::{self, Caller},
     live::{Live, Route, Snapshot},
+    llm::{self, Answer, Awaited, Call, Conversation, LookBounds, Looked, Parties, Waiting},
     ratelimit,
     refusal::{Code, Refusal},
     subjects, target, upgrade,
-    upstream::{SendError, Sent, send},
+    upstream::{SendError, Sent, Upstream, send},
 };
 
 /// When a request came, and what makes its ids its own.
@@ -144,9 +145,21 @@ async fn serve(
         return Err(body_too_large(live, caller.tier, body_bytes_max));
     }
 
+    // Look: what a model is asked for says what it may cost.
+    let mut looked = Looked::default();
+    let mut call = Call::new(&route, &parts.method, &target, upgrade.is_some());
+    if let (Some(call), Some(body)) = (&mut call, unread.as_mut()) {
+        let bounds = LookBounds::new(live, &route, body_bytes_max);
+        let too_large = || body_too_large(live, caller.tier, body_bytes_max);
+        Box::pin(llm::look(worker, body, &mut looked, bounds, too_large)).await?;
+        call.read(live, &route, &mut parts.headers, &mut looked);
+    }
+
     // Hold: admitted by every limit, or refused by one.
     let admitted = if route.is_metered() {
-        let needs = admission::needs(&route, &parts.method, &size);
+        let (shared, tier, at, route_charged) = (&*worker.shared, caller.tier, arrival.at, &*route);
+        let asking = Asking { live, shared, route: route_charged, tier, call: call.as_deref(), at };
+        let needs = admission::needs(&asking, &size);
         let (caller, needs) = (&caller, &needs);
         let applicant = Applicant { live, route: &route, caller, needs, arrived: arrival.at };
         let open = |hold: Hold| {
@@ -161,6 +174,7 @@ async fn serve(
                 // The ids of its events say when it was admitted, to the millisecond.
                 key: RequestKey::new(hold.at(), arrival.random),
                 request_id: context.request_id.clone(),
+                call,
             };
             Admitted::open(admission, hold, needs).map_err(admission::not_journalled)
         };
@@ -176,8 +190,9 @@ async fn serve(
     parts.uri = target;
     // What hyper notes of the client's request is not the upstream's.
     parts.extensions = Extensions::new();
-    let exchange = Exchange { connection, live, route: &route, caller: &caller, body_bytes_max };
-    exchange.forward(parts, unread.take(), upgrade, admitted, busy).await
+    let (caller, request_id) = (&caller, &context.request_id);
+    let exchange = Exchange { connection, live, route: &route, caller, request_id, body_bytes_max };
+    exchange.forward(parts, (looked, unread.take()), upgrade, admitted, busy).await
 }
 
 /// What forwarding needs to know of the request.
@@ -186,6 +201,7 @@ struct Exchange<'a> {
     live: &'a Rc<Snapshot>,
     route: &'a Arc<Route>,
     caller: &'a Caller,
+    request_id: &'a HeaderValue,
     body_bytes_max: u64,
 }
 
@@ -194,7 +210,7 @@ impl Exchange<'_> {
     async fn forward(
         &self,
         parts: request::Parts,
-        body: Option<Incoming>,
+        (looked, body): (Looked, Option<Incoming>),
         upgrade: Option<OnUpgrade>,
         mut admitted: Option<Admitted>,
         busy: Busy,
@@ -208,27 +224,32 @@ impl Exchange<'_> {
             deadline.set_end(total);
         }
         let progress = Rc::new(Progress::new(deadline, settings.idle_timeout, settings.response_timeout));
-        let body = RequestBody::new(body, self.live, &progress, self.body_bytes_max);
+        let body = RequestBody::new(body, looked, self.live, &progress, self.body_bytes_max);
         let mut request = Request::from_parts(parts, body);
         if upgrade.is_some() {
             upgrade::ask(request.headers_mut());
-        }
-        if self.route.measures(Measure::LlmTotalTokens) {
-            // A compressed answer would hide its usage.
-            request.headers_mut().remove(header::ACCEPT_ENCODING);
+            if admitted.as_ref().is_some_and(|admitted| admitted.call().is_some()) {
+                // What is compressed cannot be read.
+                request.headers_mut().remove(header::SEC_WEBSOCKET_EXTENSIONS);
+            }
         }
         if let Some(admitted) = &mut admitted {
             admitted.forward(&progress);
         }
 
-        let sent = {
-            let mut sending = pin!(send(&worker.pools, upstream, request, &progress, worker.random_u64()));
-            poll_fn(|cx| match sending.as_mut().poll(cx) {
-                Poll::Ready(result) => Poll::Ready(result.map_err(Some)),
-                Poll::Pending if progress.deadline.poll_passed(cx) => Poll::Ready(Err(None)),
-                Poll::Pending => Poll::Pending,
-            })
-            .await
+        let sending =
+            sending(Rc::clone(self.connection), Arc::clone(upstream), request, Rc::clone(&progress));
+        // What a model does for a client who leaves is awaited and read all the same.
+        let is_billable = |admitted: &mut Admitted| admitted.call().is_some_and(Call::is_billable);
+        let sent = match admitted.take_if(|admitted| self.route.reads_on() && is_billable(admitted)) {
+            None => pin!(sending).await,
+            Some(held) => {
+                let (connection, progress) = (Rc::clone(self.connection), Rc::clone(&progress));
+                let waiting = Waiting { connection, progress, admitted: held };
+                let (sent, waiting) = Awaited::new(sending, waiting).await;
+                admitted = waiting.map(|waiting| waiting.admitted);
+                sent
+            }
         };
         let Sent { response, lease } = match sent {
             Ok(sent) => sent,
@@ -239,10 +260,12 @@ impl Exchange<'_> {
             admitted.take_reports(&head.headers);
         }
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            let upgraded = upgrade::Switch { head, inner, lease, admitted, busy };
+            let conversation = self.conversation(&admitted);
+            let upgraded = upgrade::Switch { head, inner, lease, admitted, conversation, busy };
             return upgrade::switch(self.connection, upgrade, upgraded, settings.idle_timeout);
         }
-        let scanner = self.scanner(&head.headers);
+        let answer =
+            admitted.as_ref().and_then(|admitted| Answer::of(admitted, &mut head.headers, self.connection));
         forwarding::undress(&mut head.headers);
 
         let status = head.status.as_u16();
@@ -250,7 +273,11 @@ impl Exchange<'_> {
             if let Some((route, started)) = untimed {
                 route.metrics.took(status, started.elapsed());
             }
-            let measures = Measures { request_bytes: progress.bytes(), ..Measures::default() };
+            let measures = Measures {
+                request_bytes: progress.bytes(),
+                model: answer.as_deref().map_or(Model::Unseen, Model::Answer),
+                ..Measures::default()
+            };
             // An upstream that has not read the request cannot serve another on this connection.
             if progress.end() == BodyEnd::Complete {
                 lease.finish();
@@ -260,16 +287,21 @@ impl Exchange<'_> {
             }
             return Ok(Response::from_parts(head, ResponseBody::empty()));
         }
-        let parts = ProxiedParts { inner, status, progress, scanner, admitted, untimed, lease, busy };
-        Ok(Response::from_parts(head, ResponseBody::Proxied(Box::new(Proxied::new(parts)))))
+        let parts = ProxiedParts { inner, status, progress, answer, admitted, untimed, lease, busy };
+        Ok(Response::from_parts(head, ResponseBody::proxied(parts)))
     }
 
-    fn scanner(&self, headers: &HeaderMap) -> Option<Scanner> {
-        if !self.route.measures(Measure::LlmTotalTokens) {
-            return None;
-        }
-        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        framing(text(header::CONTENT_TYPE), text(header::CONTENT_ENCODING)).map(Scanner::new)
+    /// What is charged for in a tunnel to a model.
+    fn conversation(&self, admitted: &Option<Admitted>) -> Option<Rc<Conversation>> {
+        admitted.as_ref()?.call().filter(|call| call.is_conversation())?;
+        Some(Conversation::new(Parties {
+            connection: Rc::clone(self.connection),
+            live: Rc::clone(self.live),
+            route: Arc::clone(self.route),
+            caller: self.caller.clone(),
+            method: Method::GET,
+            request_id: self.request_id.clone(),
+        }))
     }
 
     /// Settles a request that got no answer, and says why; whose fault it is decides the status.
@@ -331,6 +363,23 @@ impl Exchange<'_> {
             }
         }
     }
+}
+
+/// Sends the request within its time; no error means that the time is over.
+async fn sending(
+    connection: Rc<Connection>,
+    upstream: Arc<Upstream>,
+    request: Request<RequestBody>,
+    progress: Rc<Progress>,
+) -> Result<Sent, Option<SendError>> {
+    let worker = &connection.worker;
+    let mut sending = pin!(send(&worker.pools, &upstream, request, &progress, worker.random_u64()));
+    poll_fn(|cx| match sending.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(result.map_err(Some)),
+        Poll::Pending if progress.deadline.poll_passed(cx) => Poll::Ready(Err(None)),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 fn check_headers(headers: &HeaderMap, live: &Live) -> Result<(), Refusal> {

@@ -29,7 +29,7 @@ pub(crate) struct Claimed {
 }
 
 /// Who is calling.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Caller {
     /// The user's id, valid ASCII.
     pub(crate) user: HeaderValue,
@@ -48,7 +48,7 @@ pub(crate) struct Caller {
 }
 
 /// Forwarding headers of a trusted peer, to be added to.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Via {
     pub(crate) forwarded: Option<HeaderValue>,
     pub(crate) forwarded_for: Option<HeaderValue>,

@@ -25,6 +25,7 @@ mod joined;
 mod kinds;
 mod listener;
 mod live;
+mod llm;
 mod logging;
 mod meters;
 mod names;

@@ -6,9 +6,13 @@
 use std::{net::IpAddr, ops::Deref, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Method};
-use tollgate_config::{Amount, ChargeOn, Config, CounterStore, Enforcement, Gateway, Measure};
-use tollgate_core::{Max, MeterKind, Plans, Scope, Tier, TierIndex};
+use tollgate_config::{
+    Amount, ChargeOn, ClientGone, Config, CounterStore, Enforcement, Gateway, LlmOptions, Measure,
+    UsagePointers,
+};
+use tollgate_core::{Max, MeterKind, ModelPattern, Plans, Scope, Tier, TierIndex};
 use tollgate_quota::{CHECKS_MAX, Check, CounterKey, Kinds, MeterId, Mode, Tracked};
+use tollgate_usage::{Pointers, Shape};
 
 use crate::{
     kinds,
@@ -60,6 +64,10 @@ pub(crate) struct Route {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) charges: Vec<RouteCharge>,
     pub(crate) charge_on: ChargeOn,
+    /// How calls to models are treated, where some charge depends on them.
+    pub(crate) llm: Option<LlmOptions>,
+    /// Where answers say what was used, if the route says so.
+    pub(crate) shape: Option<Shape>,
     /// What is held of each charge's meter, in the order of `charges`, where the request itself does not
     /// say more.
     pub(crate) needs: Vec<i64>,
@@ -76,6 +84,8 @@ pub(crate) struct RouteCharge {
     pub(crate) meter: Box<str>,
     pub(crate) kind: MeterKind,
     pub(crate) amount: Amount,
+    /// Of which models it counts calls; empty for all.
+    pub(crate) models: Vec<ModelPattern>,
     /// What the upstream reports its use in.
     pub(crate) usage_header: Option<HeaderName>,
 }
@@ -85,6 +95,9 @@ pub(crate) struct Grant {
     pub(crate) checks: Vec<Check>,
     /// In the order of `checks`.
     pub(crate) limits: Vec<GrantLimit>,
+    /// By position of the route's charges: by how much its limits may be passed by what turns out; `None` when nothing
+    /// refuses it.
+    pub(crate) overdraws: Vec<Option<i64>>,
     /// `RateLimit-Policy`, the same on every answer.
     pub(crate) policy: Option<HeaderValue>,
 }
@@ -202,11 +215,13 @@ impl Route {
                     meter: meter.name.clone(),
                     kind: meter.kind,
                     amount: charge.amount,
+                    models: meter.models.clone(),
                     usage_header: HeaderName::try_from(format!("{USAGE_PREFIX}{}", meter.name)).ok(),
                 }
             })
             .collect();
         let needs = charges.iter().map(|charge| charge.flat_need()).collect();
+        let is_llm = charges.iter().any(|charge| charge.is_of_model() || !charge.models.is_empty());
         let is_charged = |tracked: &&Tracked| charges.iter().any(|charge| charge.id == tracked.meter);
         let tracked = counted.iter().filter(is_charged).cloned().collect();
         let grants = plans
@@ -223,6 +238,8 @@ impl Route {
             upstream: Arc::clone(&upstreams[route.upstream.0]),
             charges,
             charge_on: route.charge_on,
+            llm: is_llm.then(|| route.llm.clone()),
+            shape: route.llm.usage.as_ref().filter(|_| is_llm).map(shape),
             needs,
             grants,
             tracked,
@@ -238,9 +255,9 @@ impl Route {
         !self.charges.is_empty()
     }
 
-    /// Whether some charge is measured by `source`.
-    pub(crate) fn measures(&self, source: Measure) -> bool {
-        self.charges.iter().any(|charge| charge.is_measured_by(source))
+    /// Whether a model's answer is read to its end for a client who left.
+    pub(crate) fn reads_on(&self) -> bool {
+        self.llm.as_ref().is_some_and(|options| options.client_gone == ClientGone::Drain)
     }
 
     fn matches(&self, host: &str, path: &str, method: &Method) -> bool {
@@ -263,10 +280,30 @@ impl Route {
     }
 }
 
+/// Where the readers of answers find usage.
+fn shape(usage: &UsagePointers) -> Shape {
+    let UsagePointers { input, output, total, cached_read, cache_write, reasoning, model } = usage.clone();
+    Pointers { input, output, total, cached_read, cache_write, reasoning, model }.shape()
+}
+
 impl RouteCharge {
-    /// Whether `source` says how much is charged.
-    pub(crate) fn is_measured_by(&self, wanted: Measure) -> bool {
-        matches!(self.amount, Amount::Measured { source, .. } if source == wanted)
+    /// Where its amount comes from, if it is measured.
+    pub(crate) fn measure(&self) -> Option<Measure> {
+        match self.amount {
+            Amount::Constant(_) => None,
+            Amount::Measured { source, .. } => Some(source),
+        }
+    }
+
+    /// Whether a model's answer says how much is charged.
+    pub(crate) fn is_of_model(&self) -> bool {
+        self.measure().is_some_and(Measure::is_llm)
+    }
+
+    /// Whether it counts calls to `model`. One that is not known counts, so that it is never free.
+    pub(crate) fn counts_model(&self, model: Option<&str>) -> bool {
+        let is_meant = |model: &str| self.models.iter().any(|pattern| pattern.matches(model));
+        self.models.is_empty() || model.is_none_or(is_meant)
     }
 
     /// What is held where the request says nothing about itself.
@@ -286,8 +323,11 @@ impl Grant {
     ) -> Result<Self, CompileError> {
         let mut checks = Vec::new();
         let mut limits = Vec::new();
+        let mut overdraws = Vec::new();
         let mut policies: Vec<String> = Vec::new();
         for (index, (charge, configured)) in charges.iter().zip(&route.charges).enumerate() {
+            let hard = tier.limits_of(configured.meter).iter().filter(|limit| limit.is_hard());
+            overdraws.push(hard.map(|limit| limit.overdraw).min());
             for limit in tier.limits_of(configured.meter) {
                 let Max::AtMost(max) = limit.max else { continue };
                 checks.push(Check {
@@ -298,6 +338,7 @@ impl Grant {
                     concurrent: charge.kind == MeterKind::Concurrent,
                     need: index,
                     on_store_failure: limit.on_store_failure,
+                    overdraw: 0,
                 });
                 // A user's and an organisation's limit may be on the same meter and window.
                 let shared = if limit.scope == Scope::Org { "-org" } else { "" };
@@ -317,6 +358,6 @@ impl Grant {
         }
         let policy =
             (!policies.is_empty()).then(|| HeaderValue::from_str(&policies.join(", ")).ok()).flatten();
-        Ok(Self { checks, limits, policy })
+        Ok(Self { checks, limits, overdraws, policy })
     }
 }

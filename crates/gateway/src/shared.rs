@@ -12,7 +12,8 @@ use tollgate_ledger::{Journal, Ledger};
 use tollgate_quota::{Counters, Remote};
 
 use crate::{
-    counting::Counting, live::Live, meters::MeterIds, subjects::Subjects, telemetry::ProcessMetrics,
+    counting::Counting, live::Live, llm::Learned, meters::MeterIds, subjects::Subjects,
+    telemetry::ProcessMetrics,
 };
 
 /// The process-wide state.
@@ -29,6 +30,12 @@ pub(crate) struct Shared {
     pub(crate) metrics: ProcessMetrics,
     /// Client connections open, all workers together.
     pub(crate) connections: AtomicUsize,
+    /// Bytes of requests' bodies that are kept to be looked at.
+    pub(crate) looked_bytes: AtomicU64,
+    /// How much models usually write.
+    pub(crate) learned: Learned,
+    /// Streams that are read to their end for clients who left.
+    pub(crate) drains: AtomicUsize,
     /// Whether new work should be sent here.
     pub(crate) ready: AtomicBool,
     /// Why the files on disk are not what is in force.
@@ -78,6 +85,9 @@ impl Shared {
             subjects,
             metrics,
             connections: AtomicUsize::new(0),
+            looked_bytes: AtomicU64::new(0),
+            learned: Learned::default(),
+            drains: AtomicUsize::new(0),
             ready: AtomicBool::new(false),
             reload_error: ArcSwap::from_pointee(None),
             sync_before_answer,

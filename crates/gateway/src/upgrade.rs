@@ -12,22 +12,22 @@ use std::{
 };
 
 use http::{Extensions, HeaderMap, HeaderValue, Response, Version, header, response};
-use hyper::{
-    body::Incoming,
-    upgrade::{OnUpgrade, Upgraded},
-};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
 use crate::{
-    admitted::{Admitted, End, Measures},
+    admitted::{Admitted, End, Measures, Model},
     body::ResponseBody,
     connection::{Busy, Connection},
     deadline::Deadline,
+    llm::{Conversation, Tapped},
     refusal::{Code, Refusal},
     upstream::Lease,
 };
 
+/// How long a client has to close a tunnel that a limit ended.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(5);
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
 /// An upstream's `101`, and what the request holds.
@@ -36,6 +36,8 @@ pub(crate) struct Switch {
     pub(crate) inner: Incoming,
     pub(crate) lease: Lease,
     pub(crate) admitted: Option<Admitted>,
+    /// With a model.
+    pub(crate) conversation: Option<Rc<Conversation>>,
     pub(crate) busy: Busy,
 }
 
@@ -75,7 +77,7 @@ pub(crate) fn switch(
     switch: Switch,
     idle_timeout: Duration,
 ) -> Result<Response<ResponseBody>, Refusal> {
-    let Switch { head, inner, lease, admitted, busy } = switch;
+    let Switch { head, inner, lease, admitted, conversation, busy } = switch;
     let Some(client) = client else {
         if let Some(admitted) = admitted {
             let _ = admitted.settle(End::NoAnswer { status: 502 }, &Measures::default());
@@ -92,7 +94,8 @@ pub(crate) fn switch(
     ask(answer.headers_mut());
 
     let upstream = hyper::upgrade::on(Response::from_parts(head, inner));
-    let tunnel = tunnel(Rc::clone(connection), client, upstream, admitted, idle_timeout);
+    let held = (admitted, conversation);
+    let tunnel = tunnel(Rc::clone(connection), client, upstream, held, idle_timeout);
     connection.worker.spawn(connection, async move {
         let (_lease, _busy) = (lease, busy);
         tunnel.await;
@@ -104,29 +107,51 @@ async fn tunnel(
     connection: Rc<Connection>,
     client: OnUpgrade,
     upstream: OnUpgrade,
-    admitted: Option<Admitted>,
+    (admitted, conversation): (Option<Admitted>, Option<Rc<Conversation>>),
     idle_timeout: Duration,
 ) {
     let deadline = Rc::new(connection.worker.deadlines.add());
     deadline.set(idle_timeout);
     let (Ok(client), Ok(upstream)) = futures_util::future::join(client, upstream).await else { return };
-    let mut tunnel = Tunnel { admitted, sent: Rc::default(), received: Rc::default() };
-    let mut client = Counted::new(client, &tunnel.sent, &deadline, idle_timeout);
+    let mut tunnel =
+        Tunnel { admitted, conversation: conversation.clone(), sent: Rc::default(), received: Rc::default() };
+    let mut client = Counted::new(TokioIo::new(client), &tunnel.sent, &deadline, idle_timeout);
+    let upstream = Tapped::new(TokioIo::new(upstream), conversation.clone());
     let mut upstream = Counted::new(upstream, &tunnel.received, &deadline, idle_timeout);
     {
         let mut copying = pin!(copy_bidirectional(&mut client, &mut upstream));
+        let mut charging = pin!(charge(conversation.as_deref()));
+        let mut is_charging = true;
         poll_fn(|cx| {
-            let copied = copying.as_mut().poll(cx);
-            if copied.is_ready() || deadline.poll_passed(cx) { Poll::Ready(()) } else { Poll::Pending }
+            loop {
+                if copying.as_mut().poll(cx).is_ready() || deadline.poll_passed(cx) {
+                    return Poll::Ready(());
+                }
+                // What was carried is charged; what cannot be paid for any more ends what is carried.
+                if !is_charging || charging.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                is_charging = false;
+                deadline.set_end(CLOSE_TIME_MAX);
+            }
         })
         .await;
     }
     tunnel.end();
 }
 
+/// Charges for what a model says, until it cannot be paid for.
+async fn charge(conversation: Option<&Conversation>) {
+    match conversation {
+        Some(conversation) => conversation.charge().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Settles when the tunnel ends, however it ends.
 struct Tunnel {
     admitted: Option<Admitted>,
+    conversation: Option<Rc<Conversation>>,
     /// Bytes from the client and from the upstream.
     sent: Rc<Cell<u64>>,
     received: Rc<Cell<u64>>,
@@ -139,7 +164,9 @@ impl Tunnel {
         admitted.set_metadata(format!(
             r#"{{"websocket":true,"request_bytes":{sent},"response_bytes":{received}}}"#
         ));
-        let measures = Measures { request_bytes: sent, response_bytes: received, tokens: None };
+        let owed = self.conversation.as_ref().map(|conversation| conversation.settle_up());
+        let model = owed.as_ref().map_or(Model::Unseen, Model::Owed);
+        let measures = Measures { request_bytes: sent, response_bytes: received, model };
         // Nobody waits for an answer's last byte any more.
         let _ = admitted.settle(End::Answered { status: 101 }, &measures);
     }
@@ -152,25 +179,20 @@ impl Drop for Tunnel {
 }
 
 /// One side of a tunnel, counting what comes from it.
-struct Counted {
-    inner: TokioIo<Upgraded>,
+struct Counted<S> {
+    inner: S,
     read: Rc<Cell<u64>>,
     deadline: Rc<Deadline>,
     idle_timeout: Duration,
 }
 
-impl Counted {
-    fn new(inner: Upgraded, read: &Rc<Cell<u64>>, deadline: &Rc<Deadline>, idle_timeout: Duration) -> Self {
-        Self {
-            inner: TokioIo::new(inner),
-            read: Rc::clone(read),
-            deadline: Rc::clone(deadline),
-            idle_timeout,
-        }
+impl<S> Counted<S> {
+    fn new(inner: S, read: &Rc<Cell<u64>>, deadline: &Rc<Deadline>, idle_timeout: Duration) -> Self {
+        Self { inner, read: Rc::clone(read), deadline: Rc::clone(deadline), idle_timeout }
     }
 }
 
-impl AsyncRead for Counted {
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -187,7 +209,7 @@ impl AsyncRead for Counted {
     }
 }
 
-impl AsyncWrite for Counted {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }

@@ -8,8 +8,9 @@ use tollgate_core::{Max, OnStoreFailure, Scope, Span, UnixMillis, Usage};
 use crate::{
     Asked, CounterKey, Hold, Subject, Tracked,
     ask::track,
-    counter::{Counter, Readiness},
-    hold::Taken,
+    counter::Readiness,
+    hold::{Place, Taken},
+    room::{Room, Wanted},
     subject::Book,
 };
 
@@ -37,6 +38,8 @@ pub struct Check {
     pub need: usize,
     /// What happens when a shared store does not answer.
     pub on_store_failure: OnStoreFailure,
+    /// How far beyond `max` requests that are already running may carry it; no request is admitted there.
+    pub overdraw: i64,
 }
 
 /// What a request asks for.
@@ -133,6 +136,28 @@ pub enum Admission {
     },
 }
 
+impl Check {
+    /// How much may be used, if more is refused.
+    pub(crate) fn max_enforced(&self, mode: Mode) -> Option<i64> {
+        match self.max {
+            Max::AtMost(max) if self.hard && mode == Mode::Enforce => Some(max),
+            Max::AtMost(_) | Max::Unlimited => None,
+        }
+    }
+
+    /// How far requests that run may carry a limit of `max`.
+    pub(crate) fn max_running(&self, max: i64) -> i64 {
+        max.saturating_add(self.overdraw.max(0))
+    }
+}
+
+impl Terms<'_> {
+    /// What a request needs for `check`; never negative.
+    pub(crate) fn need(&self, check: &Check) -> i64 {
+        self.needs.get(check.need).copied().unwrap_or(0).max(0)
+    }
+}
+
 impl Parties<'_> {
     /// Decides on a request at `now`, before anything was asked of a shared store.
     ///
@@ -161,7 +186,7 @@ impl Parties<'_> {
             }
         }
 
-        let mut found: ArrayVec<Found, CHECKS_MAX> = ArrayVec::new();
+        let mut taken: ArrayVec<Taken, CHECKS_MAX> = ArrayVec::new();
         let mut standings = Standings::new();
         let mut refusal: Option<Refusal> = None;
         let (mut unleased, mut unavailable) = (false, None);
@@ -176,20 +201,21 @@ impl Parties<'_> {
             let failed = asked > 0 && book.calls.failed >= asked;
             let Book { calendar, counters, .. } = book;
             let counter = &mut counters[position];
-            let need = terms.needs.get(check.need).copied().unwrap_or(0);
+            let need = terms.need(check);
             let fits = match counter.turn_to(at, calendar) {
                 Readiness::Ready => counter.usage.fits(need, check.max),
                 Readiness::Loading | Readiness::Unknown => return Admission::NotLoaded,
                 Readiness::Leased => {
-                    let enforced = check.hard && terms.mode == Mode::Enforce;
-                    match leased_fits(counter, subject, check, (need, enforced), (asked, failed)) {
-                        Leased::Fits => true,
-                        Leased::Full => false,
-                        Leased::Ask => {
+                    let max = check.max_enforced(terms.mode);
+                    let wanted = Wanted { need, max, policy: check.on_store_failure, asked, failed };
+                    match wanted.of(counter, subject) {
+                        Room::Fits => true,
+                        Room::Full => false,
+                        Room::Ask => {
                             unleased = true;
                             true
                         }
-                        Leased::Unavailable => {
+                        Room::Unavailable => {
                             unavailable = Some(index);
                             true
                         }
@@ -198,7 +224,8 @@ impl Parties<'_> {
             };
             // Two limits may count on one counter (a user without organisation): what the earlier one
             // takes is not there for the later, yet is taken once.
-            let first = !found.iter().any(|f| f.in_org == in_org && f.position == position);
+            let place = Place::new(in_org, position);
+            let first = !taken.iter().any(|earlier| earlier.place == place);
             if check.hard && !fits {
                 let refused =
                     Refusal { check: index, standing: Standing { usage: counter.usage, span: counter.span } };
@@ -206,8 +233,8 @@ impl Parties<'_> {
                     refusal = Some(refused);
                 }
             }
-            let need = if first { need.max(0) } else { 0 };
-            found.push(Found { in_org, position, need });
+            let amount = if first { need } else { 0 };
+            taken.push(Taken { place, generation: counter.generation, amount });
             standings.push(Standing { usage: counter.usage, span: counter.span });
         }
         if terms.mode == Mode::Enforce
@@ -222,31 +249,20 @@ impl Parties<'_> {
             return Admission::NotLeased;
         }
 
-        let mut taken: ArrayVec<Taken, CHECKS_MAX> = ArrayVec::new();
-        for found in &found {
+        for taken in &taken {
             let book: &mut Book = match &mut org {
-                Some(org) if found.in_org => org,
+                Some(org) if taken.place.in_org() => org,
                 _ => &mut user,
             };
-            let counter = &mut book.counters[found.position];
-            counter.usage.held = counter.usage.held.saturating_add(found.need);
-            if let Some(lease) = counter.lease_mut() {
-                lease.taken = lease.taken.saturating_add(found.need);
-            }
-            taken.push(Taken {
-                in_org: found.in_org,
-                position: found.position,
-                generation: counter.generation,
-                amount: found.need,
-            });
+            book.counters[taken.place.position()].hold(taken.generation, taken.amount);
         }
         let mut warnings = Warnings::new();
-        for (index, (standing, found)) in standings.iter_mut().zip(&found).enumerate() {
+        for (index, (standing, taken)) in standings.iter_mut().zip(&taken).enumerate() {
             let book: &mut Book = match &mut org {
-                Some(org) if found.in_org => org,
+                Some(org) if taken.place.in_org() => org,
                 _ => &mut user,
             };
-            let counter = &mut book.counters[found.position];
+            let counter = &mut book.counters[taken.place.position()];
             if !terms.checks[index].concurrent {
                 standing.usage = counter.usage;
             }
@@ -266,62 +282,8 @@ impl Parties<'_> {
     }
 }
 
-/// What a lease says about a limit.
-enum Leased {
-    Fits,
-    /// The store was asked, and nothing is left anywhere.
-    Full,
-    /// The store has to be asked.
-    Ask,
-    /// The store was asked, and does not answer.
-    Unavailable,
-}
-
-fn leased_fits(
-    counter: &Counter,
-    subject: &Subject,
-    check: &Check,
-    (need, enforced): (i64, bool),
-    (asked, failed): (u64, bool),
-) -> Leased {
-    let (Some(lease), Some(member)) = (counter.lease(), &subject.member) else { return Leased::Fits };
-    let max = match check.max {
-        Max::AtMost(max) if enforced => max,
-        // Nothing is refused: what the store says only shows.
-        Max::AtMost(_) | Max::Unlimited if failed || lease.is_valid(member.generation()) => {
-            return Leased::Fits;
-        }
-        Max::AtMost(_) | Max::Unlimited => return Leased::Ask,
-    };
-    if need > 0 && check.on_store_failure == OnStoreFailure::Deny && member.gate.is_down() {
-        return Leased::Unavailable;
-    }
-    if lease.fits(member.generation(), need, max, counter.usage.held) {
-        return Leased::Fits;
-    }
-    if lease.is_denied(asked, need, max) {
-        return Leased::Full;
-    }
-    match check.on_store_failure {
-        _ if !failed => Leased::Ask,
-        OnStoreFailure::Allow { seconds_max }
-            if member.gate.useless_seconds().is_some_and(|seconds| seconds <= seconds_max.into()) =>
-        {
-            Leased::Fits
-        }
-        OnStoreFailure::Allow { .. } | OnStoreFailure::Lease | OnStoreFailure::Deny => Leased::Unavailable,
-    }
-}
-
-/// Where a check's counter was found.
-struct Found {
-    in_org: bool,
-    position: usize,
-    need: i64,
-}
-
 /// Whether a limit that is full in `span` says more than one that is full in `other`.
-fn keeps_out_longer(span: Span, other: Span) -> bool {
+pub(crate) fn keeps_out_longer(span: Span, other: Span) -> bool {
     (other.end, span.start) < (span.end, other.start)
 }
 

@@ -5,13 +5,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use tollgate_core::{Max, Scope, UnixMillis};
+use tollgate_core::{Scope, UnixMillis};
 
-use crate::{
-    CounterKey, MeterId, Parties, Subject, Terms,
-    admission::{Mode, settle_clock},
-    subject::Book,
-};
+use crate::{CounterKey, MeterId, Parties, Subject, Terms, admission::settle_clock, subject::Book};
 
 /// All counters that a meter has on some tier: whoever is charged is counted on each of them, whatever
 /// the tier of the request, so that another tier finds what was used.
@@ -60,15 +56,15 @@ impl Parties<'_> {
                 counter.turn_to(at, calendar);
                 let held = counter.usage.held;
                 let Some(lease) = counter.lease_mut() else { continue };
-                let need = terms.needs.get(check.need).copied().unwrap_or(0);
-                match check.max {
-                    Max::AtMost(max) if check.hard && terms.mode == Mode::Enforce => {
+                let need = terms.need(check);
+                match check.max_enforced(terms.mode) {
+                    Some(max) => {
                         if !lease.fits(member.generation(), need, max, held) {
-                            lease.want(need, max);
+                            lease.want(need, max, false);
                             lacks = true;
                         }
                     }
-                    Max::AtMost(_) | Max::Unlimited => lacks |= !lease.is_valid(member.generation()),
+                    None => lacks |= !lease.is_valid(member.generation()),
                 }
             }
             if lacks {

@@ -171,14 +171,37 @@ impl Counter {
         self.span = span;
     }
 
+    /// Settles the doubts that a new calendar has raised, by the window of `at`; a span without doubts stays.
+    pub(crate) fn settle_doubt(&mut self, at: UnixMillis, calendar: &Calendar) {
+        if self.doubtful {
+            self.turn_to(at, calendar);
+        }
+    }
+
+    /// Whether what a hold took in `generation` counts in the present span.
+    pub(crate) fn counts(&self, generation: u32) -> bool {
+        self.holds_all || generation == self.generation
+    }
+
+    /// Adds to what a hold took in `generation`, without looking at any limit.
+    pub(crate) fn hold(&mut self, generation: u32, amount: i64) {
+        let held = self.held_of(generation);
+        *held = held.saturating_add(amount);
+        if self.counts(generation)
+            && let Some(lease) = self.lease_mut()
+        {
+            lease.taken = lease.taken.saturating_add(amount);
+        }
+    }
+
     /// Gives back what a hold took in `generation`.
     pub(crate) fn release(&mut self, generation: u32, amount: i64) {
-        let held = if self.holds_all || generation == self.generation {
-            &mut self.usage.held
-        } else {
-            &mut self.held_earlier
-        };
+        let held = self.held_of(generation);
         *held = held.saturating_sub(amount);
+    }
+
+    fn held_of(&mut self, generation: u32) -> &mut i64 {
+        if self.counts(generation) { &mut self.usage.held } else { &mut self.held_earlier }
     }
 
     /// Adds `amount`, charged at `at` and journalled at `mark`, if it belongs to the present span or a

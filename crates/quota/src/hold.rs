@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use tollgate_core::UnixMillis;
 
-use crate::{CHECKS_MAX, Mark, MeterId, Subject, ask::enqueue, subject::Book};
+use crate::{CHECKS_MAX, Mark, MeterId, Parties, Subject, ask::enqueue, subject::Book};
 
 /// What one admitted request holds of its limits.
 ///
@@ -14,20 +14,42 @@ use crate::{CHECKS_MAX, Mark, MeterId, Subject, ask::enqueue, subject::Book};
 #[derive(Debug)]
 #[must_use = "dropping a hold gives back what it holds"]
 pub struct Hold {
-    user: Arc<Subject>,
-    org: Option<Arc<Subject>>,
+    pub(crate) user: Arc<Subject>,
+    pub(crate) org: Option<Arc<Subject>>,
     at: UnixMillis,
-    taken: ArrayVec<Taken, CHECKS_MAX>,
+    /// In the order of the checks that it was admitted with.
+    pub(crate) taken: ArrayVec<Taken, CHECKS_MAX>,
     settled: bool,
 }
 
 /// What was taken of one counter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taken {
-    pub(crate) in_org: bool,
-    pub(crate) position: usize,
+    pub(crate) place: Place,
     pub(crate) generation: u32,
     pub(crate) amount: i64,
+}
+
+/// Where a counter is: in whose book, and where in it. Small, as a hold has many and is moved often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place(u32);
+
+impl Place {
+    const ORG: u32 = 1 << 31;
+
+    pub(crate) fn new(in_org: bool, position: usize) -> Self {
+        // No book has nearly as many counters as fit into 31 bits: they would not fit into memory.
+        let position = u32::try_from(position).unwrap_or(u32::MAX) & !Self::ORG;
+        Self(if in_org { position | Self::ORG } else { position })
+    }
+
+    pub(crate) fn in_org(self) -> bool {
+        self.0 & Self::ORG != 0
+    }
+
+    pub(crate) fn position(self) -> usize {
+        (self.0 & !Self::ORG) as usize
+    }
 }
 
 impl Hold {
@@ -44,6 +66,12 @@ impl Hold {
     #[must_use]
     pub fn at(&self) -> UnixMillis {
         self.at
+    }
+
+    /// Whose limits it holds of.
+    #[must_use]
+    pub fn parties(&self) -> Parties<'_> {
+        Parties { user: &self.user, org: self.org.as_ref() }
     }
 
     /// Replaces the hold by what was used: `charges`, which `journal` writes down and says where.
@@ -112,8 +140,8 @@ impl Hold {
 
     fn release(&self, book: &mut Book, in_org: bool) {
         book.holds = book.holds.saturating_sub(1);
-        for taken in self.taken.iter().filter(|taken| taken.in_org == in_org) {
-            if let Some(counter) = book.counters.get_mut(taken.position) {
+        for taken in self.taken.iter().filter(|taken| taken.place.in_org() == in_org) {
+            if let Some(counter) = book.counters.get_mut(taken.place.position()) {
                 counter.release(taken.generation, taken.amount);
             }
         }

@@ -39,6 +39,9 @@ pub(crate) struct Lease {
     pub(crate) pending: i64,
     /// The limit that it was granted under.
     pub(crate) limit: Option<i64>,
+    /// Whether in all instances together more was set aside and settled than `limit` allows: what becomes
+    /// free here is not there to be used. So it is where a limit was lowered, or drawn beyond.
+    exceeded: bool,
     /// Others want what is here: nothing stays that is not held.
     recalled: bool,
     /// The newest recall that is known of.
@@ -51,6 +54,10 @@ pub(crate) struct Lease {
     watermark: Option<Mark>,
     /// What requests wait for.
     wants: Option<Wants>,
+    /// What requests that run wait for beyond the limit that others are admitted under.
+    wants_beyond: Option<Wants>,
+    /// Whether what was last asked for was of those.
+    asked_beyond: bool,
     /// What the call under way asks for.
     asking: Option<Wants>,
     unanswered: ArrayVec<Sent, UNANSWERED_MAX>,
@@ -76,6 +83,8 @@ struct Wants {
     /// What the smallest of them needs.
     least: i64,
     limit: i64,
+    /// Whether the limit is one that nobody is admitted under.
+    beyond: bool,
 }
 
 /// What a call says about one counter.
@@ -158,7 +167,7 @@ impl Lease {
 
     /// Whether `need` can be taken without asking.
     pub(crate) fn fits(&self, generation: u32, need: i64, max: i64, held: i64) -> bool {
-        let granted_under = self.limit.is_some_and(|limit| limit <= max);
+        let granted_under = self.limit.is_some_and(|limit| limit <= max) && !self.exceeded;
         need <= 0 || (self.is_valid(generation) && granted_under && need <= self.free(held))
     }
 
@@ -167,9 +176,10 @@ impl Lease {
         asked > 0 && self.denied.is_some_and(|d| d.number >= asked && need >= d.need && max <= d.limit)
     }
 
-    /// A request waits for `need` units.
-    pub(crate) fn want(&mut self, need: i64, limit: i64) {
-        let wants = self.wants.get_or_insert(Wants { units: 0, least: need, limit });
+    /// A request waits for `need` units; one that runs may want them `beyond` the limit.
+    pub(crate) fn want(&mut self, need: i64, limit: i64, beyond: bool) {
+        let wants = if beyond { &mut self.wants_beyond } else { &mut self.wants };
+        let wants = wants.get_or_insert(Wants { units: 0, least: need, limit, beyond });
         wants.units = wants.units.saturating_add(need);
         wants.least = wants.least.min(need);
         wants.limit = wants.limit.min(limit);
@@ -186,13 +196,17 @@ impl Lease {
 
     /// What is wanted now is what the next call asks for.
     pub(crate) fn begin(&mut self) {
-        self.asking = self.wants.take();
+        let (within, beyond) = (self.wants.take(), self.wants_beyond.take());
+        // A call has one limit. Those who are left out ask again, and then it is their turn: the many that
+        // are refused at a limit must not keep those from drawing beyond it that may, nor be kept waiting.
+        self.asking = if self.asked_beyond { within.or(beyond) } else { beyond.or(within) };
+        self.asked_beyond = self.asking.map_or(self.asked_beyond, |wants| wants.beyond);
     }
 
     /// As it is kept when its window seems to have ended; none when it has nothing to remember.
     pub(crate) fn set_by(self) -> Option<Self> {
         let known = self.after.is_some() || !self.unanswered.is_empty();
-        known.then_some(Self { wants: None, asking: None, denied: None, ..self })
+        known.then_some(Self { wants: None, wants_beyond: None, asking: None, denied: None, ..self })
     }
 
     /// Nothing is asked for any longer.
@@ -227,7 +241,7 @@ impl Lease {
     ) -> Offer {
         let wants = self.asking;
         let lowered = wants.is_some_and(|wants| self.limit.is_some_and(|limit| wants.limit < limit));
-        let all = all || self.recalled || lowered;
+        let all = all || self.recalled || lowered || (wants.is_some() && self.exceeded);
         let returned = if all { self.free(held).max(0) } else { 0 };
         self.granted = self.granted.saturating_sub(returned);
         let (mut fold, mut late_back, mut carried) = (self.pending, 0i64, 0);
@@ -251,7 +265,9 @@ impl Lease {
         let (least, wanted) =
             wants.map_or((0, missing(0)), |wants| (missing(wants.least), missing(wants.units)));
         let limit = wants.map(|wants| wants.limit).or(self.limit);
-        let extra = asks_at.filter(|_| limit.is_some()).map_or(0, |now| self.extra(wants, now));
+        // Beyond the limit nothing is set aside ahead of need: nobody could be admitted with it.
+        let ahead = limit.is_some() && !self.asked_beyond;
+        let extra = asks_at.filter(|_| ahead).map_or(0, |now| self.extra(wants, now));
         let give_back = returned.saturating_add(late_back);
         // What a lost call returned may not be there yet, and then is not held either.
         let sure = self.unanswered.iter().all(|sent| sent.returned == 0);
@@ -276,7 +292,7 @@ impl Lease {
     pub(crate) fn applied(&mut self, id: CallId, generation: u32, seen: &Seen) {
         if let Some(sent) = self.unanswered.iter().find(|sent| sent.id == id).copied() {
             self.forget_told(&sent);
-            self.limit = sent.limit;
+            self.grant_under(sent.limit, seen);
         }
         self.take(generation, seen);
     }
@@ -296,7 +312,7 @@ impl Lease {
         match seen.call.and_then(|call| self.unanswered.iter().find(|sent| sent.id == call).copied()) {
             Some(sent) => {
                 self.forget_told(&sent);
-                self.limit = sent.limit;
+                self.grant_under(sent.limit, seen);
                 self.take(generation, seen);
                 Resolved::Known
             }
@@ -320,6 +336,12 @@ impl Lease {
     fn forget_told(&mut self, sent: &Sent) {
         self.pending = self.pending.saturating_sub(sent.pending);
         self.carry.drain(..sent.carried.min(self.carry.len()));
+    }
+
+    fn grant_under(&mut self, limit: Option<i64>, seen: &Seen) {
+        let used = seen.settled.saturating_add(seen.others).saturating_add(seen.granted);
+        self.limit = limit;
+        self.exceeded = limit.is_some_and(|limit| used > limit);
     }
 
     fn take(&mut self, generation: u32, seen: &Seen) {
@@ -349,8 +371,8 @@ impl Lease {
     /// The store has begun anew: what is held is brought along, all else has to be asked for again. What
     /// was spent is in the journal, and gets to the store through the ledger.
     pub(crate) fn carry_over(&mut self, held: i64) {
-        let (asking, wants) = (self.asking, self.wants);
-        *self = Self { granted: held, asking, wants, ..Self::default() };
+        let (asking, wants, wants_beyond) = (self.asking, self.wants, self.wants_beyond);
+        *self = Self { granted: held, asking, wants, wants_beyond, ..Self::default() };
     }
 
     /// What it brought along is in the store, by this call.

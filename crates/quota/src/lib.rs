@@ -7,7 +7,8 @@
 //!
 //! One request goes `admit` → [`Hold`] → [`Hold::settle`]. `admit` looks at every limit of the request
 //! under the locks of its subjects and takes from all of them or from none (promises 1, 2 and 5). The
-//! locks are held for a few dozen loads and stores, never across I/O or an await.
+//! locks are held for a few dozen loads and stores, never across I/O or an await. A request that outgrows
+//! its hold takes more while it runs, again of all or of none ([`Hold::extend`]).
 //!
 //! With a shared store ([`Counters::leased`], [`Remote`]) each counter has a lease instead: what of the
 //! limit this instance may spend without asking. `admit` then answers [`Admission::NotLeased`] where the
@@ -17,11 +18,13 @@ mod admission;
 mod ask;
 mod counter;
 mod counters;
+mod extension;
 mod gate;
 mod hold;
 mod lease;
 mod load;
 mod remote;
+mod room;
 mod subject;
 
 pub use admission::{
@@ -30,6 +33,7 @@ pub use admission::{
 pub use ask::{Asked, Tracked};
 pub use counter::{CounterKey, Mark, MeterId};
 pub use counters::{CounterReading, Counters, SubjectKey, TooManySubjects};
+pub use extension::Extension;
 pub use gate::Gate;
 pub(crate) use gate::Member;
 pub use hold::Hold;

@@ -1,7 +1,8 @@
 //! A decoded body, cut into documents by its framing.
 
 use crate::Framing;
-use crate::document::Document;
+use crate::document::{Document, Row};
+use crate::ending::Place;
 use crate::frames::Frames;
 use crate::lines;
 use crate::paths::Paths;
@@ -48,6 +49,37 @@ impl Body {
             Cut::Lines => lines::feed(chunk, document, readings),
             Cut::Events(events) => events.feed(chunk, document, readings),
             Cut::Frames(frames) => frames.feed(chunk, document, readings),
+        }
+    }
+
+    /// Reads the body's next bytes up to where another document could begin; returns how many those are, or `None`
+    /// when all were read and none could.
+    pub(crate) fn feed_to_boundary(&mut self, chunk: &[u8]) -> Option<usize> {
+        let mut read = 0;
+        // Byte by byte: this is for the rest of one event, once in a stream.
+        while self.place().is_none() {
+            self.feed(chunk.get(read..=read)?);
+            read += 1;
+        }
+        Some(read)
+    }
+
+    /// How another document could be put here; `None` within one, and where none may follow.
+    pub(crate) fn place(&self) -> Option<Place> {
+        match &self.cut {
+            Cut::Whole if !self.document.may_be_many() => None,
+            Cut::Whole => match self.document.between()? {
+                Row::Begin | Row::Line => None,
+                Row::Before => Some(Place::Array { before: "" }),
+                Row::After => Some(Place::Array { before: "," }),
+                Row::NextLine => Some(Place::Lines),
+            },
+            Cut::Lines => self.document.between().map(|_| Place::Lines),
+            Cut::Events(events) => {
+                let (before, end) = events.line_ends();
+                events.is_between().then_some(Place::Events { before, end })
+            }
+            Cut::Frames(frames) => frames.is_between().then_some(Place::Frames),
         }
     }
 

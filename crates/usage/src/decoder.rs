@@ -86,6 +86,16 @@ impl Decoder {
         }
     }
 
+    /// The reader of a body that is not compressed.
+    pub(crate) fn plain(&self) -> Option<&Body> {
+        if let Self::Plain(body) = self { Some(body) } else { None }
+    }
+
+    /// The same, to read on.
+    pub(crate) fn plain_mut(&mut self) -> Option<&mut Body> {
+        if let Self::Plain(body) = self { Some(body) } else { None }
+    }
+
     /// zlib begins with its method, which is 8; bare deflate that begins so would have to begin with an uncompressed
     /// block whose unused bits are set.
     fn decide(&mut self, first: u8) {

@@ -12,6 +12,7 @@ mod given;
 mod interactions;
 mod invoke;
 mod ollama;
+mod realtime;
 mod responses;
 
 pub(crate) use api::Api;
@@ -55,6 +56,10 @@ pub(crate) enum Dialect {
     Ollama,
     /// What every dialect calls an error.
     Faults,
+    /// OpenAI Realtime, and Responses over a WebSocket.
+    Realtime,
+    /// What Gemini Live calls its answer.
+    Live,
     /// The fields that a route names.
     Given,
 }
@@ -76,7 +81,7 @@ pub(crate) const TEXTS: &[(Path, Text)] = &[
 ];
 
 impl Dialect {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Chat,
         Self::Groq,
         Self::Responses,
@@ -93,8 +98,13 @@ impl Dialect {
         Self::CohereBilled,
         Self::Ollama,
         Self::Faults,
+        Self::Realtime,
+        Self::Live,
         Self::Given,
     ];
+
+    /// The dialects of bodies: all but those of WebSockets and of routes, which come last.
+    pub(crate) const OF_BODIES: &'static [Self] = Self::ALL.split_at(16).0;
 
     /// The paths of its fields.
     pub(crate) fn wanted<'a>(self) -> impl Iterator<Item = Wanted<'a>> {
@@ -102,6 +112,11 @@ impl Dialect {
             let is_element = path.contains(&EACH);
             Wanted::new(path, What::Amount(Take { dialect: self, part, is_element }))
         })
+    }
+
+    /// The paths of what only streams have.
+    pub(crate) fn stream_wanted<'a>(self) -> impl Iterator<Item = Wanted<'a>> {
+        self.stream().iter().map(|&(path, what)| Wanted::new(path, what))
     }
 
     /// The fields that the dialect looks at.
@@ -123,7 +138,35 @@ impl Dialect {
             Self::CohereBilled => cohere::BILLED_FIELDS,
             Self::Ollama => ollama::FIELDS,
             Self::Faults => faults::FIELDS,
+            Self::Realtime => realtime::FIELDS,
+            Self::Live => realtime::LIVE_FIELDS,
             Self::Given => &[],
+        }
+    }
+
+    /// What of its streams' documents is looked at besides usage: the text that is written, and what the last event of
+    /// a stream has to fit.
+    pub(crate) fn stream(self) -> &'static [(Path, What)] {
+        match self {
+            Self::Chat => chat::STREAM,
+            Self::Responses => responses::STREAM,
+            Self::Anthropic => anthropic::STREAM,
+            Self::Gemini => gemini::STREAM,
+            Self::Interactions => interactions::STREAM,
+            Self::Converse => converse::STREAM,
+            Self::Titan => invoke::TITAN_STREAM,
+            Self::Llama => invoke::LLAMA_STREAM,
+            Self::CohereTokens => cohere::STREAM,
+            Self::Ollama => ollama::STREAM,
+            Self::Realtime => realtime::STREAM,
+            Self::Groq
+            | Self::Iterations
+            | Self::Predictions
+            | Self::BedrockMetrics
+            | Self::CohereBilled
+            | Self::Faults
+            | Self::Live
+            | Self::Given => &[],
         }
     }
 }

@@ -5,6 +5,8 @@
 //! services write `NaN`. A document that is no object, or that breaks the grammar, is ignored from there on; what it
 //! said before stands.
 
+use std::num::NonZeroU32;
+
 use crate::find;
 use crate::paths::{Node, PATH_LEVELS_MAX, Paths, Place, Tree};
 use crate::readings::{Piece, Sink};
@@ -35,6 +37,21 @@ enum State {
     Over,
 }
 
+/// Where in a row of documents the next byte is, between two of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Row {
+    /// Before all.
+    Begin,
+    /// In an array, where a document is next.
+    Before,
+    /// In an array, after a document.
+    After,
+    /// After a document that is in no array, on its line.
+    Line,
+    /// After that line.
+    NextLine,
+}
+
 /// Where a byte is with respect to a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Quote {
@@ -48,8 +65,8 @@ enum Quote {
 #[derive(Clone, Copy, Debug)]
 struct Level {
     place: Place,
-    /// Of an array, the element that is next.
-    element: Option<u32>,
+    /// Of an array, which element is next, counted from 1.
+    element: Option<NonZeroU32>,
 }
 
 /// The reader of one document; it holds a path and a key, never the document.
@@ -59,6 +76,7 @@ pub(crate) struct Document {
     paths: Paths,
     /// Whether other documents may follow, in an array or not.
     may_be_many: bool,
+    row: Row,
     /// The objects and arrays that are open on the way to a field; `levels[..depth]` are in use.
     levels: [Level; PATH_LEVELS_MAX],
     depth: usize,
@@ -77,6 +95,7 @@ impl Document {
             state: State::Start,
             paths,
             may_be_many: false,
+            row: Row::Begin,
             levels: [Level { place: Tree::ROOT, element: None }; PATH_LEVELS_MAX],
             depth: 0,
             at: None,
@@ -96,6 +115,31 @@ impl Document {
         self.state = State::Start;
         self.depth = 0;
         self.at = None;
+    }
+
+    /// Passes over the rest of the document.
+    pub(crate) fn abandon(&mut self) {
+        self.state = State::Over;
+    }
+
+    /// Whether nothing more is read of the document, because it is whole or because it cannot be read.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    /// Whether the document has ended as it should.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_over() && self.depth == 0
+    }
+
+    /// Whether other documents may follow.
+    pub(crate) fn may_be_many(&self) -> bool {
+        self.may_be_many
+    }
+
+    /// Where in the row of documents the next byte is; `None` within one, or after the last.
+    pub(crate) fn between(&self) -> Option<Row> {
+        matches!(self.state, State::Start).then_some(self.row)
     }
 
     /// Reads the document's next bytes. Amounts go to `sink` when the byte after them shows that they are whole.
@@ -124,12 +168,15 @@ impl Document {
     fn punctuation(&mut self, rest: &[u8], sink: &mut impl Sink) -> usize {
         let byte = rest[0];
         match (self.state, byte) {
+            (State::Start, b'\n') if self.row == Row::Line => self.row = Row::NextLine,
             (_, b' ' | b'\n' | b'\r' | b'\t') => {}
             // A byte order mark.
             (State::Start, 0xef | 0xbb | 0xbf) => {}
             (State::Start, b'{') => self.open(Tree::ROOT, None),
-            (State::Start, b'[' | b',') if self.may_be_many => {}
-            (State::Start, b'[') if self.paths.node(Tree::ROOT).is_array() => self.open(Tree::ROOT, Some(0)),
+            (State::Start, b'[' | b',') if self.may_be_many => self.row = Row::Before,
+            (State::Start, b'[') if self.paths.node(Tree::ROOT).is_array() => {
+                self.open(Tree::ROOT, Some(NonZeroU32::MIN));
+            }
             (State::BeforeKey, b'"') => {
                 (self.key_bytes, self.key_has_escape) = (0, false);
                 return 1 + self.read_key(&rest[1..], Quote::Inside);
@@ -149,12 +196,15 @@ impl Document {
         let node = self.at.map(|place| self.paths.node(place));
         match (byte, self.at, node) {
             (b'{', Some(place), Some(node)) if node.is_object() => {
-                take(Some(node), Reading::Unreadable, sink);
+                sink.take(node.takes(), Reading::Unreadable);
                 self.open(place, None);
             }
             (b'[', Some(place), Some(node)) if node.is_array() => {
-                take(Some(node), Reading::Unreadable, sink);
-                self.open(place, Some(0));
+                sink.take(node.takes(), Reading::Unreadable);
+                if let Some(mark) = node.mark() {
+                    sink.begin(mark);
+                }
+                self.open(place, Some(NonZeroU32::MIN));
             }
             (b'{' | b'[', _, node) => {
                 take(node, Reading::Unreadable, sink);
@@ -173,7 +223,7 @@ impl Document {
         1
     }
 
-    fn open(&mut self, place: Place, element: Option<u32>) {
+    fn open(&mut self, place: Place, element: Option<NonZeroU32>) {
         match self.levels.get_mut(self.depth) {
             Some(level) => {
                 *level = Level { place, element };
@@ -189,6 +239,10 @@ impl Document {
         self.state = match self.depth {
             0 if self.may_be_many => {
                 sink.next_document();
+                self.row = match self.row {
+                    Row::Before | Row::After => Row::After,
+                    Row::Begin | Row::Line | Row::NextLine => Row::Line,
+                };
                 State::Start
             }
             0 => State::Over,
@@ -203,7 +257,7 @@ impl Document {
             (self.state, self.at) = (State::BeforeKey, None);
             return;
         };
-        self.at = self.paths.element(*place, *element);
+        self.at = self.paths.element(*place, element.get() - 1);
         *element = element.saturating_add(1);
         self.state = State::BeforeValue;
     }
@@ -277,13 +331,13 @@ impl Document {
     fn read_scalar(&mut self, rest: &[u8], scalar: Scalar, sink: &mut impl Sink) -> usize {
         let read = rest.iter().position(|&byte| ends_scalar(byte)).unwrap_or(rest.len());
         let is_whole = read < rest.len();
-        let Some(node) = self.node() else {
+        if self.at.is_none() {
             self.state = if is_whole { State::AfterValue } else { State::InScalar(scalar) };
             return read;
-        };
+        }
         let scalar = rest[..read].iter().fold(scalar, |scalar, &byte| scalar.push(byte));
         if is_whole {
-            sink.take(node.takes(), scalar.end());
+            take(self.node(), scalar.end(), sink);
             self.state = State::AfterValue;
         } else {
             self.state = State::InScalar(scalar);
@@ -345,6 +399,9 @@ impl Document {
 fn take(node: Option<&Node>, reading: Reading, sink: &mut impl Sink) {
     if let Some(node) = node {
         sink.take(node.takes(), reading);
+        if let Some(mark) = node.mark() {
+            sink.mark(mark, reading);
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::base64::Decoder;
 use crate::document::Document;
 use crate::headers::Headers;
-use crate::paths::{Paths, Take, Text};
+use crate::paths::{Mark, Paths, Take, Text};
 use crate::readings::{Piece, Readings, Sink};
 use crate::scalar::Reading;
 
@@ -47,6 +47,11 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
+    /// Whether the last frame has ended and the next has not begun.
+    pub(crate) fn is_between(&self) -> bool {
+        matches!(self.section, Section::Prelude { read: 0 })
+    }
+
     /// A reader of what is at `paths` in wrapped documents.
     pub(crate) fn new(paths: Paths) -> Self {
         Self {
@@ -79,8 +84,11 @@ impl Frames {
             Section::Headers { left, payload } => {
                 let read = left.min(rest.len());
                 self.headers.push(&rest[..read]);
-                if read == left && self.headers.is_error() {
-                    readings.fault();
+                if read == left {
+                    if self.headers.is_error() {
+                        readings.fault();
+                    }
+                    readings.event(self.headers.event());
                 }
                 self.section = after_headers(left - read, payload);
                 read
@@ -157,7 +165,6 @@ impl Sink for Unwrapping<'_> {
     fn text(&mut self, text: Text, piece: Piece<'_>) {
         let Wrapped { document, base64 } = &mut *self.wrapped;
         match (text, piece) {
-            (Text::Model, _) => self.readings.text(text, piece),
             (Text::Wrapped, Piece::Begin) => {
                 document.restart();
                 self.readings.next_document();
@@ -167,7 +174,12 @@ impl Sink for Unwrapping<'_> {
                 base64.decode(bytes, |decoded| document.feed(decoded, self.readings));
             }
             (Text::Wrapped, Piece::End) => {}
+            (_, _) => self.readings.text(text, piece),
         }
+    }
+
+    fn mark(&mut self, mark: Mark, reading: Reading) {
+        self.readings.mark(mark, reading);
     }
 
     fn next_document(&mut self) {

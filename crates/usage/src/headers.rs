@@ -31,14 +31,23 @@ impl Headers {
 
     /// Whether the frame is an exception or an error rather than an event.
     pub(crate) fn is_error(&self) -> bool {
+        self.value(b":message-type").is_some_and(|kind| kind != b"event")
+    }
+
+    /// The event's name; empty when it has none.
+    pub(crate) fn event(&self) -> &[u8] {
+        self.value(b":event-type").unwrap_or_default()
+    }
+
+    fn value(&self, wanted: &[u8]) -> Option<&[u8]> {
         let mut rest = self.bytes.get(..self.length).unwrap_or_default();
         while let Some((name, value, after)) = header(rest) {
-            if name == b":message-type" {
-                return value != b"event";
+            if name == wanted {
+                return Some(value);
             }
             rest = after;
         }
-        false
+        None
     }
 }
 

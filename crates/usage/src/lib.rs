@@ -3,7 +3,8 @@
 //! A [`Scanner`] reads a copy of the response while it passes. It finds usage by structure and path (`usage` at
 //! the top of a document, `response.usage`, `message.usage`), never by searching text, so an answer that talks
 //! about `"usage"` changes nothing. What the fields mean together is decided by what the request asked for
-//! ([`Scanner::of`]), or without it by the fields that only one dialect has.
+//! ([`Scanner::of`]), or without it by the fields that only one dialect has. A route that names its fields decides for
+//! itself ([`Scanner::with_pointers`]).
 //!
 //! [`ask`] reads the other way round: what a request may cost at most, before it is forwarded. Where a route's responses
 //! have a shape of their own, [`Pointers`] name their fields.
@@ -23,6 +24,7 @@ mod coding;
 mod decoder;
 mod dialect;
 mod document;
+mod ending;
 mod estimate;
 mod find;
 mod frames;
@@ -38,21 +40,32 @@ mod overheads;
 mod paths;
 mod places;
 mod pointers;
+mod progress;
 mod readings;
+mod realtime;
 mod request;
 mod scalar;
 mod scanner;
+mod short;
 mod sse;
+mod stream;
 #[cfg(test)]
 mod testing;
 mod text;
 mod tokens;
+mod usage_chunk;
+mod websocket;
+mod written;
 
 pub use asked::{Asked, ask};
 pub use decoder::DECODED_BYTES_MAX;
 pub use framing::{Framing, framing};
 pub use include_usage::IncludeUsage;
 pub use pointers::{Pointers, Shape};
+pub use progress::Progress;
+pub use realtime::{REALTIME_BYTES_MAX, Realtime};
 pub use request::{Request, Response};
 pub use scanner::{SCANNER_BYTES_MAX, Scanner};
 pub use tokens::TokenUsage;
+pub use usage_chunk::{USAGE_CHUNK_BYTES_MAX, UsageChunkFilter};
+pub use websocket::close_frame;

@@ -63,6 +63,7 @@ impl Overheads {
             | Api::Converse
             | Api::Invoke
             | Api::Ollama
+            | Api::Realtime
             | Api::Given => model.map_or(ANY, Self::of_model),
         }
     }

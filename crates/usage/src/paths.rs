@@ -9,7 +9,7 @@ use crate::dialect::{Api, Dialect, TEXTS};
 use crate::readings::Part;
 
 /// Objects and arrays on the way to a field, the document itself included: as many as the tokens of a pointer. The longest
-/// path of a dialect, `message.usage.iterations[].input_tokens`, has 5.
+/// path of a dialect, `choices[].delta.tool_calls[].function.name`, has 7.
 pub(crate) const PATH_LEVELS_MAX: usize = Pointer::TOKENS_MAX;
 
 /// In a dialect's path, every element of an array.
@@ -36,6 +36,7 @@ pub(crate) struct Wanted<'a> {
 pub(crate) enum What {
     Amount(Take),
     Text(Text),
+    Mark(Mark),
 }
 
 /// Who wants a field, and as what.
@@ -54,6 +55,45 @@ pub(crate) enum Text {
     Model,
     /// A document in base64, wrapped in a frame.
     Wrapped,
+    /// What the model says in a stream.
+    Answer,
+    /// The same, where Ollama answers a prompt.
+    Generated,
+    /// The name of a tool that the model calls.
+    Call,
+    /// What the model thinks.
+    Reasoning,
+    /// The same under its other name.
+    ReasoningContent,
+    /// What the answer is called.
+    Id,
+    /// What a document of a stream is.
+    Kind,
+    /// Why the answer, or a choice of it, has ended.
+    Reason,
+}
+
+/// What is noted of a place besides usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// The array of a chat's choices.
+    Choices,
+    /// One of its elements.
+    Choice,
+    /// Usage, whatever it says.
+    Usage,
+    /// Which part of the answer a document is about.
+    Index,
+    /// Which choice of a chat it is about.
+    ChoiceIndex,
+    /// When the answer was begun.
+    Created,
+    /// The number of an event.
+    Sequence,
+    /// A part of the answer that is open.
+    Opened,
+    /// A part of the answer that has ended.
+    Closed,
 }
 
 /// A place in a document: a node's position in its tree.
@@ -86,6 +126,7 @@ pub(crate) struct Node {
     has_indices: bool,
     takes: Vec<Take>,
     text: Option<Text>,
+    mark: Option<Mark>,
 }
 
 /// The tree of a document.
@@ -96,17 +137,29 @@ pub(crate) enum Paths {
 }
 
 /// One tree for each operation, so that no document is taken apart for what cannot be in it.
-static TREES: LazyLock<[Tree; Api::ALL.len()]> = LazyLock::new(|| Api::ALL.map(|api| known(api.dialects())));
+static TREES: LazyLock<[Tree; Api::ALL.len()]> =
+    LazyLock::new(|| Api::ALL.map(|api| Tree::new(known(api.dialects()).collect())));
 
-fn known(dialects: &[Dialect]) -> Tree {
+/// The same with what only streams have.
+static STREAM_TREES: LazyLock<[Tree; Api::ALL.len()]> = LazyLock::new(|| {
+    let streams = |api: Api| api.dialects().iter().flat_map(|dialect| dialect.stream_wanted());
+    Api::ALL.map(|api| Tree::new(known(api.dialects()).chain(streams(api)).collect()))
+});
+
+fn known(dialects: &'static [Dialect]) -> impl Iterator<Item = Wanted<'static>> {
     let fields = dialects.iter().flat_map(|dialect| dialect.wanted());
-    Tree::new(fields.chain(TEXTS.iter().map(|&(path, text)| Wanted::new(path, What::Text(text)))).collect())
+    fields.chain(TEXTS.iter().map(|&(path, text)| Wanted::new(path, What::Text(text))))
 }
 
 impl Paths {
     /// Those of the answer to `api`.
     pub(crate) fn of(api: Api) -> Self {
         Self::Known(&TREES[api as usize])
+    }
+
+    /// Those of the documents of a stream that is the answer to `api`.
+    pub(crate) fn stream_of(api: Api) -> Self {
+        Self::Known(&STREAM_TREES[api as usize])
     }
 }
 
@@ -131,7 +184,8 @@ impl<'a> Wanted<'a> {
 impl Tree {
     pub(crate) const ROOT: Place = Place(0);
 
-    /// A tree of `wanted`, whose paths have [`PATH_LEVELS_MAX`] steps at most.
+    /// A tree of `wanted`, whose paths have [`PATH_LEVELS_MAX`] steps at most. Of several texts at one place, and of
+    /// several marks, the last is taken.
     pub(crate) fn new(wanted: Vec<Wanted<'_>>) -> Self {
         let mut tree = Self { nodes: Vec::new() };
         tree.add(&wanted.iter().collect::<Vec<_>>(), 0);
@@ -147,6 +201,7 @@ impl Tree {
             match here.what {
                 What::Amount(take) => node.takes.push(take),
                 What::Text(text) => node.text = Some(text),
+                What::Mark(mark) => node.mark = Some(mark),
             }
         }
         self.nodes.push(node);
@@ -236,6 +291,11 @@ impl Node {
     pub(crate) fn text(&self) -> Option<Text> {
         self.text
     }
+
+    /// As what the place is noted.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        self.mark
+    }
 }
 
 /// Lengths beyond 63 share a bit.
@@ -255,7 +315,10 @@ mod tests {
     fn check(tree: &Tree) {
         for node in &tree.nodes {
             assert!(node.children.len() == 1 || !node.has_each);
-            assert!(node.children.is_empty() || node.text.is_none() && node.takes.is_empty());
+            // A string may be wanted where another dialect has an object.
+            assert!(node.children.is_empty() || node.text.is_none() || !node.is_array());
+            assert!(node.children.is_empty() || node.takes.is_empty());
+            assert!(node.text.is_none() || node.mark.is_none());
             assert!(!node.has_indices);
         }
     }
@@ -263,10 +326,11 @@ mod tests {
     #[test]
     fn the_bounds_hold_every_path() {
         // The leaves are no objects.
-        assert!(deepest(&Paths::of(Api::Any), Tree::ROOT) - 1 <= PATH_LEVELS_MAX);
+        assert!(deepest(&Paths::stream_of(Api::Any), Tree::ROOT) - 1 <= PATH_LEVELS_MAX);
         // Each byte of a key may be written as an escape of six.
-        let paths = Dialect::ALL.iter().flat_map(|dialect| dialect.fields()).map(|&(path, _)| path);
-        for path in paths.chain(TEXTS.iter().map(|&(path, _)| path)) {
+        let fields = Dialect::ALL.iter().flat_map(|dialect| dialect.fields()).map(|&(path, _)| path);
+        let streams = Dialect::ALL.iter().flat_map(|dialect| dialect.stream()).map(|&(path, _)| path);
+        for path in fields.chain(streams).chain(TEXTS.iter().map(|&(path, _)| path)) {
             assert!(path.iter().all(|key| 6 * key.len() <= KEY_BYTES_MAX), "{path:?}");
         }
     }
@@ -280,7 +344,10 @@ mod tests {
 
     #[test]
     fn a_known_place_is_an_object_an_array_or_a_value() {
-        Api::ALL.into_iter().for_each(|api| check(&Paths::of(api)));
+        Api::ALL
+            .into_iter()
+            .flat_map(|api| [Paths::of(api), Paths::stream_of(api)])
+            .for_each(|paths| check(&paths));
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub struct Pointers {
 #[derive(Clone, Debug)]
 pub struct Shape {
     tree: Arc<Tree>,
+    stream_tree: Arc<Tree>,
     is_input_all: bool,
 }
 
@@ -48,24 +49,33 @@ impl Pointers {
             (cache_write, Part::CacheWrite),
             (reasoning, Part::Reasoning),
         ];
-        let mut wanted: Vec<Wanted<'_>> =
-            parts.into_iter().filter_map(|(pointer, part)| Some(amount(pointer.as_ref()?, part))).collect();
+        let mut wanted: Vec<Wanted<'_>> = texts(Text::Wrapped).chain(Dialect::Faults.wanted()).collect();
+        wanted.extend(parts.into_iter().filter_map(|(pointer, part)| Some(amount(pointer.as_ref()?, part))));
         match model {
             Some(pointer) => wanted.push(Wanted { path: path(pointer), what: What::Text(Text::Model) }),
             None => wanted.extend(texts(Text::Model)),
         }
-        wanted.extend(texts(Text::Wrapped));
-        wanted.extend(Dialect::Faults.wanted());
-        Shape {
-            tree: Arc::new(Tree::new(wanted)),
-            is_input_all: input.is_some() && output.is_none() && total.is_none(),
-        }
+        let tree = Arc::new(Tree::new(wanted.clone()));
+        let writes = output.is_some() || total.is_some();
+        let stream_tree = if writes { Arc::new(stream_tree(wanted)) } else { Arc::clone(&tree) };
+        Shape { tree, stream_tree, is_input_all: input.is_some() && !writes }
     }
+}
+
+/// What a stream writes is told by the texts of every dialect, so that it can be held to a limit before it says its usage.
+/// Where the route names one of these places, that holds.
+fn stream_tree(wanted: Vec<Wanted<'_>>) -> Tree {
+    let streams = Dialect::OF_BODIES.iter().flat_map(|dialect| dialect.stream_wanted());
+    Tree::new(streams.chain(wanted).collect())
 }
 
 impl Shape {
     pub(crate) fn paths(&self) -> Paths {
         Paths::Given(Arc::clone(&self.tree))
+    }
+
+    pub(crate) fn stream_paths(&self) -> Paths {
+        Paths::Given(Arc::clone(&self.stream_tree))
     }
 
     pub(crate) fn is_input_all(&self) -> bool {

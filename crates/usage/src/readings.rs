@@ -2,8 +2,9 @@
 
 use crate::dialect::Dialect;
 use crate::model::Model;
-use crate::paths::{Take, Text};
+use crate::paths::{Mark, Take, Text};
 use crate::scalar::{Packed, Reading};
+use crate::stream::Stream;
 
 /// The parts of usage that dialects have fields for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +88,7 @@ pub(crate) struct Readings {
     /// Of each dialect, one bit per part that the present document has given.
     given: [u16; Dialect::ALL.len()],
     model: Model,
+    stream: Stream,
 }
 
 impl Readings {
@@ -98,6 +100,16 @@ impl Readings {
     /// Records that the response is an error, where no field says so.
     pub(crate) fn fault(&mut self) {
         self.parts[Dialect::Faults as usize].set(Part::Fault, Reading::Unreadable, false, false);
+    }
+
+    /// Records the name of the present event, where a frame has it.
+    pub(crate) fn event(&mut self, name: &[u8]) {
+        self.stream.event(name);
+    }
+
+    /// What the response has besides usage, if it is a stream.
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.stream
     }
 
     /// The model that the response names.
@@ -113,6 +125,12 @@ pub(crate) trait Sink {
 
     /// Reads on in a wanted string.
     fn text(&mut self, text: Text, piece: Piece<'_>);
+
+    /// Notes what is at a marked place.
+    fn mark(&mut self, _mark: Mark, _reading: Reading) {}
+
+    /// Notes that an array at a marked place begins.
+    fn begin(&mut self, _mark: Mark) {}
 
     /// A new document begins.
     fn next_document(&mut self);
@@ -143,10 +161,23 @@ impl Sink for Readings {
             Text::Model => self.model.push(piece),
             // Only a frame wraps a document.
             Text::Wrapped => {}
+            Text::Answer
+            | Text::Generated
+            | Text::Call
+            | Text::Reasoning
+            | Text::ReasoningContent
+            | Text::Id
+            | Text::Kind
+            | Text::Reason => self.stream.text(text, piece),
         }
+    }
+
+    fn mark(&mut self, mark: Mark, reading: Reading) {
+        self.stream.mark(mark, reading);
     }
 
     fn next_document(&mut self) {
         self.given = Default::default();
+        self.stream.next_document();
     }
 }

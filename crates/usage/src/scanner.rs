@@ -8,10 +8,10 @@ use crate::frames::Frames;
 use crate::framing::by_media_type;
 use crate::paths::Paths;
 use crate::pointers::Shape;
-use crate::{Framing, Request, Response, TokenUsage};
+use crate::{Framing, Progress, Request, Response, TokenUsage, ending};
 
 /// Bytes that a scanner holds at most, besides the window of a decoder when the body is compressed: 16 MiB at most.
-pub const SCANNER_BYTES_MAX: usize = 3072;
+pub const SCANNER_BYTES_MAX: usize = 3328;
 
 const _: () = assert!(size_of::<Scanner>() + size_of::<Frames>() <= SCANNER_BYTES_MAX);
 
@@ -39,11 +39,8 @@ impl Scanner {
     #[must_use]
     pub fn new(framing: Framing) -> Self {
         let api = Api::Any;
-        Self {
-            decoder: Decoder::new(Coding::Plain, Body::new(framing, Paths::of(api))),
-            api,
-            is_input_all: false,
-        }
+        let body = Body::new(framing, paths(api, framing));
+        Self { decoder: Decoder::new(Coding::Plain, body), api, is_input_all: false }
     }
 
     /// A scanner for the body of `response`, read as the answer to `request`; gzip, deflate, br and zstd are decoded.
@@ -59,7 +56,7 @@ impl Scanner {
             framing => framing,
         };
         (api != Api::Free).then(|| Self {
-            decoder: Decoder::new(coding, Body::new(framing, Paths::of(api))),
+            decoder: Decoder::new(coding, Body::new(framing, paths(api, framing))),
             api,
             is_input_all: false,
         })
@@ -71,7 +68,8 @@ impl Scanner {
     #[must_use]
     pub fn with_pointers(shape: &Shape, response: Response<'_>) -> Option<Self> {
         let coding = Coding::of(response.content_encoding)?;
-        let body = Body::new(by_media_type(response.content_type?)?, shape.paths());
+        let framing = by_media_type(response.content_type?)?;
+        let body = Body::new(framing, if framing.is_stream() { shape.stream_paths() } else { shape.paths() });
         Some(Self {
             decoder: Decoder::new(coding, body),
             api: Api::Given,
@@ -96,13 +94,69 @@ impl Scanner {
         self.decoder.body().is_some_and(|body| faults::is_there(body.readings()))
     }
 
+    /// How far the stream has come; nothing when the body is no stream, or cannot be read.
+    ///
+    /// The estimate counts a token for four bytes of the text in the stream's deltas (what the model says and thinks, the
+    /// arguments of tools), one for each delta if those are more, and sixteen for each call of a tool. What a model
+    /// writes without showing it (hidden reasoning) cannot be seen until the body reports it.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let Some(body) = self.decoder.body() else { return Progress::default() };
+        let reported = self.api.usage(body.readings()).unwrap_or_default();
+        let estimate = body.readings().stream().written.tokens();
+        Progress { input: reported.input, output: reported.output.unwrap_or(0).max(estimate) }
+    }
+
+    /// Whether a stream could end after what was read so far: its last event, line, element or frame is whole. Never
+    /// within a compressed body.
+    #[must_use]
+    pub fn is_at_boundary(&self) -> bool {
+        self.decoder.plain().is_some_and(|body| body.place().is_some())
+    }
+
+    /// Reads the body's next bytes up to the next boundary, or all; returns how many lie before it, 0 when the body is at
+    /// one already, and `None` when there is none.
+    pub fn feed_to_boundary(&mut self, chunk: &[u8]) -> Option<usize> {
+        match self.decoder.plain_mut() {
+            Some(body) => body.feed_to_boundary(chunk),
+            None => {
+                self.decoder.feed(chunk);
+                None
+            }
+        }
+    }
+
+    /// The events that end the stream here as its own dialect does when a limit was reached: the parts that are open are
+    /// closed, the reason is `length`, `max_tokens` or how else the dialect says it, and usage is what `progress` says (an
+    /// unknown input is 0 there). A chat has the chunk that only has usage if the client asked for it (`wants_usage`).
+    ///
+    /// Empty when the stream has said its own reason: what is left of it is short and may pass. `None` when the stream is
+    /// not [at a boundary](Self::is_at_boundary), or when it cannot be ended so (an unknown dialect, a compressed body, no
+    /// stream, an answer that has not begun): then it can only be cut.
+    #[must_use]
+    pub fn final_events(&self, progress: Progress, wants_usage: bool) -> Option<Vec<u8>> {
+        let body = self.decoder.plain()?;
+        ending::ending(self.api, body.readings(), body.place()?, progress, wants_usage)
+    }
+
     /// What the body said so far; `None` when it said nothing that can be charged.
     ///
     /// Right at any point of a body that was cut: a number that may go on is not counted. A compressed body that breaks
     /// its coding, or decodes to more than [`DECODED_BYTES_MAX`](crate::DECODED_BYTES_MAX), says nothing.
     #[must_use]
-    pub fn finish(self) -> Option<TokenUsage> {
+    pub fn usage(&self) -> Option<TokenUsage> {
         let usage = self.api.usage(self.decoder.body()?.readings())?;
         Some(TokenUsage { input_only: usage.input_only || self.is_input_all, ..usage })
     }
+
+    /// [`Scanner::usage`] at the body's end.
+    #[must_use]
+    pub fn finish(self) -> Option<TokenUsage> {
+        self.usage()
+    }
+}
+
+/// Where the documents of an answer to `api` are looked at.
+fn paths(api: Api, framing: Framing) -> Paths {
+    if framing.is_stream() { Paths::stream_of(api) } else { Paths::of(api) }
 }

@@ -5,7 +5,7 @@
 use memchr::memchr2;
 
 use crate::document::Document;
-use crate::readings::{Readings, Sink as _};
+use crate::readings::Sink;
 
 /// Where in a line the next byte is.
 #[derive(Clone, Copy, Debug)]
@@ -25,39 +25,69 @@ pub(crate) struct EventStream {
     line: Line,
     /// The last byte was a CR: an LF now belongs to the same line end.
     after_cr: bool,
+    /// A line of the present event has begun; comments are of none.
+    in_event: bool,
+    has_crlf: bool,
 }
 
 impl EventStream {
     pub(crate) fn new() -> Self {
-        Self { line: Line::Name(0), after_cr: false }
+        Self { line: Line::Name(0), after_cr: false, in_event: false, has_crlf: false }
     }
 
     /// Reads the stream's next bytes into `document`, which is restarted after each event.
-    pub(crate) fn feed(&mut self, chunk: &[u8], document: &mut Document, readings: &mut Readings) {
+    pub(crate) fn feed(&mut self, chunk: &[u8], document: &mut Document, sink: &mut impl Sink) {
         let mut rest = chunk;
-        while let Some(&byte) = rest.first() {
-            let line_feed_of_cr = std::mem::take(&mut self.after_cr) && byte == b'\n';
-            let read = if line_feed_of_cr { 1 } else { self.step(byte, rest, document, readings) };
+        while !rest.is_empty() {
+            let read = self.step(rest, document, sink);
             rest = rest.get(read..).unwrap_or_default();
         }
     }
 
-    fn step(&mut self, byte: u8, rest: &[u8], document: &mut Document, readings: &mut Readings) -> usize {
+    /// Whether another event could begin here.
+    pub(crate) fn is_between(&self) -> bool {
+        !self.in_event && matches!(self.line, Line::Name(0))
+    }
+
+    /// An LF that may belong to the line end before it, and what ends the stream's lines.
+    pub(crate) fn line_ends(&self) -> (&'static str, &'static str) {
+        (if self.after_cr { "\n" } else { "" }, if self.has_crlf { "\r\n" } else { "\n" })
+    }
+
+    /// Whether a line of the present event has begun.
+    pub(crate) fn in_event(&self) -> bool {
+        self.in_event
+    }
+
+    /// Whether an LF that comes next belongs to the line end before it.
+    pub(crate) fn is_after_cr(&self) -> bool {
+        self.after_cr
+    }
+
+    /// Reads some bytes, or none and is changed; returns how many. `rest` is not empty.
+    pub(crate) fn step(&mut self, rest: &[u8], document: &mut Document, sink: &mut impl Sink) -> usize {
         const NAME: &[u8] = b"data:";
+        let byte = rest[0];
+        if std::mem::take(&mut self.after_cr) && byte == b'\n' {
+            self.has_crlf = true;
+            return 1;
+        }
         if matches!(byte, b'\r' | b'\n') {
             self.after_cr = byte == b'\r';
-            self.end_line(document, readings);
+            self.end_line(document, sink);
             return 1;
         }
         match self.line {
             Line::Name(read) if NAME.get(read) == Some(&byte) => {
                 self.line = if read + 1 == NAME.len() { Line::Colon } else { Line::Name(read + 1) };
+                self.in_event = true;
                 1
             }
             // A byte order mark before the first line.
             Line::Name(0) if matches!(byte, 0xef | 0xbb | 0xbf) => 1,
-            Line::Name(_) => {
+            Line::Name(read) => {
                 self.line = Line::Other;
+                self.in_event |= read > 0 || byte != b':';
                 0
             }
             Line::Colon => {
@@ -66,20 +96,21 @@ impl EventStream {
             }
             Line::Data => {
                 let data = &rest[..line_end(rest)];
-                document.feed(data, readings);
+                document.feed(data, sink);
                 data.len()
             }
             Line::Other => line_end(rest),
         }
     }
 
-    fn end_line(&mut self, document: &mut Document, readings: &mut Readings) {
+    fn end_line(&mut self, document: &mut Document, sink: &mut impl Sink) {
         match self.line {
             Line::Name(0) => {
                 document.restart();
-                readings.next_document();
+                sink.next_document();
+                self.in_event = false;
             }
-            Line::Colon | Line::Data => document.feed(b"\n", readings),
+            Line::Colon | Line::Data => document.feed(b"\n", sink),
             Line::Name(_) | Line::Other => {}
         }
         self.line = Line::Name(0);

@@ -1,6 +1,8 @@
 //! What has changed in the limits of one meter in one tier.
 
-use tollgate_core::{Limit, Max, Meter, MeterKind, OnStoreFailure, Over, Plans, Price, Scope, Tier, Window};
+use tollgate_core::{
+    Limit, Max, Meter, MeterKind, Nanos, OnStoreFailure, Over, Plans, Price, Scope, Tier, Window,
+};
 
 use super::{Effect, Recorder};
 use crate::number::{Unit, show_bytes};
@@ -73,7 +75,9 @@ fn diff_one(
     };
     recorder.record(what, (show(old, sides.0), show(new, sides.1)), effect);
     let (Some(old), Some(new)) = (old, new) else { return };
-    let Limit { window: _, max: _, scope: _, over, on_store_failure } = old;
+    let Limit { window: _, max: _, scope: _, over, overdraw, on_store_failure } = old;
+    let amounts = (show_max(Max::AtMost(*overdraw), meter), show_max(Max::AtMost(new.overdraw), meter));
+    recorder.record(&format!("{what}: overdraw"), amounts, Effect::of_more(overdraw, &new.overdraw));
     let overs = (show_over(over), show_over(&new.over));
     recorder.record(&format!("{what}: over"), overs, over_effect(over, &new.over));
     let failures = (show_failure(*on_store_failure), show_failure(new.on_store_failure));
@@ -99,6 +103,7 @@ fn show_max(max: Max, meter: &Meter) -> String {
         (Max::Unlimited, _) => "unlimited".to_owned(),
         (Max::AtMost(max), Unit::Bytes) => show_bytes(max),
         (Max::AtMost(max), Unit::Count) => max.to_string(),
+        (Max::AtMost(max), Unit::Money) => format!("{} {}", Nanos(max), meter.unit),
     }
 }
 

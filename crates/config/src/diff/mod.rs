@@ -1,10 +1,11 @@
 //! What a change of the tiers file means, tier by tier: who gains, who loses.
 
 mod limits;
+mod prices;
 
 use std::fmt;
 
-use tollgate_core::{Meter, OtherMeters, Plans, Tier};
+use tollgate_core::{Meter, ModelPattern, OtherMeters, Plans, Tier};
 
 use crate::number::show_bytes;
 
@@ -74,6 +75,7 @@ pub fn diff(old: &Plans, new: &Plans) -> Vec<Change> {
     let url_of = |plans: &Plans| plans.upgrade_url.as_deref().unwrap_or("none").to_owned();
     file.record("upgrade_url", (url_of(old), url_of(new)), Effect::Neutral);
     diff_meters((old, new), &mut file);
+    prices::diff((old.prices.as_ref(), new.prices.as_ref()), &mut file);
     for tier in &old.tiers {
         let mut recorder = Recorder { tier: Some(&tier.name), changes: &mut changes };
         match new.tier(&tier.name).and_then(|index| new.tiers.get(index.0)) {
@@ -109,7 +111,7 @@ impl Recorder<'_> {
 }
 
 fn diff_meters((old, new): (&Plans, &Plans), recorder: &mut Recorder<'_>) {
-    for Meter { name, unit, kind } in &old.meters {
+    for Meter { name, unit, kind, models } in &old.meters {
         let Some(successor) = new.meters.iter().find(|meter| meter.name == *name) else {
             recorder.say(format!("meter {name} is removed"), Effect::Neutral);
             continue;
@@ -118,10 +120,17 @@ fn diff_meters((old, new): (&Plans, &Plans), recorder: &mut Recorder<'_>) {
         recorder.record(&format!("meter {name}: unit"), units, Effect::Neutral);
         let kinds = (format!("{kind:?}").to_lowercase(), format!("{:?}", successor.kind).to_lowercase());
         recorder.record(&format!("meter {name}: kind"), kinds, Effect::Neutral);
+        let models = (show_models(models), show_models(&successor.models));
+        recorder.record(&format!("meter {name}: models"), models, Effect::Neutral);
     }
     for meter in new.meters.iter().filter(|meter| old.meter(&meter.name).is_none()) {
         recorder.say(format!("meter {} is new", meter.name), Effect::Neutral);
     }
+}
+
+fn show_models(models: &[ModelPattern]) -> String {
+    let names: Vec<&str> = models.iter().map(ModelPattern::as_str).collect();
+    if names.is_empty() { "all".to_owned() } else { names.join(", ") }
 }
 
 fn diff_tiers(old: (&Plans, &Tier), new: (&Plans, &Tier), recorder: &mut Recorder<'_>) {

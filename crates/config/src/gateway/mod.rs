@@ -2,10 +2,13 @@
 
 mod charge;
 mod charge_on;
+mod counted;
 mod header;
 mod host;
 mod identity;
 mod listen;
+mod llm;
+mod models;
 mod path;
 mod postgres;
 mod process;
@@ -15,6 +18,7 @@ mod stores;
 mod subjects;
 mod upstream;
 mod url;
+mod usage_pointers;
 
 use std::{
     num::NonZeroUsize,
@@ -26,6 +30,8 @@ pub use charge::{Amount, Measure, RouteCharge};
 pub use charge_on::ChargeOn;
 pub use identity::{Anonymous, Identity, Signature};
 pub use listen::{Admin, Listen, TlsFiles};
+pub use llm::{ClientGone, Llm, LlmOptions};
+pub use models::ModelLimits;
 pub use postgres::{Postgres, PostgresHost, PostgresStore, PostgresTls, PostgresUrl, Secret};
 pub use process::{Log, LogFormat, LogLevel, Shutdown};
 pub use redis::{Redis, RedisKind, RedisStore, RedisUrl};
@@ -35,6 +41,7 @@ pub use subjects::Subjects;
 use toml::{Spanned, de::DeTable};
 pub use upstream::{Health, Protocol, Upstream, UpstreamIndex};
 pub use url::Url;
+pub use usage_pointers::UsagePointers;
 
 use crate::{
     item::Item,
@@ -83,6 +90,10 @@ pub struct Gateway {
     pub shutdown: Shutdown,
     /// What is logged, and how.
     pub log: Log,
+    /// Bounds of what is done for requests to models.
+    pub llm: Llm,
+    /// What models can take and write at most, most specific pattern first.
+    pub models: Vec<ModelLimits>,
     /// Every upstream, in the file's order; not empty.
     pub upstreams: Vec<Upstream>,
     /// Every route, in the file's order; not empty.
@@ -176,6 +187,8 @@ impl Gateway {
             subjects: root.table("subjects", Subjects::read),
             shutdown: root.table("shutdown", Shutdown::read),
             log: root.table("log", Log::read),
+            llm: root.table("llm", Llm::read),
+            models: root.table("models", models::read_all),
             upstreams,
             routes,
         }

@@ -2,7 +2,9 @@
 
 use http::Method;
 
-use super::{ChargeOn, Reader, RouteCharge, Upstream, UpstreamIndex, charge, charge_on, host, path};
+use super::{
+    ChargeOn, LlmOptions, Reader, RouteCharge, Upstream, UpstreamIndex, charge, charge_on, host, path,
+};
 use crate::{
     item::Item,
     nearest::suggest,
@@ -36,6 +38,8 @@ pub struct Route {
     pub charges: Vec<RouteCharge>,
     /// Which outcomes are charged.
     pub charge_on: ChargeOn,
+    /// How requests to models are treated; without a meaning where no model's work is charged.
+    pub llm: LlmOptions,
 }
 
 /// All of `[[routes]]`, in the file's order.
@@ -69,7 +73,8 @@ impl Route {
         let rewrite = section.maybe("rewrite", |item| read_rewrite(item, path.as_deref()));
         let upstream = section.need("upstream", "upstream = \"llm\"");
         let upstream = upstream.and_then(|item| read_upstream(&item, upstreams)).unwrap_or(UpstreamIndex(0));
-        let charges = section.maybe("charge", |item| charge::read_all(item, reader));
+        let charge = section.get("charge");
+        let charges = charge.as_ref().and_then(|item| charge::read_all(item, reader));
         let charge_on = section.maybe("charge_on", |item| {
             if charges.as_ref().is_none_or(Vec::is_empty) {
                 let message = "the route has no charge, so this has no meaning";
@@ -77,6 +82,8 @@ impl Route {
             }
             charge_on::read(item)
         });
+        let is_llm = charge::is_llm(charge.as_ref(), charges.as_deref(), reader);
+        let llm = section.maybe("llm", |item| LlmOptions::read(item, is_llm));
         Some(Self {
             name: name?,
             host,
@@ -86,6 +93,7 @@ impl Route {
             upstream,
             charges: charges.unwrap_or_default(),
             charge_on: charge_on.unwrap_or_default(),
+            llm: llm.unwrap_or_default(),
         })
     }
 

@@ -53,6 +53,8 @@ pub struct UpstreamIndex(pub usize);
 pub struct Upstream {
     /// Its name in files and metrics.
     pub name: Box<str>,
+    /// Who runs its models, in events; its name where the file says nothing.
+    pub provider: Box<str>,
     /// Where it is; not empty, no two the same.
     pub urls: Vec<Url>,
     /// What is spoken with it.
@@ -130,6 +132,9 @@ impl Upstream {
         let any_tls = urls.is_empty() || urls.iter().any(|url| url.tls);
         Self {
             name: name.into(),
+            provider: section.or("provider", name.into(), |item| {
+                item.parsed("\"openai\"", |text| text::check_name(text).map(|()| text.into()))
+            }),
             protocol: section.or("protocol", Protocol::Http1, |item| read_protocol(item, all_tls)),
             ca: section.maybe("ca", |item| {
                 if !any_tls {

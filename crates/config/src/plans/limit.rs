@@ -5,7 +5,10 @@ use std::{ops::RangeInclusive, time::Duration};
 use tollgate_core::{Limit, Max, Meter, MeterKind, OnStoreFailure, Over, Price, Scope, Window};
 use toml::de::DeValue;
 
-use super::window;
+use super::{
+    overdraw::{self, Overdrawn},
+    window,
+};
 use crate::{
     item::Item,
     number::{self, Unit},
@@ -90,8 +93,10 @@ impl Form {
         match self {
             Self::Windowed(Unit::Count) => "\"100/day\"",
             Self::Windowed(Unit::Bytes) => "\"25MB/day\"",
+            Self::Windowed(Unit::Money) => "\"5.00/day\"",
             Self::Plain(Unit::Count) => "10",
             Self::Plain(Unit::Bytes) => "\"1GiB\"",
+            Self::Plain(Unit::Money) => "\"5.00\"",
         }
     }
 }
@@ -101,16 +106,33 @@ fn read_one(item: &Item<'_>, meter: &Meter) -> Option<Written> {
         return item.table("a table", |section| read_table(section, meter))?;
     }
     let written = read_extent(item, Form::of(meter))?;
-    Some(written.with(Scope::User, Over::Refuse, OnStoreFailure::Lease))
+    Some(written.with(Terms::default()))
 }
 
 /// How much in which window; `None` is "unlimited" and no window.
 struct Extent(Option<(Window, Max)>);
 
+/// All of a limit but its extent.
+struct Terms {
+    scope: Scope,
+    over: Over,
+    overdraw: i64,
+    on_store_failure: OnStoreFailure,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { scope: Scope::User, over: Over::Refuse, overdraw: 0, on_store_failure: OnStoreFailure::Lease }
+    }
+}
+
 impl Extent {
-    fn with(self, scope: Scope, over: Over, on_store_failure: OnStoreFailure) -> Written {
+    fn with(self, terms: Terms) -> Written {
+        let Terms { scope, over, overdraw, on_store_failure } = terms;
         match self.0 {
-            Some((window, max)) => Written::Limit(Limit { window, max, scope, over, on_store_failure }),
+            Some((window, max)) => {
+                Written::Limit(Limit { window, max, scope, over, overdraw, on_store_failure })
+            }
             None => Written::Unlimited,
         }
     }
@@ -132,21 +154,28 @@ fn read_table(section: &mut Section<'_>, meter: &Meter) -> Option<Written> {
         let message = "nothing is beyond \"unlimited\", so nothing would be charged";
         section.wrong(Flaw::new(message, "write how much is included, or remove over"));
     }
+    let max = extent.as_ref().map(|extent| extent.0.map_or(Max::Unlimited, |(_, max)| max));
+    let overdrawn = Overdrawn { kind: meter.kind, unit: Unit::of(&meter.unit), is_charged, max };
+    let overdraw = section.or("overdraw", 0, |item| overdraw::read(item, overdrawn));
     let scope =
         section.or("scope", Scope::User, |item| item.one_of(&[("user", Scope::User), ("org", Scope::Org)]));
     let on_store_failure = section.or("on_store_failure", OnStoreFailure::Lease, read_on_store_failure);
     let over = if is_charged { Over::Charge(price) } else { Over::Refuse };
-    Some(extent?.with(scope, over, on_store_failure))
+    Some(extent?.with(Terms { scope, over, overdraw, on_store_failure }))
 }
 
 fn read_extent(item: &Item<'_>, form: Form) -> Option<Extent> {
     match item.value() {
         DeValue::String(text) => item.check(parse_extent(text, form)),
         DeValue::Integer(integer) => {
-            let amount = item.check(number::integer(integer.as_str(), integer.radix()))?;
+            let (Form::Windowed(unit) | Form::Plain(unit)) = form;
+            let amount = item.check(unit.integer(integer.as_str(), integer.radix()))?;
             item.check(without_window(amount, integer.as_str(), form))
         }
-        DeValue::Float(float) => item.check(Err(number::not_whole(float.as_str()))),
+        DeValue::Float(float) => {
+            let (Form::Windowed(unit) | Form::Plain(unit)) = form;
+            item.check(Err(unit.float(float.as_str())))
+        }
         DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
             item.wrong_type("a limit", form.example())
         }

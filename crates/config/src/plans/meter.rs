@@ -2,7 +2,7 @@
 
 use tollgate_core::{Meter, MeterKind};
 
-use crate::{item::Item, report::Flaw, section::Section, text};
+use crate::{item::Item, models, report::Flaw, section::Section, text};
 
 /// Every tier has a place for each of them.
 const METERS_MAX: usize = 256;
@@ -30,9 +30,15 @@ fn read(name: &str, item: &Item<'_>) -> Meter {
         let unit = section.need("unit", "unit = \"calls\"");
         let unit = unit.and_then(|item| item.parsed("\"calls\"", check_unit)).unwrap_or_default();
         let kind = section.or("kind", MeterKind::Count, |item| item.one_of(&KINDS));
-        Meter { name: name.into(), unit, kind }
+        let models = section.or("models", Vec::new(), models::list);
+        Meter { name: name.into(), unit, kind, models }
     });
-    meter.unwrap_or_else(|| Meter { name: name.into(), unit: Box::default(), kind: MeterKind::Count })
+    meter.unwrap_or_else(|| Meter {
+        name: name.into(),
+        unit: Box::default(),
+        kind: MeterKind::Count,
+        models: Vec::new(),
+    })
 }
 
 fn check_unit(unit: &str) -> Result<Box<str>, Flaw> {

@@ -3,6 +3,8 @@
 mod inherit;
 mod limit;
 mod meter;
+mod overdraw;
+mod prices;
 mod tier;
 mod window;
 
@@ -63,11 +65,12 @@ fn read_root(root: &mut Section<'_>) -> Draft {
     let meters = root
         .need("meters", "the table [meters] with what is counted, as in api_calls = { unit = \"calls\" }");
     let meters = meters.map(|item| item.table_or_empty(meter::read_all)).unwrap_or_default();
+    let prices = root.maybe("prices", |item| Some(item.table_or_empty(prices::read)));
     let tiers = root.need("tiers", "a table for each tier, as in [tiers.free_trial]");
     let written =
         tiers.map(|item| item.table_or_empty(|all| tier::read_all(all, &meters))).unwrap_or_default();
     let (tiers, places) = inherit::resolve(written);
-    let mut plans = Plans { meters, tiers, default_tier: TierIndex(0), upgrade_url };
+    let mut plans = Plans { meters, tiers, default_tier: TierIndex(0), upgrade_url, prices };
     let default_tier = root.need("default_tier", "default_tier = \"free_trial\"");
     if let Some(tier) = default_tier.and_then(|item: Item<'_>| Names(Some(&plans)).tier(&item)) {
         plans.default_tier = tier;

@@ -3,7 +3,11 @@
 use proptest::prelude::*;
 use tollgate_config::{Mistakes, Sources};
 
-use crate::{GATEWAY, TIERS, read, sources};
+use crate::{
+    GATEWAY, TIERS,
+    llm::{LLM_GATEWAY, LLM_TIERS},
+    read, sources,
+};
 
 /// Every mistake must have something to say, at a place that exists.
 fn check(sources: &Sources) {
@@ -67,6 +71,16 @@ fn token() -> impl Strategy<Value = String> {
         "true",
         "1979-05-27",
         "\"1GiB\"",
+        "prices",
+        "currency",
+        "overdraw",
+        "models",
+        "\"USD\"",
+        "\"gpt*\"",
+        "\"5.00/day\"",
+        "\"25%\"",
+        "2.5",
+        "\"2026-01-01\"",
         "\"/\"",
         "nan",
         "0x10",
@@ -104,6 +118,13 @@ proptest! {
 
     #[test]
     fn any_edit_is_read_or_explained(gateway in mutated(GATEWAY), tiers in mutated(TIERS)) {
+        check(&sources(&gateway, &tiers));
+    }
+
+    #[test]
+    fn any_edit_of_models_and_money_is_read_or_explained(
+        gateway in mutated(LLM_GATEWAY), tiers in mutated(LLM_TIERS),
+    ) {
         check(&sources(&gateway, &tiers));
     }
 

@@ -173,7 +173,7 @@ charge_on = ["2xx"]
         r#"charge = [{ meter = "calls" }]"#,
         r#"charge = [{ meter = "tokens", amount = "llm.tokens" }, { meter = "jobs", amount = "upstream" }, { meter = "calls", hold = 5 }]"#,
         &[
-            r#"gateway.toml:6:40: routes[0].charge[0].amount: "llm.tokens" is not measured; write one of "llm.total_tokens", "request.bytes", "response.bytes", "upstream""#,
+            r#"gateway.toml:6:40: routes[0].charge[0].amount: "llm.tokens" is not measured; write one of "llm.total_tokens", "llm.input_tokens", "llm.output_tokens", "llm.cached_tokens", "llm.reasoning_tokens", "llm.cost", "request.bytes", "response.bytes", "upstream""#,
             "gateway.toml:6:83: routes[0].charge[1].amount: how many run at once is known beforehand, not measured; write a whole number, or remove amount to count 1",
             "gateway.toml:6:116: routes[0].charge[2].hold: a constant amount is known beforehand: all of it is held; remove hold",
         ],

@@ -20,6 +20,7 @@ fn limit(max: i64, window: Window) -> Limit {
         max: Max::AtMost(max),
         scope: Scope::User,
         over: Over::Refuse,
+        overdraw: 0,
         on_store_failure: OnStoreFailure::Lease,
     }
 }

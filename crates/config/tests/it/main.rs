@@ -9,6 +9,7 @@
 
 mod any_text;
 mod bad_gateway;
+mod bad_llm;
 mod bad_routes;
 mod bad_tiers;
 mod both;
@@ -16,6 +17,7 @@ mod changes;
 mod files;
 mod good_gateway;
 mod good_tiers;
+mod llm;
 
 use tollgate_config::{Config, Mistakes, Source, Sources, parse};
 

@@ -17,6 +17,7 @@ use super::BodyError;
 use crate::{
     deadline::Deadline,
     live::Snapshot,
+    llm::Looked,
     names::{Class, Names},
 };
 
@@ -28,6 +29,8 @@ pub(crate) enum RequestBody {
 
 /// A client's body, passed on frame by frame.
 pub(crate) struct Forwarded {
+    /// What was read of it before.
+    looked: Looked,
     inner: Incoming,
     live: Rc<Snapshot>,
     progress: Rc<Progress>,
@@ -124,16 +127,19 @@ impl Progress {
 impl RequestBody {
     pub(crate) fn new(
         inner: Option<Incoming>,
+        looked: Looked,
         live: &Rc<Snapshot>,
         progress: &Rc<Progress>,
         bytes_max: u64,
     ) -> Self {
-        let Some(inner) = inner.filter(|inner| !inner.is_end_stream()) else {
+        progress.bytes.set(looked.bytes());
+        let Some(inner) = inner.filter(|inner| !inner.is_end_stream() || !looked.is_empty()) else {
             progress.complete();
             return Self::Empty;
         };
         progress.moved();
         Self::Stream(Box::new(Forwarded {
+            looked,
             inner,
             live: Rc::clone(live),
             progress: Rc::clone(progress),
@@ -159,20 +165,50 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Stream(forwarded) => forwarded.inner.is_end_stream(),
+            Self::Stream(forwarded) => forwarded.looked.is_empty() && forwarded.inner.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Stream(forwarded) => forwarded.inner.size_hint(),
+            Self::Stream(forwarded) => forwarded.size_hint(),
         }
     }
 }
 
 impl Forwarded {
+    fn size_hint(&self) -> SizeHint {
+        let (inner, looked) = (self.inner.size_hint(), self.looked.len());
+        let mut size = SizeHint::new();
+        size.set_lower(inner.lower().saturating_add(looked));
+        // A length that is known leaves no place for trailers.
+        let upper = inner.upper().and_then(|upper| upper.checked_add(looked));
+        if let Some(upper) = upper.filter(|_| !self.looked.has_trailers()) {
+            size.set_upper(upper);
+        }
+        size
+    }
+
+    /// What was read before; its bytes are counted already.
+    fn next_looked(&mut self) -> Option<Frame<Bytes>> {
+        let frame = match self.looked.next() {
+            Some(data) => Frame::data(data),
+            None => Frame::trailers(without_claims(self.looked.take_trailers()?, &self.live.names)),
+        };
+        self.progress.moved();
+        if self.looked.is_empty() && self.inner.is_end_stream() {
+            self.progress.complete();
+        }
+        Some(frame)
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if !self.looked.is_empty()
+            && let Some(frame) = self.next_looked()
+        {
+            return Poll::Ready(Some(Ok(frame)));
+        }
         let progress = &*self.progress;
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
         progress.starved.set(polled.is_pending());

@@ -12,14 +12,14 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tollgate_usage::Scanner;
 
 use super::{BodyError, Progress, request::BodyEnd};
 use crate::{
-    admitted::{Admitted, End, Measures},
+    admitted::{Admitted, End, Measures, Model},
     connection::Busy,
     durable::Durable,
     live::Route,
+    llm::{Answer, Growth, Place, join, read_on},
     names::USAGE_PREFIX,
     upstream::Lease,
 };
@@ -29,8 +29,11 @@ pub(crate) enum ResponseBody {
     /// The gateway's own answer.
     Full(Option<Bytes>),
     /// An upstream's answer.
-    Proxied(Box<Proxied>),
+    Proxied(Awaited),
 }
+
+/// An upstream's answer that a client waits for. A model's may be read to its end without the client.
+pub(crate) struct Awaited(Option<Box<Proxied>>);
 
 /// An upstream's body, passed on frame by frame.
 pub(crate) struct Proxied {
@@ -38,7 +41,8 @@ pub(crate) struct Proxied {
     status: u16,
     bytes: u64,
     progress: Rc<Progress>,
-    scanner: Option<Scanner>,
+    /// Of a model.
+    answer: Option<Box<Answer>>,
     /// Until the settlement.
     admitted: Option<Admitted>,
     /// Of an unmetered request, until its end; a settlement times the others.
@@ -49,6 +53,12 @@ pub(crate) struct Proxied {
     last: Option<(Frame<Bytes>, Durable)>,
     /// Why the answer stops here, kept back until what came before it has left.
     cut: Option<BodyError>,
+    /// Kept back until the shared store has said whether it is covered.
+    asking: Option<Bytes>,
+    /// Kept back until what came before them has left.
+    trailers: Option<Frame<Bytes>>,
+    /// Whether nobody waits for it any more.
+    abandoned: bool,
     ended: bool,
     _busy: Busy,
 }
@@ -58,7 +68,7 @@ pub(crate) struct Parts {
     pub(crate) inner: Incoming,
     pub(crate) status: u16,
     pub(crate) progress: Rc<Progress>,
-    pub(crate) scanner: Option<Scanner>,
+    pub(crate) answer: Option<Box<Answer>>,
     pub(crate) admitted: Option<Admitted>,
     pub(crate) untimed: Option<(Arc<Route>, Instant)>,
     pub(crate) lease: Lease,
@@ -66,6 +76,10 @@ pub(crate) struct Parts {
 }
 
 impl ResponseBody {
+    pub(crate) fn proxied(parts: Parts) -> Self {
+        Self::Proxied(Awaited(Some(Box::new(Proxied::new(parts)))))
+    }
+
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
         Self::Full(Some(bytes.into()))
     }
@@ -77,19 +91,22 @@ impl ResponseBody {
 
 impl Proxied {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { inner, status, progress, scanner, admitted, untimed, lease, busy } = parts;
+        let Parts { inner, status, progress, answer, admitted, untimed, lease, busy } = parts;
         progress.answered();
         Self {
             inner,
             status,
             bytes: 0,
             progress,
-            scanner,
+            answer,
             admitted,
             untimed,
             lease: Some(lease),
             last: None,
             cut: None,
+            asking: None,
+            trailers: None,
+            abandoned: false,
             ended: false,
             _busy: busy,
         }
@@ -101,10 +118,14 @@ impl Proxied {
         if let Some((route, started)) = self.untimed.take() {
             route.metrics.took(self.status, started.elapsed());
         }
-        let measures = self.measures();
+        let measures = Measures {
+            request_bytes: self.progress.bytes(),
+            response_bytes: self.bytes,
+            model: self.answer.as_deref().map_or(Model::Unseen, Model::Answer),
+        };
         let durable = self.admitted.take().and_then(|admitted| admitted.settle(end, &measures));
         // Any other end closes the connection, so that the upstream stops too.
-        if matches!(end, End::Answered { .. })
+        if matches!(end, End::Answered { .. } | End::ReadOn { .. })
             && self.progress.end() == BodyEnd::Complete
             && let Some(lease) = self.lease.take()
         {
@@ -114,56 +135,183 @@ impl Proxied {
         durable
     }
 
-    fn measures(&mut self) -> Measures {
-        Measures {
-            request_bytes: self.progress.bytes(),
-            response_bytes: self.bytes,
-            tokens: self.scanner.take().and_then(Scanner::finish).and_then(|usage| usage.total()),
+    /// From here on it is read for its own sake.
+    pub(crate) fn abandon(&mut self) {
+        self.abandoned = true;
+        self.progress.deadline.adopt();
+    }
+
+    /// Whether what is left is as long as what the upstream has left.
+    fn keeps_length(&self) -> bool {
+        let is_edited = self.answer.as_ref().is_some_and(|answer| answer.is_edited());
+        self.last.is_none() && !self.ended && !is_edited
+    }
+
+    fn whole(&self) -> End {
+        if self.abandoned {
+            End::ReadOn { status: self.status }
+        } else {
+            End::Answered { status: self.status }
         }
     }
 
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.last.is_some() {
             return self.poll_last(cx);
         }
         if self.ended {
             return Poll::Ready(self.cut.take().map(Err));
         }
+        let (frame, is_last) = loop {
+            if self.asking.is_some() {
+                return self.poll_asked(cx);
+            }
+            match ready!(self.poll_inner(cx)) {
+                Some(Ok(frame)) if frame.is_trailers() => {
+                    // What was held back of a model's stream goes first.
+                    let rest = self.answer.as_mut().map(|answer| answer.finish()).unwrap_or_default();
+                    if rest.is_empty() {
+                        break (frame, true);
+                    }
+                    self.trailers = Some(frame);
+                    break (Frame::data(rest), false);
+                }
+                Some(Ok(frame)) => {
+                    let is_last = self.inner.is_end_stream();
+                    let data = frame.into_data().unwrap_or_default();
+                    self.bytes = self.bytes.saturating_add(data.len() as u64);
+                    let Some(answer) = &mut self.answer else { break (Frame::data(data), is_last) };
+                    if is_last {
+                        let read = answer.read(data);
+                        break (Frame::data(join(&read, answer.finish())), true);
+                    }
+                    if answer.is_full() {
+                        let (read, is_over) = answer.read_to_boundary(data);
+                        if is_over {
+                            return self.stop(read, cx);
+                        }
+                        break (Frame::data(read), false);
+                    }
+                    let read = answer.read(data);
+                    match self.grow() {
+                        Growth::Covered if read.is_empty() => {}
+                        Growth::Covered => break (Frame::data(read), false),
+                        Growth::Asking => self.asking = Some(read),
+                        Growth::Full => return self.fill(read, cx),
+                    }
+                }
+                Some(Err(error)) => return self.cut_off(error, cx),
+                None => {
+                    let rest = self.answer.as_mut().map(|answer| answer.finish()).unwrap_or_default();
+                    break (Frame::data(rest), true);
+                }
+            }
+        };
+        if !is_last {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        let durable = self.end(self.whole());
+        self.hold_back(frame, durable, cx)
+    }
+
+    /// Sets more aside for a model's stream, where it nears what is held.
+    fn grow(&mut self) -> Growth {
+        let progress = self.answer.as_ref().and_then(|answer| answer.progress_limited());
+        let (Some(progress), Some(admitted)) = (progress, &mut self.admitted) else {
+            return Growth::Covered;
+        };
+        admitted.grow(progress)
+    }
+
+    /// What was read waits for the shared store to say whether it is covered.
+    fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            let asked = self.admitted.as_ref().map_or(Poll::Ready(()), |admitted| admitted.poll_asked(cx));
+            let is_late = asked.is_pending() && self.progress.deadline.poll_passed(cx);
+            if asked.is_pending() && !is_late {
+                return Poll::Pending;
+            }
+            let growth = if is_late { Growth::Full } else { self.grow() };
+            let read = self.asking.take().unwrap_or_default();
+            match growth {
+                Growth::Covered => return Poll::Ready(Some(Ok(Frame::data(read)))),
+                Growth::Asking => self.asking = Some(read),
+                Growth::Full => return self.fill(read, cx),
+            }
+        }
+    }
+
+    /// Nothing is left for what comes after `read`.
+    fn fill(&mut self, read: Bytes, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.answer {
+            Some(answer) if answer.is_at_boundary() => self.stop(read, cx),
+            Some(answer) => {
+                answer.fill();
+                Poll::Ready(Some(Ok(Frame::data(read))))
+            }
+            None => Poll::Ready(Some(Ok(Frame::data(read)))),
+        }
+    }
+
+    /// Ends a model's stream after `read`, as its dialect ends one at a limit, and closes the upstream's.
+    fn stop(&mut self, read: Bytes, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let events = self.answer.as_mut().map(|answer| answer.final_events());
+        match events {
+            // It has said why it ends, and what is left is short.
+            Some(Some(events)) if events.is_empty() => {
+                if let Some(answer) = &mut self.answer {
+                    answer.let_pass();
+                }
+                Poll::Ready(Some(Ok(Frame::data(read))))
+            }
+            Some(Some(events)) => {
+                let durable = self.end(End::Limited { status: self.status });
+                self.hold_back(Frame::data(join(&read, events)), durable, cx)
+            }
+            Some(None) | None => {
+                self.end(End::Limited { status: self.status });
+                self.cut = Some("the quota is used up".into());
+                Poll::Ready(Some(Ok(Frame::data(read))))
+            }
+        }
+    }
+
+    /// The upstream's next frame, in its time.
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(trailers) = self.trailers.take() {
+            return Poll::Ready(Some(Ok(trailers)));
+        }
         let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Pending if self.progress.deadline.poll_passed(cx) => {
-                self.end(End::Cut { status: self.status });
                 return Poll::Ready(Some(Err("the upstream sent nothing for too long".into())));
             }
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(None) => {
-                let durable = self.end(End::Answered { status: self.status });
-                return self.hold_back(Frame::data(Bytes::new()), durable, cx);
-            }
-            Poll::Ready(Some(Err(error))) => {
-                self.end(End::Cut { status: self.status });
-                self.cut = Some(error.into());
-                // An error discards what is not written yet, which may be all there was of the answer.
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(Some(Ok(frame))) => frame,
         };
         self.progress.moved();
         let frame = match frame.into_data() {
-            Ok(data) => {
-                self.bytes = self.bytes.saturating_add(data.len() as u64);
-                if let Some(scanner) = &mut self.scanner {
-                    scanner.feed(&data);
-                }
-                Frame::data(data)
-            }
+            Ok(data) => Frame::data(data),
             Err(frame) => Frame::trailers(without_usage(frame.into_trailers().unwrap_or_default())),
         };
-        if !frame.is_trailers() && !self.inner.is_end_stream() {
-            return Poll::Ready(Some(Ok(frame)));
-        }
-        let durable = self.end(End::Answered { status: self.status });
-        self.hold_back(frame, durable, cx)
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    /// Ends an answer that stops before its end.
+    fn cut_off(
+        &mut self,
+        error: BodyError,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.end(End::Cut { status: self.status });
+        self.cut = Some(error);
+        // An error discards what is not written yet, which may be all there was of the answer.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Lets the last frame go, now or when its settlement is durable.
@@ -203,6 +351,18 @@ impl Drop for Proxied {
     }
 }
 
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        let Some(proxied) = self.0.take().filter(|proxied| !proxied.ended) else { return };
+        let connection = proxied.answer.as_ref().and_then(|answer| answer.reads_on()).map(Rc::clone);
+        if let Some(connection) = connection
+            && let Some(place) = Place::take(&connection)
+        {
+            read_on(&connection, place, proxied);
+        }
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
@@ -213,22 +373,25 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Proxied(proxied) => proxied.poll_frame(cx),
+            Self::Proxied(Awaited(Some(proxied))) => proxied.poll_frame(cx),
+            Self::Proxied(Awaited(None)) => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(bytes) => bytes.is_none(),
-            Self::Proxied(proxied) => proxied.ended && proxied.last.is_none() && proxied.cut.is_none(),
+            Self::Proxied(Awaited(proxied)) => proxied
+                .as_ref()
+                .is_none_or(|proxied| proxied.ended && proxied.last.is_none() && proxied.cut.is_none()),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Proxied(proxied) if proxied.last.is_some() || proxied.ended => SizeHint::default(),
-            Self::Proxied(proxied) => proxied.inner.size_hint(),
+            Self::Proxied(Awaited(Some(proxied))) if proxied.keeps_length() => proxied.inner.size_hint(),
+            Self::Proxied(_) => SizeHint::default(),
         }
     }
 }

@@ -80,7 +80,7 @@ impl Profile {
 }
 
 /// What the windows of a request's parties are measured by.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Calendars {
     /// Of what is known where there is no row.
     pub(super) version: u64,

@@ -90,7 +90,7 @@ calls = "10/dya"
 #[test]
 fn a_misspelt_key_names_its_neighbour() {
     tiers_with("warn_at  = [50", "warn_et  = [50").assert_mistakes(&[
-        r#"tier-limits.toml:17:1: tiers.free_trial.warn_et: unknown key; did you mean "warn_at"?"#,
+        r#"tier-limits.toml:19:1: tiers.free_trial.warn_et: unknown key; did you mean "warn_at"?"#,
     ]);
 }
 
@@ -131,7 +131,7 @@ fn numbers_that_are_no_limits_are_refused_and_zero_forbids() {
     ] {
         let said = tiers_with("\"1000/day\"", limit).check();
         assert_eq!(said.code, Some(2), "{limit}: {said:?}");
-        assert!(said.out.contains("tier-limits.toml:22:") && said.out.contains(why), "{limit}: {said:?}");
+        assert!(said.out.contains("tier-limits.toml:24:") && said.out.contains(why), "{limit}: {said:?}");
     }
     for limit in ["\"0/day\"", "0", "\"9223372036854775807/day\""] {
         let said = tiers_with("\"1000/day\"", limit).check();

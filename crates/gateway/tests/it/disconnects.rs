@@ -133,7 +133,10 @@ fn an_abandoned_stream_is_charged_what_is_known() {
         .on("/told", Answer::Sse { events: told, gate: Some(gate.clone()) })
         .start();
     let charge = r#"{ meter = "tokens", amount = "llm.total_tokens", hold = 200 }"#;
-    let mut gateway = Stage::before(&origin).charge(charge, r#"tokens = "10_000/day""#).start();
+    let mut gateway = Stage::before(&origin)
+        .charge(charge, r#"tokens = "10_000/day""#)
+        .route(r#"llm = { client_gone = "cancel" }"#)
+        .start();
     for path in ["/untold", "/told"] {
         let mut wire = sent(&gateway, request("POST", path, "Content-Length: 2\r\n", "{}"));
         assert!(wire.read_until(BOUND, |read| read.ends_with(b"\n\n\r\n")));

@@ -49,6 +49,7 @@ charge = [{ meter = "calls" }]
 path = "/llm/"
 upstream = "origin"
 charge = [{ meter = "calls" }, { meter = "tokens", amount = "llm.total_tokens", hold = 50 }, { meter = "jobs" }]
+llm = { client_gone = "cancel" }
 [[routes]]
 path = "/up/"
 upstream = "origin"

@@ -1,8 +1,7 @@
-//! The thread: who is to be asked about, what has to be given back, and signs of life.
+//! The thread: who is to be asked about, and what has to be given back.
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     panic::AssertUnwindSafe,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
@@ -18,12 +17,8 @@ use tokio::{
 use tollgate_core::UnixMillis;
 
 use super::{
-    CALL_MAX, DEAD_AFTER, HEARTBEAT_PERIOD, PROBE_PERIOD, RedisError, RemoteOptions, Shared, Source,
-    call::{self, BEAT},
-    epochs::{self, Epochs},
-    keys, lock,
-    replay::Replay,
-    store::Store,
+    CALL_MAX, HEARTBEAT_PERIOD, PROBE_PERIOD, RedisError, RemoteOptions, Shared, Source, epochs::Epochs,
+    keys, lock, replay::Replay, signs::Signs, store::Store,
 };
 use crate::{
     Counters, Gate, Mark, Subject, SubjectKey,
@@ -55,15 +50,7 @@ pub(super) struct Broker {
     pub(super) instance: String,
     pub(super) exact: bool,
     next_call: Cell<u64>,
-    /// Who had said that it lives, and how long ago (ms), at an instant: no clock that can be set has a say.
-    instances: RefCell<(time::Instant, HashMap<String, i64>)>,
-    /// Those of them that the ledger's database has heard of, since Redis has not heard of all; none while
-    /// that is not known.
-    elsewhere: RefCell<Option<Vec<String>>>,
-    /// Whether the ledger is being asked who lives.
-    asks_ledger: Cell<bool>,
-    /// Since when Redis has answered without a break: who could not say that it lives may live.
-    answers_since: Cell<Option<time::Instant>>,
+    pub(super) signs: Signs,
     active: RefCell<Vec<Arc<Subject>>>,
     pub(super) talks: Semaphore,
     pub(super) look: Notify,
@@ -97,10 +84,7 @@ pub(super) fn run(shared: Arc<Shared>, counters: Arc<Counters>, options: RemoteO
         replay,
         exact,
         next_call: Cell::new(first_call),
-        instances: RefCell::new((time::Instant::now(), HashMap::new())),
-        elsewhere: RefCell::default(),
-        asks_ledger: Cell::new(false),
-        answers_since: Cell::new(None),
+        signs: Signs::new(),
         active: RefCell::default(),
         talks: Semaphore::new(TALKS_MAX),
         look: Notify::new(),
@@ -220,29 +204,12 @@ impl Broker {
         });
     }
 
-    /// Says that this instance lives, for as long as it does.
-    async fn live(self: Rc<Self>) {
-        loop {
-            let period = if self.store.is_open() { PROBE_PERIOD } else { HEARTBEAT_PERIOD };
-            let next = time::Instant::now() + period;
-            let beat = self.beat().await;
-            self.note(&beat);
-            if beat.is_ok() {
-                self.look_for_silent();
-                self.store.check_master().await;
-                self.look.notify_one();
-            }
-            time::sleep_until(next).await;
-        }
-    }
-
     /// Looks at the epoch. Apart from the signs of life, as the ledger may take its time.
     async fn watch(self: Rc<Self>) {
         loop {
             self.look.notified().await;
             // Who does something before it has said that it lives would be taken for dead.
-            let has_said = !self.instances.borrow().1.is_empty();
-            if has_said && !self.store.is_open() {
+            if self.signs.are_heard() && !self.store.is_open() {
                 self.epochs.look(&self).await;
             }
         }
@@ -250,11 +217,7 @@ impl Broker {
 
     /// Remembers whether the store answers.
     pub(super) fn note<T>(&self, result: &Result<T, RedisError>) {
-        match result {
-            Ok(_) if self.answers_since.get().is_none() => self.answers_since.set(Some(time::Instant::now())),
-            Ok(_) => {}
-            Err(_) => self.answers_since.set(None),
-        }
+        self.signs.note(result.is_ok());
         self.gate.set_failing(result.is_err());
         let was_down = self.gate.is_down();
         let is_down = self.store.is_open();
@@ -274,65 +237,6 @@ impl Broker {
             Err(error) => tracing::error!(%error, "Redis does not answer: limits follow on_store_failure"),
             Ok(_) => tracing::info!("Redis answers again"),
         }
-    }
-
-    async fn beat(&self) -> Result<(), RedisError> {
-        let sent = time::Instant::now();
-        let mut script = BEAT.prepare_invoke();
-        script.key(keys::INSTANCES).arg(&self.instance);
-        let (is_new, silences) = call::silences(&self.store.probe::<Value>(&script).await?)?;
-        if is_new {
-            // The node that has this, and may have no counters, was emptied: others are not heard of yet.
-            self.answers_since.set(None);
-        }
-        self.instances.replace((sent, silences));
-        Ok(())
-    }
-
-    /// Asks the ledger about instances that Redis does not hear of. Where one lives, this may be a master that
-    /// was replaced, and the others have found its successor.
-    fn look_for_silent(self: &Rc<Self>) {
-        if !self.instances.borrow().1.keys().any(|id| self.is_silent(id)) {
-            self.elsewhere.replace(None);
-            return;
-        }
-        if self.asks_ledger.replace(true) {
-            return;
-        }
-        let broker = Rc::clone(self);
-        tokio::task::spawn_local(async move {
-            let alive = epochs::who_lives(&broker).await.ok();
-            broker.elsewhere.replace(alive);
-            broker.asks_ledger.set(false);
-        });
-    }
-
-    fn is_silent(&self, instance: &str) -> bool {
-        let (heard, silences) = &*self.instances.borrow();
-        let since = i64::try_from(heard.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let after = i64::try_from(DEAD_AFTER.as_millis()).unwrap_or(i64::MAX);
-        silences.get(instance).is_none_or(|silence| silence.saturating_add(since) >= after)
-    }
-
-    /// Whether an instance may still be at work.
-    pub(super) fn is_alive(&self, instance: &str) -> bool {
-        if self.answers_since.get().is_none_or(|since| since.elapsed() < DEAD_AFTER) {
-            return true;
-        }
-        if !self.is_silent(instance) {
-            return true;
-        }
-        // One that has said farewell is not among the instances, and has nothing.
-        let known = self.instances.borrow().1.contains_key(instance);
-        let elsewhere = self.elsewhere.borrow();
-        known && elsewhere.as_ref().is_none_or(|alive| alive.iter().any(|id| id == instance))
-    }
-
-    /// Those that are known and not alive.
-    pub(super) fn dead(&self) -> String {
-        let (_, silences) = &*self.instances.borrow();
-        let dead = silences.keys().filter(|id| !self.is_alive(id) && **id != self.instance);
-        dead.map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 
     /// Hears what others want back, and of new epochs.

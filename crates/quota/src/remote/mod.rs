@@ -46,6 +46,7 @@ mod call;
 mod epochs;
 mod keys;
 mod replay;
+mod signs;
 mod source;
 mod store;
 mod survey;

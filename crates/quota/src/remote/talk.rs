@@ -74,7 +74,7 @@ impl Broker {
                 return false;
             }
             let Some(call) = self.make_up(subject, recall.as_ref()) else { return answered };
-            let dead = self.dead();
+            let dead = self.signs.dead(&self.instance);
             let caller = Caller {
                 bucket: member.bucket,
                 scope: member.scope,
@@ -145,7 +145,7 @@ impl Broker {
         let (Some(item), Some(seen)) = (call.items.get(answer.about), answer.seen.get(answer.about)) else {
             return Full::Silent;
         };
-        if !seen.holders.iter().any(|id| self.is_alive(id)) {
+        if !seen.holders.iter().any(|id| self.signs.is_alive(id)) {
             return Full::Everywhere;
         }
         match recall {

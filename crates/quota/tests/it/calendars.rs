@@ -26,6 +26,7 @@ fn checks() -> Vec<Check> {
         concurrent: false,
         need: 0,
         on_store_failure: OnStoreFailure::Lease,
+        overdraw: 0,
     };
     LIMITS.into_iter().map(check).collect()
 }

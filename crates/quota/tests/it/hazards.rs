@@ -9,7 +9,7 @@ use std::{
 };
 
 use tollgate_core::{OnStoreFailure, Scope, Window};
-use tollgate_quota::Kind;
+use tollgate_quota::{Check, Kind};
 use tollgate_testkit::{BOUND, Redis, eventually};
 
 use crate::instance::{Ask, Backend, CALLS, Instance, JOBS, No, TOKENS, check, instances, lock, patiently};
@@ -42,6 +42,53 @@ fn what_was_granted_to_a_request_that_another_limit_refuses_is_given_back() {
     assert_eq!(patiently(|| ends.spend(&ask(Some("acme"), &both[..]))), Err(No::Refused));
     ends.remote.as_ref().unwrap().stop();
     assert_eq!(drain(&instances[0], &ask(None, &own[..]), 100), 50);
+}
+
+/// Promise 1 when a tier's limit is lowered below what is in use: what requests from before give back is not
+/// there to be used again.
+#[test]
+fn a_limit_that_is_lowered_is_not_passed_by_what_was_held_before() {
+    let redis = Redis::start();
+    let instances = instances(Backend::Leases, Some(&redis), 1);
+    let limit = |max| [check(TOKENS, Window::Lifetime, Scope::User, max)];
+    let (high, low) = (limit(200), limit(100));
+    let ask = |checks, tokens| Ask { user: "ann", org: None, checks, needs: [0, tokens, 0] };
+    let held = instances[0].take_patiently(&ask(&high, 150));
+    assert_eq!(patiently(|| instances[0].spend(&ask(&low, 1))), Err(No::Refused));
+    instances[0].settle(held, vec![(TOKENS, 10)]);
+    assert_eq!(patiently(|| instances[0].spend(&ask(&low, 91))), Err(No::Refused));
+    assert_eq!(patiently(|| instances[0].spend(&ask(&low, 90))), Ok(()));
+}
+
+/// Many that are refused at a limit, and a request that runs and may go beyond it: each gets its answer.
+#[test]
+fn who_may_go_beyond_a_limit_is_not_starved_by_those_who_may_not() {
+    let redis = Redis::start();
+    let instances = instances(Backend::Leases, Some(&redis), 1);
+    let checks = [Check { overdraw: 100, ..check(TOKENS, Window::Lifetime, Scope::User, 10) }];
+    let ask = Ask { user: "ann", org: None, checks: &checks, needs: [0, 1, 0] };
+    let mut held = instances[0].take_patiently(&Ask { needs: [0, 10, 0], ..ask.clone() });
+    let done = AtomicBool::new(false);
+    let (extended, refused) = thread::scope(|scope| {
+        let refused: Vec<_> = (0..6)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut refused = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        assert!(instances[0].take(&ask).is_err(), "admitted beyond the limit");
+                        refused += 1;
+                    }
+                    refused
+                })
+            })
+            .collect();
+        // No more often than a gateway tries.
+        let extended = (0..40).filter(|_| instances[0].extend_within(&mut held, &ask, 16).is_ok()).count();
+        done.store(true, Ordering::Relaxed);
+        (extended, refused.into_iter().map(|thread| thread.join().unwrap()).sum::<u32>())
+    });
+    assert_eq!(extended, 40, "{refused} refused meanwhile");
+    assert!(refused > 6, "{refused}");
 }
 
 #[test]

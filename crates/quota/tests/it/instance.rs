@@ -9,8 +9,8 @@ use std::{
 
 use tollgate_core::{Max, OnStoreFailure, Scope, Span, UnixMillis, Window};
 use tollgate_quota::{
-    Admission, Check, CounterKey, Counters, Hold, Kind, Kinds, LedgerSums, Mark, MeterId, Mode, Parties,
-    RedisAddress, Remote, RemoteOptions, Replay, Reply, Source, SubjectKey, Terms, Tracked,
+    Admission, Check, CounterKey, Counters, Extension, Hold, Kind, Kinds, LedgerSums, Mark, MeterId, Mode,
+    Parties, RedisAddress, Remote, RemoteOptions, Replay, Reply, Source, SubjectKey, Terms, Tracked,
 };
 use tollgate_testkit::{BOUND, Redis, RedisCluster, RedisSentinel, eventually};
 
@@ -150,6 +150,7 @@ pub(crate) fn check(meter: MeterId, window: Window, scope: Scope, max: i64) -> C
         concurrent: meter == JOBS,
         need: usize::from(meter.0),
         on_store_failure: OnStoreFailure::Lease,
+        overdraw: 0,
     }
 }
 
@@ -224,6 +225,42 @@ impl Instance {
             }
         }
         Err(No::Unavailable)
+    }
+
+    /// Has `held` grow by what `ask` needs, as a gateway does.
+    pub(crate) fn extend(&self, held: &mut Held, ask: &Ask<'_>) -> Result<(), No> {
+        self.extend_within(held, ask, u32::MAX)
+    }
+
+    /// As [`Instance::extend`], for a request that asks the store only so often.
+    pub(crate) fn extend_within(&self, held: &mut Held, ask: &Ask<'_>, asks_max: u32) -> Result<(), No> {
+        let hold = held.hold.as_mut().unwrap();
+        let mode = Mode::Enforce;
+        let terms = Terms { checks: ask.checks, needs: &ask.needs, warn_at: &[], mode, tracked: &[] };
+        let mut asked = tollgate_quota::Asked::default();
+        let started = Instant::now();
+        let mut asks = 0;
+        while started.elapsed() < TRY_MAX && asks <= asks_max {
+            match hold.extend(terms, asked) {
+                Extension::Held => return Ok(()),
+                Extension::Refused { .. } => return Err(No::Refused),
+                Extension::Unavailable { .. } => return Err(No::Unavailable),
+                Extension::NotLoaded => self.load(hold.parties(), terms, ask),
+                Extension::NotLeased => {
+                    asks += 1;
+                    asked = hold.begin_ask(terms, asked);
+                    if !wait(|cx| hold.parties().poll_asked(asked, cx)) {
+                        return Err(No::Unavailable);
+                    }
+                }
+            }
+        }
+        Err(No::Unavailable)
+    }
+
+    /// As [`Instance::extend`]; tries again while it cannot be told, as Redis may be slow on a busy machine.
+    pub(crate) fn extend_patiently(&self, held: &mut Held, ask: &Ask<'_>) -> Result<(), No> {
+        patiently(|| self.extend(held, ask))
     }
 
     /// What `ask` needs; tries again while that cannot be told, as Redis may be slow on a busy machine.

@@ -29,6 +29,7 @@ fn check(meter: MeterId, window: Window, scope: Scope, max: i64) -> Check {
         concurrent: false,
         need: usize::from(meter.0),
         on_store_failure: OnStoreFailure::Lease,
+        overdraw: 0,
     }
 }
 

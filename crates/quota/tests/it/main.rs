@@ -11,6 +11,7 @@
 
 mod calendars;
 mod conformance;
+mod extensions;
 mod failover;
 mod hazards;
 mod instance;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use tollgate_core::{Scope, Window};
+use tollgate_quota::Check;
 use tollgate_testkit::Redis;
 
 use crate::instance::{Ask, Backend, Held, Instance, JOBS, No, TOKENS, check, instances, lock, patiently};
@@ -17,6 +18,10 @@ const CASES: u32 = 16;
 enum Step {
     Take {
         at: usize,
+        need: i64,
+    },
+    Extend {
+        which: usize,
         need: i64,
     },
     /// In percent of what was held; may be more than that, or give back.
@@ -43,6 +48,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         12 => (0..INSTANCES, 1..9i64).prop_map(|(at, need)| Step::Take { at, need }),
+        6 => (any::<usize>(), 1..9i64).prop_map(|(which, need)| Step::Extend { which, need }),
         8 => (any::<usize>(), prop_oneof![Just(100), Just(0), 1..100i64, Just(150), Just(-50)])
             .prop_map(|(which, percent)| Step::Settle { which, percent }),
         2 => any::<usize>().prop_map(|which| Step::Abandon { which }),
@@ -62,22 +68,49 @@ struct World {
     open: Vec<(usize, i64, Held)>,
     /// What requests used beyond what they had held.
     beyond: i64,
+    /// How far beyond the limit requests that run may go.
+    overdraw: i64,
     user: String,
 }
 
 impl World {
-    fn take(&mut self, at: usize, need: i64) -> Result<(), No> {
-        let checks = [
-            check(TOKENS, Window::Lifetime, Scope::User, LIMIT),
-            check(TOKENS, Window::Month, Scope::User, LIMIT + 15),
+    fn checks(&self) -> [Check; 3] {
+        let overdrawn =
+            |window, max| Check { overdraw: self.overdraw, ..check(TOKENS, window, Scope::User, max) };
+        [
+            overdrawn(Window::Lifetime, LIMIT),
+            overdrawn(Window::Month, LIMIT + 15),
             check(JOBS, Window::Lifetime, Scope::User, 1000),
-        ];
+        ]
+    }
+
+    fn take(&mut self, at: usize, need: i64) -> Result<(), No> {
+        let checks = self.checks();
         let ask = Ask { user: &self.user, org: None, checks: &checks, needs: [0, need, 1] };
         let held = self.instances[at].take(&ask)?;
         self.open.push((at, need, held));
-        let used = self.total() + self.open.iter().map(|(_, need, _)| need).sum::<i64>();
-        assert!(used <= LIMIT + self.beyond, "{used} used and held of {LIMIT}, {} beyond", self.beyond);
+        self.assert_not_over();
         Ok(())
+    }
+
+    fn extend(&mut self, which: usize, more: i64) {
+        if self.open.is_empty() {
+            return;
+        }
+        let (checks, which) = (self.checks(), which % self.open.len());
+        let (at, need, held) = &mut self.open[which];
+        let ask = Ask { user: &self.user, org: None, checks: &checks, needs: [0, more, 0] };
+        if self.instances[*at].extend(held, &ask).is_ok() {
+            *need += more;
+            self.assert_not_over();
+        }
+    }
+
+    fn assert_not_over(&self) {
+        let used = self.total() + self.open.iter().map(|(_, need, _)| need).sum::<i64>();
+        let Self { beyond, overdraw, .. } = self;
+        let max = LIMIT + beyond + overdraw;
+        assert!(used <= max, "{used} used and held of {LIMIT} and {overdraw}, {beyond} beyond");
     }
 
     fn total(&self) -> i64 {
@@ -99,6 +132,7 @@ impl World {
             Step::Take { at, need } => {
                 let _ = self.take(at, need);
             }
+            Step::Extend { which, need } => self.extend(which, need),
             Step::Settle { which, percent } => self.settle(which, percent),
             Step::Abandon { which } if !self.open.is_empty() => {
                 self.open.swap_remove(which % self.open.len());
@@ -129,12 +163,13 @@ impl World {
 fn whatever_happens_the_limit_is_reached_exactly() {
     let redis = Redis::start();
     let instances = instances(Backend::Leases, Some(&redis), INSTANCES);
-    let mut world = World { redis, instances, open: Vec::new(), beyond: 0, user: String::new() };
+    let mut world = World { redis, instances, open: Vec::new(), beyond: 0, overdraw: 0, user: String::new() };
     let mut runner = TestRunner::default();
     for case in 0..CASES {
         let steps = steps().new_tree(&mut runner).unwrap().current();
         world.user = format!("user-{case}");
         world.beyond = 0;
+        world.overdraw = i64::from(case % 2) * 10;
         let told = format!("case {case}: {steps:?}");
         let guard = Tell(told);
         for step in &steps {
@@ -152,7 +187,8 @@ fn whatever_happens_the_limit_is_reached_exactly() {
             }
         }
         let total = world.total();
-        assert!((LIMIT..=LIMIT + world.beyond).contains(&total), "{total} used of {LIMIT}");
+        let max = LIMIT + world.beyond + world.overdraw;
+        assert!((LIMIT..=max).contains(&total), "{total} used of {LIMIT}");
         assert!(world.instances.iter().all(|instance| instance.held() == 0));
         drop(guard);
     }

@@ -1,8 +1,8 @@
 //! Anthropic Messages: `usage` at the top; in streams first in `message_start`, then replaced by each `message_delta`.
 
 use crate::TokenUsage;
-use crate::dialect::{Dialect, Field};
-use crate::paths::EACH;
+use crate::dialect::{Dialect, Field, Path};
+use crate::paths::{EACH, Mark, Text, What};
 use crate::readings::{Part, Readings};
 
 pub(super) const FIELDS: &[Field] = &[
@@ -14,6 +14,16 @@ pub(super) const FIELDS: &[Field] = &[
     (&["message", "usage", "output_tokens"], Part::Output),
     (&["message", "usage", "cache_read_input_tokens"], Part::CachedRead),
     (&["message", "usage", "cache_creation_input_tokens"], Part::CacheWrite),
+];
+
+pub(super) const STREAM: &[(Path, What)] = &[
+    (&["delta", "text"], What::Text(Text::Answer)),
+    (&["delta", "partial_json"], What::Text(Text::Answer)),
+    (&["delta", "thinking"], What::Text(Text::Reasoning)),
+    (&["content_block", "name"], What::Text(Text::Call)),
+    (&["delta", "stop_reason"], What::Text(Text::Reason)),
+    (&["type"], What::Text(Text::Kind)),
+    (&["index"], What::Mark(Mark::Index)),
 ];
 
 pub(super) const ITERATION_FIELDS: &[Field] = &[

@@ -1,7 +1,8 @@
 //! What a request asked for, which decides what its response means.
 
 use crate::dialect::{
-    Dialect, anthropic, chat, cohere, converse, gemini, given, interactions, invoke, ollama, responses,
+    Dialect, anthropic, chat, cohere, converse, gemini, given, interactions, invoke, ollama, realtime,
+    responses,
 };
 use crate::readings::{Part, Readings};
 use crate::{Request, TokenUsage};
@@ -28,12 +29,14 @@ pub(crate) enum Api {
     Invoke,
     CohereEmbed,
     Ollama,
+    /// The messages of a WebSocket.
+    Realtime,
     /// Whatever a route names the fields of.
     Given,
 }
 
 impl Api {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Any,
         Self::Free,
         Self::Chat,
@@ -49,13 +52,14 @@ impl Api {
         Self::Invoke,
         Self::CohereEmbed,
         Self::Ollama,
+        Self::Realtime,
         Self::Given,
     ];
 
     /// The dialects that the response may be in; no other's fields are looked at.
     pub(crate) fn dialects(self) -> &'static [Dialect] {
         match self {
-            Self::Any => &Dialect::ALL,
+            Self::Any => Dialect::OF_BODIES,
             Self::Free => &[],
             Self::Chat | Self::Embeddings => &[Dialect::Chat, Dialect::Groq, Dialect::Faults],
             Self::Rerank => &[Dialect::Chat, Dialect::CohereTokens, Dialect::CohereBilled, Dialect::Faults],
@@ -78,6 +82,7 @@ impl Api {
             ],
             Self::CohereEmbed => &[Dialect::CohereTokens, Dialect::CohereBilled, Dialect::Faults],
             Self::Ollama => &[Dialect::Ollama, Dialect::Faults],
+            Self::Realtime => &[Dialect::Realtime, Dialect::Gemini, Dialect::Live],
             Self::Given => &[Dialect::Given, Dialect::Faults],
         }
     }
@@ -142,6 +147,7 @@ impl Api {
             | Self::Converse
             | Self::Invoke
             | Self::CohereEmbed
+            | Self::Realtime
             | Self::Given => false,
         }
     }
@@ -165,6 +171,7 @@ impl Api {
             Self::Converse => converse::read(readings),
             Self::Invoke => invoke::read(readings),
             Self::Ollama => ollama::read(readings),
+            Self::Realtime => realtime::read(readings),
             Self::Given => given::read(readings),
         };
         (!usage.is_silent()).then_some(usage)

@@ -57,6 +57,7 @@ impl Api {
             | Self::EmbedContent
             | Self::Interactions
             | Self::CohereEmbed
+            | Self::Realtime
             | Self::Given => false,
         }
     }
@@ -74,6 +75,7 @@ impl Api {
             | Self::EmbedContent
             | Self::CohereEmbed
             | Self::Rerank
+            | Self::Realtime
             | Self::Given => &[],
             Self::Chat => &[&["maxtokens"], &["maxcompletiontokens"]],
             Self::Responses => &[&["maxoutputtokens"]],
@@ -133,6 +135,7 @@ impl Api {
             | Self::Interactions
             | Self::Converse
             | Self::Ollama
+            | Self::Realtime
             | Self::Given => &[],
         }
     }

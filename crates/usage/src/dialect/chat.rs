@@ -1,7 +1,8 @@
 //! OpenAI chat, completions and embeddings; streams have the same `usage` in a chunk near the end, or in each.
 
 use crate::TokenUsage;
-use crate::dialect::{Dialect, Field};
+use crate::dialect::{Dialect, Field, Path};
+use crate::paths::{EACH, Mark, Text, What};
 use crate::readings::{Part, Parts, Readings};
 
 pub(super) const FIELDS: &[Field] = &[
@@ -19,6 +20,23 @@ pub(super) const FIELDS: &[Field] = &[
     (&["usage", "prompt_tokens_details", "cache_creation_tokens"], Part::CacheWriteElsewhere),
     // Perplexity.
     (&["usage", "reasoning_tokens"], Part::ReasoningElsewhere),
+];
+
+pub(super) const STREAM: &[(Path, What)] = &[
+    (&["choices", EACH, "delta", "content"], What::Text(Text::Answer)),
+    (&["choices", EACH, "delta", "refusal"], What::Text(Text::Answer)),
+    (&["choices", EACH, "delta", "reasoning"], What::Text(Text::Reasoning)),
+    (&["choices", EACH, "delta", "reasoning_content"], What::Text(Text::ReasoningContent)),
+    (&["choices", EACH, "delta", "tool_calls", EACH, "function", "name"], What::Text(Text::Call)),
+    (&["choices", EACH, "delta", "tool_calls", EACH, "function", "arguments"], What::Text(Text::Answer)),
+    (&["choices", EACH, "delta", "function_call", "name"], What::Text(Text::Call)),
+    (&["choices", EACH, "delta", "function_call", "arguments"], What::Text(Text::Answer)),
+    (&["choices", EACH, "text"], What::Text(Text::Answer)),
+    (&["choices", EACH, "index"], What::Mark(Mark::ChoiceIndex)),
+    (&["choices", EACH, "finish_reason"], What::Text(Text::Reason)),
+    (&["object"], What::Text(Text::Kind)),
+    (&["id"], What::Text(Text::Id)),
+    (&["created"], What::Mark(Mark::Created)),
 ];
 
 pub(super) const GROQ_FIELDS: &[Field] = &[

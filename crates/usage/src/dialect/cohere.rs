@@ -1,7 +1,8 @@
 //! Cohere: `meta` (v1) or `usage` (v2), each with the tokens that were processed beside the units that are billed.
 
 use crate::TokenUsage;
-use crate::dialect::{Dialect, Field};
+use crate::dialect::{Dialect, Field, Path};
+use crate::paths::{Mark, Text, What};
 use crate::readings::{Part, Readings};
 
 pub(super) const TOKEN_FIELDS: &[Field] = &[
@@ -17,6 +18,21 @@ pub(super) const TOKEN_FIELDS: &[Field] = &[
     (&["delta", "usage", "tokens", "input_tokens"], Part::Input),
     (&["delta", "usage", "tokens", "output_tokens"], Part::Output),
     (&["delta", "usage", "cached_tokens"], Part::CachedRead),
+];
+
+pub(super) const STREAM: &[(Path, What)] = &[
+    (&["delta", "message", "content", "text"], What::Text(Text::Answer)),
+    (&["delta", "message", "content", "thinking"], What::Text(Text::Reasoning)),
+    (&["delta", "message", "tool_plan"], What::Text(Text::Answer)),
+    (&["delta", "message", "tool_calls", "function", "name"], What::Text(Text::Call)),
+    (&["delta", "message", "tool_calls", "function", "arguments"], What::Text(Text::Answer)),
+    (&["type"], What::Text(Text::Kind)),
+    (&["id"], What::Text(Text::Id)),
+    (&["index"], What::Mark(Mark::Index)),
+    // The first version.
+    (&["text"], What::Text(Text::Answer)),
+    (&["event_type"], What::Text(Text::Kind)),
+    (&["generation_id"], What::Text(Text::Id)),
 ];
 
 pub(super) const BILLED_FIELDS: &[Field] = &[

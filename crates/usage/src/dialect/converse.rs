@@ -1,7 +1,8 @@
 //! Bedrock Converse: `usage` at the top, in streams of the `metadata` event. Nova says the same when it is invoked.
 
 use crate::TokenUsage;
-use crate::dialect::{Dialect, Field};
+use crate::dialect::{Dialect, Field, Path};
+use crate::paths::{Mark, Text, What};
 use crate::readings::{Part, Readings};
 
 pub(super) const FIELDS: &[Field] = &[
@@ -19,6 +20,22 @@ pub(super) const FIELDS: &[Field] = &[
     (&["metadata", "usage", "cacheReadInputTokenCount"], Part::CachedReadElsewhere),
     (&["metadata", "usage", "cacheWriteInputTokens"], Part::CacheWrite),
     (&["metadata", "usage", "cacheWriteInputTokenCount"], Part::CacheWriteElsewhere),
+];
+
+/// Nova has each event in a field of its name; Converse has the name in the frame.
+pub(super) const STREAM: &[(Path, What)] = &[
+    (&["delta", "text"], What::Text(Text::Answer)),
+    (&["delta", "reasoningContent", "text"], What::Text(Text::Reasoning)),
+    (&["delta", "toolUse", "input"], What::Text(Text::Answer)),
+    (&["start", "toolUse", "name"], What::Text(Text::Call)),
+    (&["contentBlockIndex"], What::Mark(Mark::Index)),
+    (&["contentBlockDelta", "delta", "text"], What::Text(Text::Answer)),
+    (&["contentBlockDelta", "delta", "toolUse", "input"], What::Text(Text::Answer)),
+    (&["contentBlockDelta", "contentBlockIndex"], What::Mark(Mark::Opened)),
+    (&["contentBlockStart", "start", "toolUse", "name"], What::Text(Text::Call)),
+    (&["contentBlockStart", "contentBlockIndex"], What::Mark(Mark::Opened)),
+    (&["contentBlockStop", "contentBlockIndex"], What::Mark(Mark::Closed)),
+    (&["messageStop", "stopReason"], What::Text(Text::Reason)),
 ];
 
 /// Cache reads and writes are beside the input.

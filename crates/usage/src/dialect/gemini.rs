@@ -1,9 +1,9 @@
 //! Google Gemini: `usageMetadata` at the top, in streams of every document, counting from the beginning.
 
 use crate::TokenUsage;
-use crate::dialect::{Dialect, Field};
-use crate::paths::EACH;
-use crate::readings::{Part, Readings};
+use crate::dialect::{Dialect, Field, Path};
+use crate::paths::{EACH, Text, What};
+use crate::readings::{Part, Parts, Readings};
 use crate::scalar::Reading;
 
 pub(super) const FIELDS: &[Field] = &[
@@ -13,6 +13,11 @@ pub(super) const FIELDS: &[Field] = &[
     (&["usageMetadata", "cachedContentTokenCount"], Part::CachedRead),
     (&["usageMetadata", "thoughtsTokenCount"], Part::Reasoning),
     (&["usageMetadata", "toolUsePromptTokenCount"], Part::ToolInput),
+];
+
+pub(super) const STREAM: &[(Path, What)] = &[
+    (&["candidates", EACH, "content", "parts", EACH, "text"], What::Text(Text::Answer)),
+    (&["responseId"], What::Text(Text::Id)),
 ];
 
 pub(super) const PREDICTION_FIELDS: &[Field] =
@@ -26,10 +31,22 @@ pub(super) fn read(readings: &Readings) -> TokenUsage {
     if !parts.has(&[Part::Input, Part::Output, Part::Total]) {
         return predictions(readings);
     }
-    let output = match parts.get(Part::Output) {
-        Reading::Missing if parts.has(&[Part::Reasoning]) => parts.amount(Part::Reasoning),
-        Reading::Missing => parts.has(&[Part::Input]).then_some(0),
-        Reading::Amount(_) | Reading::Unreadable => parts.sum(Part::Output, &[Part::Reasoning]),
+    usage(parts, parts.get(Part::Output))
+}
+
+/// A turn of Gemini Live, whose answer has another name.
+pub(super) fn read_live(readings: &Readings) -> TokenUsage {
+    let (parts, live) = (readings.of(Dialect::Gemini), readings.of(Dialect::Live));
+    let named = if live.has(&[Part::Output]) { live } else { parts };
+    usage(parts, named.get(Part::Output))
+}
+
+fn usage(parts: &Parts, answer: Reading) -> TokenUsage {
+    let output = match (answer, parts.get(Part::Reasoning)) {
+        (Reading::Missing, Reading::Missing) => parts.has(&[Part::Input]).then_some(0),
+        (Reading::Missing, thoughts) => thoughts.amount(),
+        (answer, Reading::Missing) => answer.amount(),
+        (answer, thoughts) => answer.plus(thoughts).amount(),
     };
     TokenUsage {
         input: parts.sum(Part::Input, &[Part::ToolInput]),

@@ -1,7 +1,8 @@
 //! Google Gemini interactions: `usage` at the top, in streams of the `interaction` that the last event carries.
 
 use crate::TokenUsage;
-use crate::dialect::{Dialect, Field};
+use crate::dialect::{Dialect, Field, Path};
+use crate::paths::{Text, What};
 use crate::readings::{Part, Readings};
 
 pub(super) const FIELDS: &[Field] = &[
@@ -18,6 +19,8 @@ pub(super) const FIELDS: &[Field] = &[
     (&["interaction", "usage", "total_thought_tokens"], Part::Reasoning),
     (&["interaction", "usage", "total_tool_use_tokens"], Part::ToolInput),
 ];
+
+pub(super) const STREAM: &[(Path, What)] = &[(&["delta", "text"], What::Text(Text::Answer))];
 
 /// Thoughts are beside the output, and what tools put into the prompt is beside the input.
 pub(super) fn read(readings: &Readings) -> TokenUsage {

@@ -1,8 +1,8 @@
 //! What models say when Bedrock invokes them: their own dialect, and Bedrock's count in the last chunk of a stream.
 
 use crate::TokenUsage;
-use crate::dialect::{Dialect, Field, anthropic, chat, converse};
-use crate::paths::EACH;
+use crate::dialect::{Dialect, Field, Path, anthropic, chat, converse};
+use crate::paths::{EACH, Text, What};
 use crate::readings::{Part, Readings};
 
 const METRICS: &str = "amazon-bedrock-invocationMetrics";
@@ -22,6 +22,10 @@ pub(super) const TITAN_FIELDS: &[Field] = &[
 
 pub(super) const LLAMA_FIELDS: &[Field] =
     &[(&["prompt_token_count"], Part::Input), (&["generation_token_count"], Part::Output)];
+
+pub(super) const TITAN_STREAM: &[(Path, What)] = &[(&["outputText"], What::Text(Text::Answer))];
+
+pub(super) const LLAMA_STREAM: &[(Path, What)] = &[(&["generation"], What::Text(Text::Answer))];
 
 /// The model's own dialect says most; Bedrock's count is there for the others.
 pub(super) fn read(readings: &Readings) -> TokenUsage {

@@ -1,10 +1,21 @@
 //! Ollama: counts at the top of the answer, in streams of its last line.
 
 use crate::TokenUsage;
-use crate::dialect::{Dialect, Field};
+use crate::dialect::{Dialect, Field, Path};
+use crate::paths::{Text, What};
 use crate::readings::{Part, Readings};
 
 pub(super) const FIELDS: &[Field] = &[(&["prompt_eval_count"], Part::Input), (&["eval_count"], Part::Output)];
+
+pub(super) const STREAM: &[(Path, What)] = &[
+    (&["message", "content"], What::Text(Text::Answer)),
+    (&["message", "thinking"], What::Text(Text::Reasoning)),
+    (&["response"], What::Text(Text::Generated)),
+    (&["thinking"], What::Text(Text::Reasoning)),
+    // There is no other identifier.
+    (&["created_at"], What::Text(Text::Id)),
+    (&["done_reason"], What::Text(Text::Reason)),
+];
 
 /// An embedding has a prompt only, so no output is then said.
 pub(super) fn read(readings: &Readings) -> TokenUsage {

@@ -1,7 +1,8 @@
 //! OpenAI Responses: `usage` at the top of the document, or in the `response` that an event carries.
 
 use crate::TokenUsage;
-use crate::dialect::{Dialect, Field};
+use crate::dialect::{Dialect, Field, Path};
+use crate::paths::{Mark, Text, What};
 use crate::readings::{Part, Readings};
 
 pub(super) const FIELDS: &[Field] = &[
@@ -17,6 +18,15 @@ pub(super) const FIELDS: &[Field] = &[
     (&["response", "usage", "input_tokens_details", "cached_tokens"], Part::CachedRead),
     (&["response", "usage", "input_tokens_details", "cache_write_tokens"], Part::CacheWrite),
     (&["response", "usage", "output_tokens_details", "reasoning_tokens"], Part::Reasoning),
+];
+
+pub(super) const STREAM: &[(Path, What)] = &[
+    // Of text, refusals, summaries, arguments and code alike.
+    (&["delta"], What::Text(Text::Answer)),
+    (&["type"], What::Text(Text::Kind)),
+    (&["sequence_number"], What::Mark(Mark::Sequence)),
+    (&["response", "id"], What::Text(Text::Id)),
+    (&["response", "created_at"], What::Mark(Mark::Created)),
 ];
 
 /// Cache reads are inside the input, reasoning is inside the output.

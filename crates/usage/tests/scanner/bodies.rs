@@ -18,13 +18,58 @@ pub(crate) fn folder() -> PathBuf {
     )
 }
 
-/// The cases in `folder`, if it is there.
-pub(crate) fn cases(folder: &Path) -> Option<Vec<Value>> {
+/// The index of the cases in `folder`, if it is there.
+pub(crate) fn index(folder: &Path) -> Option<Vec<Value>> {
     let index = std::fs::read(folder.join("index.json")).ok()?;
     let index: Value = serde_json::from_slice(&index).unwrap();
     let cases = index["cases"].as_array().unwrap().clone();
     assert!(!cases.is_empty(), "{} has no cases", folder.display());
     Some(cases)
+}
+
+/// A recorded response.
+pub(crate) struct Case {
+    pub(crate) id: String,
+    pub(crate) json: Value,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Case {
+    pub(crate) fn scanner(&self) -> Option<Scanner> {
+        scanner(&self.json)
+    }
+
+    /// What its text alone makes of its output: nothing it reports is readable any more.
+    pub(crate) fn estimate(&self) -> i64 {
+        let mut body = self.body.clone();
+        for key in [&b"\"usage"[..], b"\"eval_count", b"\"meta"] {
+            for at in 0..body.len() {
+                if body[at..].starts_with(key) {
+                    body[at + 1] = b'_';
+                }
+            }
+        }
+        let mut scanner = self.scanner().unwrap();
+        scanner.feed(&body);
+        scanner.progress().output
+    }
+
+    /// Whether it is a stream that can be ended.
+    pub(crate) fn is_plain_stream(&self) -> bool {
+        self.json["streaming"] == true && self.json["content_encoding"].is_null() && self.scanner().is_some()
+    }
+}
+
+/// The recorded responses; none when they are not at hand.
+pub(crate) fn cases() -> Vec<Case> {
+    let folder = folder();
+    let cases = index(&folder).unwrap_or_default();
+    let case = |case: &Value| Case {
+        id: case["id"].to_string(),
+        json: case.clone(),
+        body: std::fs::read(folder.join(case["file"].as_str().unwrap())).unwrap(),
+    };
+    cases.iter().map(case).collect()
 }
 
 fn scanner(case: &Value) -> Option<Scanner> {
@@ -48,11 +93,11 @@ fn cuts(body: &[u8], rng: &mut TestRng) -> Vec<usize> {
 fn scan(case: &Value, body: &[u8], rng: &mut TestRng) -> Result<Option<TokenUsage>, String> {
     let Some(mut whole) = scanner(case) else { return Ok(None) };
     whole.feed(body);
-    let (model, usage) = (whole.model().map(str::to_owned), whole.finish());
+    let (model, progress, usage) = (whole.model().map(str::to_owned), whole.progress(), whole.finish());
     let check = |chunks: &mut dyn Iterator<Item = &[u8]>, how: &str| {
         let mut scanner = scanner(case).unwrap();
         chunks.for_each(|chunk| scanner.feed(chunk));
-        let is_same = scanner.model() == model.as_deref();
+        let is_same = scanner.model() == model.as_deref() && scanner.progress() == progress;
         let seen = scanner.finish();
         if is_same && seen == usage { Ok(()) } else { Err(format!("{how}: {seen:?}, not {usage:?}")) }
     };
@@ -101,7 +146,7 @@ fn check(case: &Value, body: &[u8], rng: &mut TestRng) -> Result<(), String> {
 #[test]
 fn real_responses_give_what_the_provider_meant() {
     let folder = folder();
-    let Some(cases) = cases(&folder) else {
+    let Some(cases) = index(&folder) else {
         println!("skipped: no real responses in {}", folder.display());
         return;
     };

@@ -9,6 +9,14 @@ pub(crate) fn frame(payload: &[u8]) -> Vec<u8> {
     frame_with(b"\x0d:message-type\x07\x00\x05event", payload)
 }
 
+/// A frame as Bedrock has it.
+pub(crate) fn event(name: &str, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(name.len()).unwrap();
+    let headers =
+        [b"\x0b:event-type\x07\x00", &[length][..], name.as_bytes(), b"\x0d:message-type\x07\x00\x05event"];
+    frame_with(&headers.concat(), payload)
+}
+
 fn frame_with(headers: &[u8], payload: &[u8]) -> Vec<u8> {
     let total = u32::try_from(16 + headers.len() + payload.len()).unwrap();
     let mut frame = total.to_be_bytes().to_vec();
@@ -20,7 +28,7 @@ fn frame_with(headers: &[u8], payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn wrap(document: &str) -> Vec<u8> {
+pub(crate) fn wrap(document: &str) -> Vec<u8> {
     let bytes = BASE64_STANDARD.encode(document);
     frame(format!(r#"{{"bytes":"{bytes}","p":"abcdef"}}"#).as_bytes())
 }

@@ -8,4 +8,7 @@ mod codings;
 mod frames;
 mod numbers;
 mod pointers;
+mod realtime;
 mod requests;
+mod streams;
+mod usage_chunk;

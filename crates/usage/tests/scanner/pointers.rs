@@ -129,6 +129,38 @@ fn bodies_that_cannot_be_scanned_have_no_scanner() {
     }
 }
 
+/// What is known of a chat's stream before it says its usage: tokens written, and how it is ended there.
+fn before_usage(pointers: &Pointers) -> (i64, Option<Vec<u8>>) {
+    let mut scanner = scanner(pointers, "text/event-stream");
+    let chunk = r#"{"id":"c-1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"four four four four "}}]}"#;
+    scanner.feed(format!("data: {chunk}\n\n").as_bytes());
+    let (progress, is_at_boundary) = (scanner.progress(), scanner.is_at_boundary());
+    assert!(is_at_boundary);
+    let events = scanner.final_events(progress, false);
+    scanner.feed(b"data: {\"n\":7}\n\n");
+    assert_eq!(scanner.usage().and_then(|usage| usage.total()), Some(7));
+    (progress.output, events)
+}
+
+#[test]
+fn streams_that_write_are_held_to_their_limits_by_their_text() {
+    let (tokens, events) = before_usage(&Pointers { total: pointer("/n"), ..Pointers::default() });
+    assert_eq!(tokens, 5);
+    let events = String::from_utf8(events.unwrap()).unwrap();
+    assert!(events.contains(r#""id":"c-1""#) && events.contains(r#""finish_reason":"length""#), "{events}");
+    // Nothing is written where only what was read is charged.
+    assert_eq!(before_usage(&Pointers { input: pointer("/n"), ..Pointers::default() }), (0, None));
+}
+
+#[test]
+fn what_a_route_names_is_more_than_what_dialects_have_there() {
+    let pointers =
+        Pointers { output: pointer("/choices/0/delta/n"), model: pointer("/id"), ..Pointers::default() };
+    let mut scanner = scanner(&pointers, "text/event-stream");
+    scanner.feed(b"data: {\"id\":\"m-1\",\"model\":\"m-2\",\"choices\":[{\"delta\":{\"content\":\"twelve bytes\",\"n\":9}}]}\n\n");
+    assert_eq!((scanner.model(), scanner.progress().output), (Some("m-1"), 9));
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let scalar = prop_oneof![
         3 => (0..1000_i64).prop_map(Value::from),

@@ -41,7 +41,7 @@ fn spread(mut percents: Vec<i64>) -> String {
 #[test]
 fn estimates_are_never_under_what_the_provider_counted() {
     let folder = bodies::folder();
-    let Some(cases) = bodies::cases(&folder) else {
+    let Some(cases) = bodies::index(&folder) else {
         println!("skipped: no real requests in {}", folder.display());
         return;
     };
@@ -79,7 +79,7 @@ fn estimates_are_never_under_what_the_provider_counted() {
 #[test]
 fn cut_requests_cannot_be_read() {
     let folder = bodies::folder();
-    let Some(cases) = bodies::cases(&folder) else {
+    let Some(cases) = bodies::index(&folder) else {
         println!("skipped: no real requests in {}", folder.display());
         return;
     };
@@ -97,7 +97,7 @@ fn cut_requests_cannot_be_read() {
 #[test]
 fn streams_are_asked_for_their_usage() {
     let folder = bodies::folder();
-    let Some(cases) = bodies::cases(&folder) else {
+    let Some(cases) = bodies::index(&folder) else {
         println!("skipped: no real requests in {}", folder.display());
         return;
     };

@@ -18,6 +18,7 @@ pub(crate) struct Stage {
     listen: String,
     upstream: String,
     charge: String,
+    route: String,
     limits: String,
 }
 
@@ -51,6 +52,7 @@ impl Stage {
             listen: String::new(),
             upstream: String::new(),
             charge: r#"{ meter = "calls" }"#.to_owned(),
+            route: String::new(),
             limits: r#"calls = "1_000_000/day""#.to_owned(),
         }
     }
@@ -75,13 +77,18 @@ impl Stage {
         Self { charge: charge.to_owned(), limits: limits.to_owned(), ..self }
     }
 
+    /// More lines of the route.
+    pub(crate) fn route(self, lines: &str) -> Self {
+        Self { route: lines.to_owned(), ..self }
+    }
+
     pub(crate) fn start(self) -> Gateway {
-        let Self { urls, top, listen, upstream, charge, limits } = self;
+        let Self { urls, top, listen, upstream, charge, route, limits } = self;
         let config = format!(
             "tiers = \"tier-limits.toml\"\ndata_dir = \"@DATA@\"\nworkers = 1\n\
              [listen]\naddress = \"@LISTEN@\"\n{listen}\n[admin]\naddress = \"@ADMIN@\"\n\
              [upstreams.main]\nurls = {urls:?}\n{upstream}\n{top}\n\
-             [[routes]]\nname = \"all\"\npath = \"/\"\nupstream = \"main\"\ncharge = [{charge}]\n"
+             [[routes]]\nname = \"all\"\npath = \"/\"\nupstream = \"main\"\ncharge = [{charge}]\n{route}\n"
         );
         let tiers = format!(
             "default_tier = \"basic\"\n[meters]\ncalls = {{ unit = \"calls\" }}\n\

@@ -1,0 +1,166 @@
+//! A model's answer as it passes: read for what it says was used.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use tollgate_usage::{Progress, Scanner, TokenUsage, UsageChunkFilter};
+
+use super::Call;
+use crate::{admitted::Admitted, connection::Connection};
+
+/// A model's answer as it passes.
+pub(crate) struct Answer {
+    /// None when it cannot be read.
+    scanner: Option<Scanner>,
+    /// Takes out what the client did not ask for.
+    filter: Option<UsageChunkFilter>,
+    /// Whether a limit can end it.
+    is_limited: bool,
+    /// Whether a limit ends it as soon as it can end.
+    is_full: bool,
+    wants_usage: bool,
+    /// Whether it is read to its end for a client who leaves.
+    reads_on: bool,
+    connection: Rc<Connection>,
+}
+
+impl Answer {
+    /// The answer to a call that was admitted; `headers` lose what will not be true. `None` when it is no answer of a
+    /// model.
+    pub(crate) fn of(
+        admitted: &Admitted,
+        headers: &mut HeaderMap,
+        connection: &Rc<Connection>,
+    ) -> Option<Box<Self>> {
+        let (call, route) = (admitted.call()?, admitted.route()?);
+        let scanner = call.scanner(route, headers);
+        let has_more = call.adds_usage() && is_plain_event_stream(headers);
+        if has_more {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        let filter = has_more.then(UsageChunkFilter::new);
+        let reads_on = scanner.is_some() && route.reads_on();
+        Some(Box::new(Self {
+            // An answer that is whole when it begins is not worth less for being long.
+            is_limited: scanner.is_some() && is_stream(call, headers) && admitted.is_limited(),
+            is_full: false,
+            wants_usage: call.wants_usage(),
+            scanner,
+            filter,
+            reads_on,
+            connection: Rc::clone(connection),
+        }))
+    }
+
+    /// Whose connection it is read on for when the client leaves now.
+    pub(crate) fn reads_on(&self) -> Option<&Rc<Connection>> {
+        self.reads_on.then_some(&self.connection)
+    }
+
+    /// Reads what passes; what of it is for the client.
+    pub(crate) fn read(&mut self, data: Bytes) -> Bytes {
+        if let Some(scanner) = &mut self.scanner {
+            scanner.feed(&data);
+        }
+        self.filtered(data)
+    }
+
+    fn filtered(&mut self, data: Bytes) -> Bytes {
+        let Some(filter) = &mut self.filter else { return data };
+        let mut passed = Bytes::new();
+        filter.feed(&data, |piece| passed = join(&passed, piece));
+        passed
+    }
+
+    /// How far it has come, if a limit can end it.
+    pub(crate) fn progress_limited(&self) -> Option<Progress> {
+        let scanner = self.scanner.as_ref().filter(|_| self.is_limited && !self.is_full)?;
+        Some(scanner.progress())
+    }
+
+    /// A limit ends it as soon as it can end.
+    pub(crate) fn fill(&mut self) {
+        self.is_full = true;
+    }
+
+    /// No limit ends it any more.
+    pub(crate) fn let_pass(&mut self) {
+        self.is_limited = false;
+        self.is_full = false;
+    }
+
+    /// Whether a limit ends it as soon as it can end.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// Reads what passes up to where the answer can end; what of it is for the client, and whether that was reached.
+    pub(crate) fn read_to_boundary(&mut self, data: Bytes) -> (Bytes, bool) {
+        let end = self.scanner.as_mut().and_then(|scanner| scanner.feed_to_boundary(&data));
+        let passed = data.slice(..end.unwrap_or(data.len()));
+        (self.filtered(passed), end.is_some())
+    }
+
+    /// What ends it where it is, as its dialect ends an answer at a limit; `None` when it can only be cut. Nothing when
+    /// it has ended itself but for a little: then that may pass.
+    pub(crate) fn final_events(&self) -> Option<Bytes> {
+        let scanner = self.scanner.as_ref()?;
+        scanner.final_events(scanner.progress(), self.wants_usage).map(Bytes::from)
+    }
+
+    /// Whether it can end where it is.
+    pub(crate) fn is_at_boundary(&self) -> bool {
+        self.scanner.as_ref().is_some_and(Scanner::is_at_boundary)
+    }
+
+    /// What is for the client when nothing more comes.
+    pub(crate) fn finish(&mut self) -> Bytes {
+        self.filter.take().and_then(UsageChunkFilter::finish).unwrap_or_default()
+    }
+
+    /// Whether it may be another length than the upstream's.
+    pub(crate) fn is_edited(&self) -> bool {
+        self.filter.is_some()
+    }
+
+    /// What it said so far.
+    pub(crate) fn usage(&self) -> Option<TokenUsage> {
+        self.scanner.as_ref()?.usage()
+    }
+
+    /// The model that it named so far.
+    pub(crate) fn model(&self) -> Option<&str> {
+        self.scanner.as_ref()?.model()
+    }
+
+    /// Whether it said that the model failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.scanner.as_ref().is_some_and(Scanner::has_error)
+    }
+
+    /// Tokens that were written so far, as far as that can be told from their text.
+    pub(crate) fn written(&self) -> i64 {
+        self.scanner.as_ref().map_or(0, |scanner| scanner.progress().output)
+    }
+}
+
+/// One piece of two; copied only where both are there, once or twice in a stream.
+pub(crate) fn join(first: &Bytes, second: Bytes) -> Bytes {
+    if first.is_empty() { second } else { Bytes::from([&**first, &*second].concat()) }
+}
+
+fn is_plain_event_stream(headers: &HeaderMap) -> bool {
+    media_type(headers).eq_ignore_ascii_case("text/event-stream")
+        && !headers.contains_key(header::CONTENT_ENCODING)
+}
+
+/// Gemini's streams may be JSON, which everywhere else is an answer that was written before it was sent.
+fn is_stream(call: &Call, headers: &HeaderMap) -> bool {
+    call.is_stream() || !media_type(headers).eq_ignore_ascii_case("application/json")
+}
+
+fn media_type(headers: &HeaderMap) -> &str {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    media_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim()
+}

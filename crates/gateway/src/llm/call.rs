@@ -1,0 +1,211 @@
+//! A request to a model: what it says it may cost, and what is held for it.
+
+use http::{HeaderMap, Method, Uri, header};
+use tollgate_config::Measure;
+use tollgate_core::{Plans, UnixMillis};
+use tollgate_usage::{Asked, IncludeUsage, Request, Response, Scanner, ask};
+
+use super::Looked;
+use crate::{
+    admission::Asking,
+    live::{Live, Route},
+};
+
+/// Headers that are no longer true when a byte of the body is another.
+const DIGESTS: [&str; 3] = ["content-digest", "digest", "content-md5"];
+
+/// A request to a model, as far as it says what it asks for.
+pub(crate) struct Call {
+    method: Method,
+    /// As the upstream is sent it.
+    target: Uri,
+    /// Whether a model has to work for the answer: not for polls, counts and cancellations.
+    is_billable: bool,
+    /// Whether the answers come over a WebSocket.
+    is_conversation: bool,
+    asked: Option<Asked>,
+    bound: Option<Bound>,
+    /// Whether it reads more than is in it, of which no bound may be known.
+    reads_elsewhere: bool,
+    /// Whether the client asked for usage.
+    wants_usage: bool,
+    /// Whether usage was asked for in the client's name, so that the answer has an event more.
+    adds_usage: bool,
+}
+
+/// Tokens that a call uses at most, as far as it can be known beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub(crate) input: i64,
+    /// Of all its choices together.
+    pub(crate) output: i64,
+}
+
+impl Call {
+    /// What can be told from the head. `None` when the route charges nothing that a model's answer says.
+    pub(crate) fn new(route: &Route, method: &Method, target: &Uri, is_upgrade: bool) -> Option<Box<Self>> {
+        route.llm.as_ref()?;
+        // The paths of a service whose answers have a shape of their own say nothing.
+        let is_billable = match route.shape {
+            Some(_) => method == Method::POST,
+            None => Request { method: method.as_str(), path: target.path() }.is_billable(),
+        };
+        Some(Box::new(Self {
+            method: method.clone(),
+            target: target.clone(),
+            is_billable,
+            is_conversation: is_upgrade,
+            asked: None,
+            bound: None,
+            reads_elsewhere: false,
+            wants_usage: false,
+            adds_usage: false,
+        }))
+    }
+
+    /// Whether a model has to work for the answer.
+    pub(crate) fn is_billable(&self) -> bool {
+        self.is_billable
+    }
+
+    /// Whether the answers come over a WebSocket, if the upstream agrees.
+    pub(crate) fn is_conversation(&self) -> bool {
+        self.is_conversation
+    }
+
+    /// Reads what the body asks for, and asks for usage where the answer would not say it.
+    pub(crate) fn read(&mut self, live: &Live, route: &Route, headers: &mut HeaderMap, looked: &mut Looked) {
+        let (Some(options), Some(text)) = (&route.llm, looked.text()) else { return };
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        if header(header::CONTENT_ENCODING).is_some() {
+            return;
+        }
+        let Some(mut asked) = ask(self.request(), header(header::CONTENT_TYPE), text) else { return };
+        // Where the path alone would say that nothing is written, what the body says bounds nothing.
+        self.bound = bound(live, options.max_output_tokens, &asked).filter(|_| self.request().is_billable());
+        self.reads_elsewhere = asked.reads_elsewhere;
+        self.wants_usage = asked.is_stream && asked.include_usage.is_none();
+        if let Some(edit) = asked.include_usage.take().filter(|_| options.include_usage)
+            && !DIGESTS.iter().any(|name| headers.contains_key(*name))
+        {
+            self.add_usage(&edit, headers, looked);
+        }
+        self.asked = Some(asked);
+    }
+
+    fn add_usage(&mut self, edit: &IncludeUsage, headers: &mut HeaderMap, looked: &mut Looked) {
+        let Some(text) = looked.text().map(|text| edit.apply(text)) else { return };
+        if headers.contains_key(header::CONTENT_LENGTH) {
+            headers.insert(header::CONTENT_LENGTH, text.len().into());
+        }
+        // The event that is taken out again has to be readable.
+        headers.remove(header::ACCEPT_ENCODING);
+        looked.replace(text);
+        self.adds_usage = true;
+    }
+
+    fn request(&self) -> Request<'_> {
+        Request { method: self.method.as_str(), path: self.target.path() }
+    }
+
+    /// The model that the request names.
+    pub(crate) fn model(&self) -> Option<&str> {
+        self.asked.as_ref()?.model.as_deref()
+    }
+
+    /// Tokens that it uses at most.
+    pub(crate) fn bound(&self) -> Option<Bound> {
+        self.bound
+    }
+
+    /// Whether a stream was asked for.
+    pub(crate) fn is_stream(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.is_stream)
+    }
+
+    /// Whether the client asked for usage at the end of a stream.
+    pub(crate) fn wants_usage(&self) -> bool {
+        self.wants_usage
+    }
+
+    /// Whether the answer has an event that the client did not ask for.
+    pub(crate) fn adds_usage(&self) -> bool {
+        self.adds_usage
+    }
+
+    /// The reader of an answer with these headers. `None` when it has nothing to be charged, or cannot be read.
+    pub(crate) fn scanner(&self, route: &Route, headers: &HeaderMap) -> Option<Scanner> {
+        if !self.is_billable {
+            return None;
+        }
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let response = Response {
+            content_type: header(header::CONTENT_TYPE),
+            content_encoding: header(header::CONTENT_ENCODING),
+        };
+        match &route.shape {
+            Some(shape) => Scanner::with_pointers(shape, response),
+            None => Scanner::of(self.request(), response),
+        }
+    }
+
+    /// What is held of a charge that the answer will say: the most that it can be, or what is usual where limits may
+    /// be passed by what turns out.
+    pub(crate) fn need(&self, asking: &Asking<'_>, position: usize, measure: Measure, flat: i64) -> i64 {
+        let Asking { live, shared, route, tier, at, .. } = asking;
+        // A conversation begins when there is something left, and is charged as it goes on.
+        if !(self.is_billable || self.is_conversation) || !route.charges[position].counts_model(self.model())
+        {
+            return 0;
+        }
+        let Some(bound) = self.bound else { return flat };
+        let priced = (live.plans(), self.model(), *at);
+        let Some(most) = bound.amount(measure, priced) else { return flat };
+        let usual = || {
+            let output = shared.learned.usual(self.model()?)?;
+            Bound { output: bound.output.min(output), ..bound }.amount(measure, priced)
+        };
+        let need = match route.grant(*tier).overdraws[position] {
+            Some(0) => most,
+            Some(overdraw) => {
+                usual().map_or(most, |usual| usual.max(most.saturating_sub(overdraw)).min(most))
+            }
+            None => usual().unwrap_or(most),
+        };
+        need.max(if self.reads_elsewhere { flat.max(1) } else { 1 })
+    }
+}
+
+impl Bound {
+    /// How much of `measure` it is at most. `None` when that is not known.
+    pub(super) fn amount(
+        self,
+        measure: Measure,
+        (plans, model, at): (&Plans, Option<&str>, UnixMillis),
+    ) -> Option<i64> {
+        match measure {
+            Measure::LlmTotalTokens => Some(self.input.saturating_add(self.output)),
+            Measure::LlmInputTokens | Measure::LlmCachedTokens => Some(self.input),
+            Measure::LlmOutputTokens | Measure::LlmReasoningTokens => Some(self.output),
+            Measure::LlmCost => plans.prices.as_ref()?.cost_max(model?, at, self.input, self.output),
+            Measure::RequestBytes | Measure::ResponseBytes | Measure::Upstream => None,
+        }
+    }
+}
+
+/// `None` when the request says neither which model it is for nor how much may be written: it may have any shape.
+fn bound(live: &Live, max_output_tokens: i64, asked: &Asked) -> Option<Bound> {
+    if asked.model.is_none() && asked.output_tokens.is_none() {
+        return None;
+    }
+    let limits = asked.model.as_deref().and_then(|model| live.gateway().model_limits(model));
+    let context = limits.and_then(|limits| limits.context).unwrap_or(i64::MAX);
+    let max_output = limits.and_then(|limits| limits.max_output).unwrap_or(i64::MAX);
+    let output = asked.output_tokens.unwrap_or(max_output_tokens).min(max_output).min(context);
+    // What it reads elsewhere has no bound but the model's.
+    let input = match limits.and_then(|limits| limits.context) {
+        Some(context) if asked.reads_elsewhere => context,
+        Some(_) | None => asked.input_tokens,
+    };
+    Some(Bound { input, output: output.saturating_mul(asked.choices.max(1)) })
+}

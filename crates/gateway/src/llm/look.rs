@@ -1,0 +1,188 @@
+//! The beginning of a request's body, read before it is decided on: it says what the request may cost.
+//!
+//! No quota is held while a client sends, so a slow one keeps nothing from others.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use crate::{
+    live::{Live, Route},
+    refusal::{Code, Refusal},
+    shared::Shared,
+    worker::Worker,
+};
+
+/// Bytes of bodies that are kept for looking at them, all requests together. Beyond, requests are not looked at and
+/// hold what their route says.
+const LOOKED_BYTES_MAX: u64 = 256 << 20;
+
+/// What was read of a body; it is forwarded before the rest.
+#[derive(Default)]
+pub(crate) struct Looked {
+    frames: VecDeque<Bytes>,
+    trailers: Option<HeaderMap>,
+    /// Bytes that the client sent of it.
+    bytes: u64,
+    /// Whether nothing comes after it.
+    whole: bool,
+    room: Option<Room>,
+}
+
+/// Bounds of a look.
+#[derive(Clone, Copy)]
+pub(crate) struct LookBounds {
+    /// Bytes of a body that is looked at.
+    look_bytes_max: u64,
+    /// Bytes that a body may have.
+    body_bytes_max: u64,
+    /// Without anything of the body coming.
+    idle_timeout: Duration,
+}
+
+impl LookBounds {
+    pub(crate) fn new(live: &Live, route: &Route, body_bytes_max: u64) -> Self {
+        Self {
+            look_bytes_max: live.gateway().llm.look_bytes_max,
+            body_bytes_max,
+            idle_timeout: route.upstream.settings.idle_timeout,
+        }
+    }
+}
+
+/// Reads `body` to its end, or until it is too long to be looked at. Cancel-safe: what was read is in `looked`.
+pub(crate) async fn look(
+    worker: &Worker,
+    body: &mut Incoming,
+    looked: &mut Looked,
+    bounds: LookBounds,
+    too_large: impl Fn() -> Refusal,
+) -> Result<(), Refusal> {
+    let size = body.size_hint();
+    if size.lower() > bounds.look_bytes_max {
+        return Ok(());
+    }
+    let mut room = Room { shared: Arc::clone(&worker.shared), bytes: 0 };
+    let deadline = worker.deadlines.add();
+    loop {
+        deadline.set(bounds.idle_timeout);
+        let frame = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Pending if deadline.poll_passed(cx) => Poll::Ready(Err(())),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+        });
+        let Ok(frame) = frame.await else {
+            return Err(Refusal::new(Code::RequestTimeout, "the request's body stopped coming").closing());
+        };
+        match frame {
+            None => looked.whole = true,
+            Some(Err(_)) => {
+                let message = "the request's body ended before its end";
+                return Err(Refusal::new(Code::BadRequest, message).closing());
+            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => looked.push(data),
+                Err(frame) => {
+                    looked.trailers = frame.into_trailers().ok();
+                    looked.whole = true;
+                }
+            },
+        }
+        if looked.bytes > bounds.body_bytes_max {
+            return Err(too_large());
+        }
+        looked.whole |= body.is_end_stream();
+        let has_room = room.grow_to(looked.bytes);
+        if looked.whole || looked.bytes > bounds.look_bytes_max || !has_room {
+            looked.room = Some(room);
+            return Ok(());
+        }
+    }
+}
+
+impl Looked {
+    fn push(&mut self, data: Bytes) {
+        self.bytes = self.bytes.saturating_add(data.len() as u64);
+        if !data.is_empty() {
+            self.frames.push_back(data);
+        }
+    }
+
+    /// Bytes that the client sent of it.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// All of the body, if it was read to its end.
+    pub(crate) fn text(&mut self) -> Option<&[u8]> {
+        if !self.whole {
+            return None;
+        }
+        if self.frames.len() > 1 {
+            let joined = self.frames.iter().map(Bytes::as_ref).collect::<Vec<_>>().concat();
+            self.frames = VecDeque::from([Bytes::from(joined)]);
+        }
+        Some(self.frames.front().map_or(&[], |frame| &**frame))
+    }
+
+    /// Puts another text in the place of all of it.
+    pub(crate) fn replace(&mut self, text: Vec<u8>) {
+        self.frames = VecDeque::from([Bytes::from(text)]);
+    }
+
+    /// The next piece to be forwarded.
+    pub(crate) fn next(&mut self) -> Option<Bytes> {
+        self.frames.pop_front()
+    }
+
+    /// What came after the last piece.
+    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take()
+    }
+
+    /// Whether something comes after its last piece.
+    pub(crate) fn has_trailers(&self) -> bool {
+        self.trailers.is_some()
+    }
+
+    /// Whether all was forwarded that was read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.trailers.is_none()
+    }
+
+    /// Bytes that are left to be forwarded.
+    pub(crate) fn len(&self) -> u64 {
+        self.frames.iter().map(|frame| frame.len() as u64).sum()
+    }
+}
+
+/// A part of [`LOOKED_BYTES_MAX`], given back when dropped.
+struct Room {
+    shared: Arc<Shared>,
+    bytes: u64,
+}
+
+impl Room {
+    /// Takes as much as is missing; whether there was so much.
+    fn grow_to(&mut self, bytes: u64) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        self.bytes = bytes;
+        self.shared.looked_bytes.fetch_add(more, Relaxed).saturating_add(more) <= LOOKED_BYTES_MAX
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.shared.looked_bytes.fetch_sub(self.bytes, Relaxed);
+    }
+}
