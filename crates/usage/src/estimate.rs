@@ -14,6 +14,8 @@ use crate::text::Cost;
 
 /// Marks around a message and its role: 3 to 6 in the templates that are known.
 const MESSAGE_TOKENS: i64 = 7;
+/// Marks around one of several texts that are embedded.
+const TEXT_TOKENS: i64 = 2;
 /// Marks around a tool: about 10.
 const TOOL_TOKENS: i64 = 12;
 /// Marks around a document that is quoted or ranked.
@@ -82,7 +84,7 @@ impl Input {
         let (parent, bracket) = self.open.last().copied().unwrap_or((Place::Settings, Bracket::Object));
         let here = if bracket == Bracket::Array { parent.element() } else { self.at };
         if bracket == Bracket::Array && matches!(event, Event::Text(_) | Event::Open(_)) {
-            self.element(parent);
+            self.element(parent, event == Event::Open(Bracket::Object));
         }
         match event {
             Event::Key(key) => self.key(parent, key),
@@ -96,9 +98,9 @@ impl Input {
     }
 
     /// A text, an object or an array is next in the array that is `parent`.
-    fn element(&mut self, parent: Place) {
+    fn element(&mut self, parent: Place, is_object: bool) {
         match parent {
-            Place::Messages => self.add_tokens(MESSAGE_TOKENS),
+            Place::Messages => self.add_tokens(if is_object { MESSAGE_TOKENS } else { TEXT_TOKENS }),
             Place::Prompts => self.prompts = self.prompts.saturating_add(1),
             Place::Documents => {
                 self.documents = self.documents.saturating_add(1);
