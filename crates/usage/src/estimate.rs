@@ -2,11 +2,11 @@
 //!
 //! The estimate is what the strings that the model reads come to ([`text`](crate::text)), with the marks around each message
 //! and tool, with what providers add to a request ([`overheads`](crate::overheads)), and with stated amounts for images, sounds
-//! and files ([`media`](crate::media)). Strings that the model does not read (names of models, options, roles) cost nothing;
+//! and files ([`media`]). Strings that the model does not read (names of models, options, roles) cost nothing;
 //! a key that is not known is taken for something that it reads ([`places`](crate::places)). JSON that the model reads, such
 //! as a tool's schema, costs its keys and marks too. Integers in place of a text are tokens already.
 
-use crate::json::{self, Bracket, Chars, Event};
+use crate::json::{self, Bracket, Event};
 use crate::media::{self, Kind, Medium};
 use crate::overheads::Overheads;
 use crate::places::Place;
@@ -14,6 +14,8 @@ use crate::text::Cost;
 
 /// Marks around a message and its role: 3 to 6 in the templates that are known.
 const MESSAGE_TOKENS: i64 = 7;
+/// Marks around one of several texts that are embedded.
+const TEXT_TOKENS: i64 = 2;
 /// Marks around a tool: about 10.
 const TOOL_TOKENS: i64 = 12;
 /// Marks around a document that is quoted or ranked.
@@ -82,7 +84,7 @@ impl Input {
         let (parent, bracket) = self.open.last().copied().unwrap_or((Place::Settings, Bracket::Object));
         let here = if bracket == Bracket::Array { parent.element() } else { self.at };
         if bracket == Bracket::Array && matches!(event, Event::Text(_) | Event::Open(_)) {
-            self.element(parent);
+            self.element(parent, event == Event::Open(Bracket::Object));
         }
         match event {
             Event::Key(key) => self.key(parent, key),
@@ -96,9 +98,9 @@ impl Input {
     }
 
     /// A text, an object or an array is next in the array that is `parent`.
-    fn element(&mut self, parent: Place) {
+    fn element(&mut self, parent: Place, is_object: bool) {
         match parent {
-            Place::Messages => self.add_tokens(MESSAGE_TOKENS),
+            Place::Messages => self.add_tokens(if is_object { MESSAGE_TOKENS } else { TEXT_TOKENS }),
             Place::Prompts => self.prompts = self.prompts.saturating_add(1),
             Place::Documents => {
                 self.documents = self.documents.saturating_add(1);
@@ -116,7 +118,7 @@ impl Input {
         self.at = parent.child(&json::plain(key));
         if self.at == Place::Json || self.at == Place::OwnTool {
             // The key, and the marks between it and its value.
-            self.add(Cost::of(Chars::new(key)).plus(Cost::of_tokens(1)));
+            self.add(Cost::of(key).plus(Cost::of_tokens(1)));
         }
     }
 
@@ -136,13 +138,13 @@ impl Input {
         match here {
             Place::Settings | Place::Generation | Place::ToolSettings => {}
             Place::Document | Place::Content | Place::Messages | Place::Prompts => {
-                self.add(Cost::of(Chars::new(text)));
+                self.add(Cost::of(text));
             }
-            Place::Query => self.query = self.query.plus(Cost::of(Chars::new(text))),
+            Place::Query => self.query = self.query.plus(Cost::of(text)),
             Place::PartKind => self.reads_elsewhere |= text == "item_reference",
             // With the marks around it.
             Place::Json | Place::Documents | Place::Shape | Place::Tools | Place::Tool => {
-                self.add(Cost::of(Chars::new(text)).plus(Cost::of_tokens(1)));
+                self.add(Cost::of(text).plus(Cost::of_tokens(1)));
             }
             Place::ToolKind if matches!(text, "function" | "custom") => {}
             Place::ToolKind | Place::OwnTool => self.own_tool(),
@@ -159,7 +161,7 @@ impl Input {
             // A token's number.
             Place::Document | Place::Content | Place::Messages | Place::Prompts => self.add_tokens(1),
             Place::Json | Place::Documents | Place::Tool => {
-                self.add(Cost::of(scalar.chars()).plus(Cost::of_tokens(1)));
+                self.add(Cost::of(scalar).plus(Cost::of_tokens(1)));
             }
             Place::Elsewhere => self.reads_elsewhere |= !matches!(scalar, "null" | "false"),
             Place::Settings
@@ -190,9 +192,9 @@ impl Input {
             Medium::Elsewhere => {
                 self.reads_elsewhere = true;
                 // Some show the address to the model.
-                self.add(Cost::of(Chars::new(quoted)));
+                self.add(Cost::of(quoted));
             }
-            Medium::Text => self.add(Cost::of(Chars::new(quoted))),
+            Medium::Text => self.add(Cost::of(quoted)),
         }
     }
 

@@ -11,11 +11,16 @@
 //! out the chunk that a chat has only because the gateway asked for usage; the scanner is to be fed before it.
 //! [`Realtime`] reads WebSockets.
 //!
+//! [`ask`] reads the other way round: what a request may cost at most, before it is forwarded. Where a route's responses
+//! have a shape of their own, [`Pointers`] name their fields.
+//!
 //! Contract
 //! - Any chunking of the same bytes gives the same usage.
 //! - Memory is [`SCANNER_BYTES_MAX`] at most and the window of a decoder, whatever is sent; the body is never kept.
 //! - Absent is not zero: a field that is missing, or that is no non-negative integer within `i64`, is `None`.
 //! - No input makes it panic; what it cannot read it skips.
+//! - A request is read from its whole body without recursion; memory is a few bytes for each open bracket, 256 at most, and
+//!   at most a copy of one of its strings.
 
 mod asked;
 mod base64;

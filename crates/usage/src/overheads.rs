@@ -95,3 +95,32 @@ fn ends(request: Request<'_>, ends: &[&str]) -> bool {
     let path = request.path.split(['?', '#']).next().unwrap_or_default();
     ends.iter().any(|end| path.ends_with(end))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_api_decides_and_then_the_model() {
+        for (path, model, overheads) in [
+            ("/v1/messages", Some("gpt-4o"), ANTHROPIC),
+            ("/v1/models/g:generateContent", None, GOOGLE),
+            ("/v1/embeddings", Some("gpt-4o"), EMBEDDING),
+            ("/v1/chat/completions", Some("gpt-4.1"), OPENAI),
+            ("/v1/chat/completions", Some("openai/gpt-4o-mini-2024-07-18"), GPT_4O_MINI),
+            ("/v1/chat/completions", Some("openai/gpt-oss-120b"), ANY),
+            ("/v1/chat/completions", Some("anthropic/claude-haiku-4.5"), ANY),
+            ("/v1/chat/completions", None, ANY),
+            ("/v1/completions", Some("gpt-3.5-turbo-instruct"), COMPLETION),
+            ("/v1/responses", None, OPENAI),
+            ("/v1/responses/compact?x=1", Some("gpt-4o"), COMPACT),
+            ("/v1/chat", None, COHERE),
+            ("/v1/generate", Some("command"), COMPLETION),
+            ("/model/amazon.titan-embed-text-v1/invoke", Some("amazon.titan-embed-text-v1"), EMBEDDING),
+            ("/api/chat", Some("llama3"), ANY),
+        ] {
+            let request = Request { method: "POST", path };
+            assert_eq!(Overheads::of(Api::of(request), request, model), overheads, "{path} {model:?}");
+        }
+    }
+}

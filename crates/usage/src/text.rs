@@ -11,6 +11,10 @@
 //! of random base64, digits and bytes are bounded too; only words of random letters, Han and Hangul characters that no text
 //! has, and white space alone are not.
 
+use memchr::memchr;
+
+use crate::json::Chars;
+
 /// Parts of a token, in which costs are added.
 const PARTS: i64 = 12;
 
@@ -46,10 +50,18 @@ impl Cost {
         Self { parts: tokens.saturating_mul(PARTS) }
     }
 
-    /// That of a text.
-    pub(crate) fn of(text: impl Iterator<Item = char>) -> Self {
+    /// That of a text as it stands between its quotes.
+    pub(crate) fn of(quoted: &str) -> Self {
         let mut runs = Runs { parts: 0, last: Class::Space, before: '\0', length: 0 };
-        text.for_each(|char| runs.push(char));
+        let mut rest = quoted;
+        while let Some(escape) = memchr(b'\\', rest.as_bytes()) {
+            let (plain, escaped) = rest.split_at(escape);
+            runs.push_str(plain);
+            let mut chars = Chars::new(escaped);
+            chars.next().into_iter().for_each(|char| runs.push(char));
+            rest = chars.rest();
+        }
+        runs.push_str(rest);
         Self { parts: runs.parts }
     }
 
@@ -75,8 +87,8 @@ enum Class {
     Mark,
     Space,
     Break,
-    /// No ASCII, with its cost.
-    Other(i64),
+    /// No ASCII.
+    Other,
 }
 
 /// The run that is being read.
@@ -89,15 +101,29 @@ struct Runs {
 }
 
 impl Runs {
+    fn push_str(&mut self, text: &str) {
+        let mut rest = text;
+        while let Some(char) = rest.chars().next() {
+            self.push(char);
+            rest = rest.get(char.len_utf8()..).unwrap_or_default();
+            if char.is_ascii_lowercase() {
+                let letters = rest.bytes().take_while(u8::is_ascii_lowercase).count();
+                self.parts = self.parts.saturating_add(word(self.length + letters) - word(self.length));
+                self.length += letters;
+                rest = rest.get(letters..).unwrap_or_default();
+            }
+        }
+    }
+
     fn push(&mut self, char: char) {
         let class = Class::of(char);
         let is_same = class == self.last;
         let cost = match (class, self.last) {
-            (Class::Lower, Class::Lower) => letter(self.length),
+            (Class::Lower, Class::Lower) => word(self.length + 1) - word(self.length),
             // The capital turns out to begin a word.
             (Class::Lower, Class::Upper) if self.length == 1 => CAPITAL - UPPER + WORDS[1],
-            (Class::Lower, Class::Digit | Class::Upper) => CHANGE + letter(0),
-            (Class::Lower, _) => letter(0),
+            (Class::Lower, Class::Digit | Class::Upper) => CHANGE + word(1),
+            (Class::Lower, _) => word(1),
             (Class::Upper, Class::Lower | Class::Digit) => CHANGE + UPPER,
             (Class::Upper, _) => UPPER,
             (Class::Digit, Class::Lower | Class::Upper) => CHANGE + DIGIT,
@@ -107,59 +133,79 @@ impl Runs {
             (Class::Mark, _) => MARK,
             (Class::Space, _) => SPACE,
             (Class::Break, _) => BREAK,
-            (Class::Other(cost), _) => cost,
+            (Class::Other, _) => cost_of_other(char),
         };
         let continues = is_same || class == Class::Lower && self.last == Class::Upper && self.length == 1;
-        self.length = if continues { self.length.saturating_add(1) } else { 1 };
+        self.length = if continues { self.length + 1 } else { 1 };
         self.parts = self.parts.saturating_add(cost);
         (self.last, self.before) = (class, char);
     }
 }
 
-/// What a word of `length` letters costs more with one more.
-fn letter(length: usize) -> i64 {
-    match (WORDS.get(length), length.checked_sub(1).and_then(|shorter| WORDS.get(shorter))) {
-        (Some(longer), Some(shorter)) => longer - shorter,
-        (Some(first), None) => *first,
-        (None, _) => LETTER,
+/// What a word of so many letters costs.
+fn word(letters: usize) -> i64 {
+    let [.., longest] = WORDS;
+    match letters.checked_sub(1).map(|more| (WORDS.get(more), more)) {
+        None => 0,
+        Some((Some(&cost), _)) => cost,
+        Some((None, more)) => {
+            let beyond = i64::try_from(more + 1 - WORDS.len()).unwrap_or(i64::MAX);
+            beyond.saturating_mul(LETTER).saturating_add(longest)
+        }
     }
 }
 
 impl Class {
-    /// A character outside ASCII costs what prose of its script does, or one token for each byte where that is rare.
-    fn of(char: char) -> Self {
-        match char {
-            'a'..='z' => Self::Lower,
-            'A'..='Z' => Self::Upper,
-            '0'..='9' => Self::Digit,
-            ' ' => Self::Space,
-            '\0'..='\x1f' | '\x7f' => Self::Break,
-            '!'..='~' => Self::Mark,
-            // Latin with marks.
-            '\u{80}'..='\u{24f}' => Self::Other(20),
-            // Greek.
-            '\u{370}'..='\u{3ff}' => Self::Other(17),
-            // Cyrillic.
-            '\u{400}'..='\u{52f}' => Self::Other(11),
-            // Hebrew and Arabic.
-            '\u{590}'..='\u{6ff}' => Self::Other(16),
-            // Armenian among them: the spaces between words that are bytes are tokens too.
-            '\u{250}'..='\u{7ff}' => Self::Other(26),
-            // Devanagari.
-            '\u{900}'..='\u{97f}' => Self::Other(17),
-            // Thai.
-            '\u{e00}'..='\u{e7f}' => Self::Other(23),
-            // Georgian.
-            '\u{10a0}'..='\u{10ff}' => Self::Other(26),
-            // Kana, and the marks of East Asian texts.
-            '\u{3000}'..='\u{30ff}' | '\u{ff00}'..='\u{ff9f}' => Self::Other(13),
-            // Han.
-            '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' => Self::Other(20),
-            // Hangul.
-            '\u{ac00}'..='\u{d7af}' => Self::Other(19),
-            '\u{800}'..='\u{ffff}' => Self::Other(38),
-            '\u{10000}'..='\u{10ffff}' => Self::Other(48),
+    const OF_ASCII: [Self; 128] = {
+        let mut classes = [Self::Mark; 128];
+        let mut byte = 0_u8;
+        while byte < 128 {
+            classes[byte as usize] = match byte {
+                b'a'..=b'z' => Self::Lower,
+                b'A'..=b'Z' => Self::Upper,
+                b'0'..=b'9' => Self::Digit,
+                b' ' => Self::Space,
+                0..=0x1f | 0x7f => Self::Break,
+                _ => Self::Mark,
+            };
+            byte += 1;
         }
+        classes
+    };
+
+    fn of(char: char) -> Self {
+        Self::OF_ASCII.get(char as usize).copied().unwrap_or(Self::Other)
+    }
+}
+
+/// A character outside ASCII costs what prose of its script does, or one token for each byte where that is rare.
+fn cost_of_other(char: char) -> i64 {
+    match char {
+        // Latin with marks.
+        '\u{80}'..='\u{24f}' => 20,
+        // Greek.
+        '\u{370}'..='\u{3ff}' => 17,
+        // Cyrillic.
+        '\u{400}'..='\u{52f}' => 11,
+        // Hebrew and Arabic.
+        '\u{590}'..='\u{6ff}' => 16,
+        // Armenian among them: the spaces between words that are bytes are tokens too.
+        '\u{250}'..='\u{7ff}' => 26,
+        // Devanagari.
+        '\u{900}'..='\u{97f}' => 17,
+        // Thai.
+        '\u{e00}'..='\u{e7f}' => 23,
+        // Georgian.
+        '\u{10a0}'..='\u{10ff}' => 26,
+        // Kana, and the marks of East Asian texts.
+        '\u{3000}'..='\u{30ff}' | '\u{ff00}'..='\u{ff9f}' => 13,
+        // Han.
+        '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' => 20,
+        // Hangul.
+        '\u{ac00}'..='\u{d7af}' => 19,
+        '\u{800}'..='\u{ffff}' => 38,
+        '\u{10000}'..='\u{10ffff}' => 48,
+        '\0'..='\u{7f}' => MARK,
     }
 }
 
@@ -241,8 +287,13 @@ mod tests {
         (54, "∀x∈ℝ: ⌈x⌉ = −⌊−x⌋, α ∧ ¬β ⇒ ∑ᵢ xᵢ ≤ √n"),
     ];
 
+    fn cost(text: &str) -> Cost {
+        let quoted = serde_json::to_string(text).unwrap();
+        Cost::of(&quoted[1..quoted.len() - 1])
+    }
+
     fn tokens(text: &str) -> i64 {
-        Cost::of(text.chars()).tokens()
+        cost(text).tokens()
     }
 
     #[test]
@@ -260,12 +311,21 @@ mod tests {
         for (text, parts) in
             [("a", 12), ("is", 13), ("The", 15 + CAPITAL), ("abcdefghi", 55), ("abcdefghijk", 55 + 16)]
         {
-            assert_eq!(Cost::of(text.chars()).parts, parts, "{text}");
+            assert_eq!(cost(text).parts, parts, "{text}");
         }
         // A name of a variable, and the run of capitals that is no word.
-        assert_eq!(Cost::of("fooBar".chars()).parts, 15 + CHANGE + 15 + CAPITAL);
-        assert_eq!(Cost::of("IDs".chars()).parts, 2 * UPPER + CHANGE + 12);
-        assert_eq!(Cost::of("-----".chars()).parts, MARK + 4 * SAME_MARK);
+        assert_eq!(cost("fooBar").parts, 15 + CHANGE + 15 + CAPITAL);
+        assert_eq!(cost("IDs").parts, 2 * UPPER + CHANGE + 12);
+        assert_eq!(cost("-----").parts, MARK + 4 * SAME_MARK);
+    }
+
+    #[test]
+    fn escapes_cost_what_they_mean() {
+        for (quoted, text) in
+            [(r"caf\u00e9 \ud83d\ude42\nA\\", "café 🙂\nA\\"), (r"\u0061bc", "abc"), (r"\ud800", "\u{fffd}")]
+        {
+            assert_eq!(Cost::of(quoted), cost(text), "{quoted}");
+        }
     }
 
     proptest! {
