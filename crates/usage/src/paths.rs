@@ -107,11 +107,9 @@ pub(crate) struct Tree {
 }
 
 /// A place in a document that is, or leads to, a wanted field.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Node {
-    /// `None` for every element of an array.
-    key: Option<Box<str>>,
-    children: Vec<Place>,
+    children: Vec<Child>,
     /// One bit per length that a child's key has: most keys of a document have none of them.
     key_lengths: u64,
     /// A child is every element of an array.
@@ -121,6 +119,14 @@ pub(crate) struct Node {
     takes: Vec<Take>,
     text: Option<Text>,
     mark: Option<Mark>,
+}
+
+/// Where a key leads; keys lie side by side, because most are compared in vain.
+#[derive(Debug)]
+struct Child {
+    /// `None` for every element of an array.
+    key: Option<Box<str>>,
+    place: Place,
 }
 
 /// The tree of a document.
@@ -182,15 +188,15 @@ impl Tree {
     /// several marks, the last is taken.
     pub(crate) fn new(wanted: Vec<Wanted<'_>>) -> Self {
         let mut tree = Self { nodes: Vec::new() };
-        tree.add(None, &wanted.iter().collect::<Vec<_>>(), 0);
+        tree.add(&wanted.iter().collect::<Vec<_>>(), 0);
         tree
     }
 
-    /// Adds the node at `key` where all of `wanted` lead, after `depth` steps.
-    fn add(&mut self, key: Option<&str>, wanted: &[&Wanted<'_>], depth: usize) -> Place {
+    /// Adds the node where all of `wanted` lead, after `depth` steps.
+    fn add(&mut self, wanted: &[&Wanted<'_>], depth: usize) -> Place {
         // The paths are the program's own or a route's few pointers: they are far less than 65536 together.
         let place = Place(u16::try_from(self.nodes.len()).unwrap_or(u16::MAX));
-        let mut node = Node::new(key);
+        let mut node = Node::default();
         for here in wanted.iter().filter(|wanted| wanted.path.len() == depth) {
             match here.what {
                 What::Amount(take) => node.takes.push(take),
@@ -208,10 +214,7 @@ impl Tree {
         for step in steps {
             let below: Vec<&Wanted<'_>> =
                 wanted.iter().copied().filter(|wanted| leads(wanted.path.get(depth), step)).collect();
-            let child = match step {
-                Step::Key(key) => self.add(Some(key), &below, depth + 1),
-                Step::Each => self.add(None, &below, depth + 1),
-            };
+            let child = self.add(&below, depth + 1);
             if let Some(node) = self.nodes.get_mut(usize::from(place.0)) {
                 node.lead_to(child, step);
             }
@@ -229,21 +232,18 @@ impl Tree {
         if node.key_lengths & length_bit(key.len()) == 0 {
             return None;
         }
-        let is_it =
-            |child: &Place| self.node(*child).key.as_ref().is_some_and(|known| known.as_bytes() == key);
-        node.children.iter().copied().find(is_it)
+        let is_it = |child: &&Child| child.key.as_ref().is_some_and(|known| known.as_bytes() == key);
+        node.children.iter().find(is_it).map(|child| child.place)
     }
 
     /// Where the element `index` of the array at `place` leads, if anywhere.
     pub(crate) fn element(&self, place: Place, index: u32) -> Option<Place> {
         let node = self.node(place);
-        let of_index = |child: &Place| {
-            let key = self.node(*child).key.as_ref();
-            key.is_some_and(|key| Pointer::index(key) == Some(index))
-        };
-        let mut children = node.children.iter().copied();
+        let of_index =
+            |child: &&Child| child.key.as_ref().is_some_and(|key| Pointer::index(key) == Some(index));
+        let mut children = node.children.iter();
         let known = if node.has_indices { children.clone().find(of_index) } else { None };
-        known.or_else(|| children.find(|child| self.node(*child).key.is_none()))
+        known.or_else(|| children.find(|child| child.key.is_none())).map(|child| child.place)
     }
 }
 
@@ -256,28 +256,19 @@ fn leads(next: Option<&Step<'_>>, step: Step<'_>) -> bool {
 }
 
 impl Node {
-    fn new(key: Option<&str>) -> Self {
-        Self {
-            key: key.map(Into::into),
-            children: Vec::new(),
-            key_lengths: 0,
-            has_each: false,
-            has_indices: false,
-            takes: Vec::new(),
-            text: None,
-            mark: None,
-        }
-    }
-
-    fn lead_to(&mut self, child: Place, step: Step<'_>) {
-        self.children.push(child);
-        match step {
-            Step::Each => self.has_each = true,
+    fn lead_to(&mut self, place: Place, step: Step<'_>) {
+        let key = match step {
+            Step::Each => {
+                self.has_each = true;
+                None
+            }
             Step::Key(key) => {
                 self.key_lengths |= length_bit(key.len());
                 self.has_indices |= Pointer::index(key).is_some();
+                Some(key.into())
             }
-        }
+        };
+        self.children.push(Child { key, place });
     }
 
     /// Whether this is an object with wanted fields below, if it is one.
@@ -317,12 +308,12 @@ mod tests {
     use crate::document::KEY_BYTES_MAX;
 
     fn deepest(tree: &Tree, place: Place) -> usize {
-        1 + tree.node(place).children.iter().map(|&child| deepest(tree, child)).max().unwrap_or(0)
+        1 + tree.node(place).children.iter().map(|child| deepest(tree, child.place)).max().unwrap_or(0)
     }
 
     fn check(tree: &Tree) {
         for node in &tree.nodes {
-            let is_each = |child: &Place| tree.node(*child).key.is_none();
+            let is_each = |child: &Child| child.key.is_none();
             assert!(node.children.len() == 1 || !node.children.iter().any(is_each));
             // A string may be wanted where another dialect has an object.
             assert!(node.children.is_empty() || node.text.is_none() || !node.is_array());
