@@ -7,6 +7,7 @@
 mod answer;
 mod audit;
 mod batch;
+mod commit;
 mod connection;
 mod context;
 mod copy;
@@ -18,6 +19,7 @@ mod options;
 mod partitions;
 mod presence;
 mod reader;
+mod rollups;
 mod schema;
 mod ship;
 pub(crate) mod subjects;

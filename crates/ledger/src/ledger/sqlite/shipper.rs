@@ -99,7 +99,7 @@ impl Shipper {
     fn ship_batch(&mut self) -> Result<(), ShipError> {
         let Shared { journal, .. } = &*self.shared;
         let mut batch = Batch::begin(&self.connection)?;
-        let reached = feed::next_batch(journal, self.shared.shipped(), |settlement| {
+        let reached = feed::next(journal, self.shared.shipped(), feed::BATCH_BYTES_MAX, |settlement| {
             batch.add(settlement).map_err(ShipError::from)
         })?;
         batch.commit(journal.id(), reached)?;
