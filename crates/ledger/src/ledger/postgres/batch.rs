@@ -9,7 +9,7 @@ use tollgate_core::{Charge, RequestKey, Settlement, UnixMillis};
 use super::{copy::Lines, partitions::Month, types::stored};
 use crate::{
     Journal, Position,
-    journal::ReadError,
+    journal::{ReadError, Record},
     ledger::{feed, period::Period, totals::Totals},
 };
 
@@ -29,21 +29,21 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Reads as many settlements from `from` on as a batch takes. Others have their turn in between, so it
-    /// can go on while the server works. Dropping the future changes nothing.
-    pub(super) async fn read(journal: &Journal, from: Position) -> Result<Self, ReadError> {
+    /// Reads as many settlements from `from` on as about `bytes_max` bytes hold. Others have their turn in
+    /// between, so it can go on while the server works. Dropping the future changes nothing.
+    pub(super) async fn read(journal: &Journal, from: Position, bytes_max: u64) -> Result<Self, ReadError> {
         let mut batch =
             Self { from, reached: from, lines: Lines::default(), totals: Totals::default(), newest: None };
         // A request may be settled twice after a crash; the first one counts.
         let mut seen = HashSet::<RequestKey, RandomState>::default();
         let tail = journal.tail();
-        while batch.reached < tail && batch.reached.get() - from.get() < feed::BATCH_BYTES_MAX {
-            batch.reached = feed::next(journal, batch.reached, feed::TURN_BYTES, |settlement| {
-                if seen.insert(settlement.key) {
-                    batch.add(settlement);
-                }
-                Ok::<_, ReadError>(())
-            })?;
+        while batch.reached < tail && batch.reached.get() - from.get() < bytes_max {
+            batch.reached =
+                feed::next(journal, batch.reached, feed::TURN_BYTES, |Record { settlement, .. }| {
+                    if seen.insert(settlement.key) {
+                        batch.add(&settlement);
+                    }
+                })?;
             yield_now().await;
         }
         batch.lines.sort();

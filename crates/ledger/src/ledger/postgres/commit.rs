@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Position,
-    ledger::{minutes::Minutes, period::Period, totals::Totals},
+    ledger::{feed::Expect, minutes::Minutes, period::Period, totals::Totals},
 };
 
 /// Where a batch is copied to that may not be new. Emptied by every commit; nobody else sees it.
@@ -46,15 +46,6 @@ const INSERT: &str = concat!(
      SELECT user_id, meter, at, coalesce(org_id, ''), route, amount FROM tollgate_staging AS staged \
      WHERE NOT EXISTS (SELECT FROM inserted WHERE inserted.id = staged.id)"
 );
-
-/// Whether a batch is expected to have lines that are there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expect {
-    /// All is new.
-    New,
-    /// The batch before had some: the next one will, too.
-    Repeated,
-}
 
 /// What a transaction added.
 #[derive(Clone, Copy, Debug)]

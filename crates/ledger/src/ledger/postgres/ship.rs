@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::{
     PostgresOptions,
     batch::Batch,
-    commit::{self, Committed, Expect},
+    commit::{self, Committed},
     connection::{Connection, Purpose},
     context::Context,
     minutes,
@@ -18,7 +18,11 @@ use super::{
 use crate::{
     Journal, LedgerError, Position,
     journal::ReadError,
-    ledger::{PERIOD, ahead, progress::Pause},
+    ledger::{
+        PERIOD, ahead,
+        feed::{self, Expect},
+        progress::Pause,
+    },
 };
 
 /// Why a batch was not shipped.
@@ -41,6 +45,8 @@ pub(super) struct Session {
     connection: Connection,
     partitions: Partitions,
     expect: Expect,
+    /// Most bytes of records in the batch to come.
+    bytes_max: u64,
     /// What was read while the batch before was under way.
     next: Option<Batch>,
 }
@@ -60,21 +66,23 @@ impl Session {
         ahead(watermark, journal)?;
         let mut partitions = Partitions::default();
         partitions.ensure(&connection, &BTreeSet::new()).await?;
-        Ok((Self { connection, partitions, expect: Expect::New, next: None }, watermark))
+        let (expect, bytes_max, next) = (Expect::default(), feed::BATCH_BYTES_FIRST, None);
+        Ok((Self { connection, partitions, expect, bytes_max, next }, watermark))
     }
 
     /// One transaction, and the merging that it owes. Meanwhile the next batch is read, if the journal goes
     /// on before `tail`: the server and this thread each have their half of the work, at the same time.
     async fn ship_batch(&mut self, context: &Context, tail: Position) -> Result<(), ShipError> {
-        let Self { connection, partitions, expect, next } = self;
+        let Self { connection, partitions, expect, bytes_max, next } = self;
         let shared = &*context.shared;
         let (journal, from) = (&*shared.journal, shared.shipped());
         let batch = match next.take().filter(|next| next.from == from) {
             Some(batch) => batch,
-            None => Batch::read(journal, from).await?,
+            None => Batch::read(journal, from, *bytes_max).await?,
         };
         partitions.ensure(connection, &batch.months()).await?;
         let reached = batch.reached;
+        *bytes_max = (*bytes_max * 2).min(feed::BATCH_BYTES_MAX);
         let ship = async {
             let Committed { added, expect: of_next } =
                 batch.commit(connection, journal.id(), *expect).await?;
@@ -88,7 +96,7 @@ impl Session {
         };
         let ahead = async {
             // What cannot be read now is read again in its turn, and then it is an error.
-            Ok(if reached < tail { Batch::read(journal, reached).await.ok() } else { None })
+            Ok(if reached < tail { Batch::read(journal, reached, *bytes_max).await.ok() } else { None })
         };
         ((), *next) = try_join(ship, ahead).await?;
         Ok(())
