@@ -3,6 +3,9 @@
 //! One thread with a runtime of its own, and two connections: batches go over one, questions and signs of
 //! life over the other, so that neither waits for the other. After any error a connection is dropped, and
 //! with it the transaction that it was in; a new one begins with what the database says.
+//!
+//! While the server is busy with a batch, the next one is read and encoded. Its COPY is most of the work; what
+//! it adds up to is known before.
 
 mod answer;
 mod audit;

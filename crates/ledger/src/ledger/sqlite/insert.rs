@@ -4,8 +4,9 @@ use rusqlite::{CachedStatement, Connection, Result};
 use tollgate_core::{Charge, Event, Settlement};
 use uuid::Uuid;
 
-/// A statement is begun, ended and has its place looked for once for all its rows: a row of 64 costs half of
-/// what a row alone does, and more rows save nothing any more.
+/// A statement is begun and ended once for all its rows, and a row that comes behind the one before it need not
+/// be looked for from the root: one of 16 costs 6,400 instructions, one alone 9,000. One of 64 costs 5,900, and
+/// as much more to bind, because so many texts do not fit into what SQLite has at hand for small things.
 const ROWS: [usize; 2] = [16, 1];
 const COLUMNS: usize = 15;
 
