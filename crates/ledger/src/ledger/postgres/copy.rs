@@ -25,8 +25,9 @@ const END: &[u8] = &[0xff, 0xff];
 /// Of jsonb's binary form.
 const JSONB_VERSION: u8 = 1;
 
-/// Sent at once: the server works on it while the next one is put together.
-const CHUNK_BYTES: usize = 64 * 1024;
+/// Sent at once: the server works on it while the next one is put together. More than the server takes in
+/// during a turn of whoever else is busy on this thread.
+const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Rows, encoded.
 #[derive(Debug, Default)]

@@ -21,7 +21,7 @@ use crate::{
     ledger::{
         PERIOD, ahead,
         feed::{self, Expect},
-        progress::Pause,
+        progress::{Pause, Shared},
     },
 };
 
@@ -72,9 +72,8 @@ impl Session {
 
     /// One transaction, and the merging that it owes. Meanwhile the next batch is read, if the journal goes
     /// on before `tail`: the server and this thread each have their half of the work, at the same time.
-    async fn ship_batch(&mut self, context: &Context, tail: Position) -> Result<(), ShipError> {
+    async fn ship_batch(&mut self, shared: &Shared, tail: Position) -> Result<(), ShipError> {
         let Self { connection, partitions, expect, bytes_max, next } = self;
-        let shared = &*context.shared;
         let (journal, from) = (&*shared.journal, shared.shipped());
         let batch = match next.take().filter(|next| next.from == from) {
             Some(batch) => batch,
@@ -88,7 +87,6 @@ impl Session {
                 batch.commit(connection, journal.id(), *expect).await?;
             *expect = of_next;
             shared.has_shipped(reached);
-            context.progressed.notify_one();
             match added {
                 Some(added) => minutes::merge(connection, added).await,
                 None => Ok(()),
@@ -146,7 +144,7 @@ async fn ship(context: &Context, session: &mut Option<Session>, tail: Position) 
             open
         }
     };
-    session.insert(open).ship_batch(context, tail).await
+    session.insert(open).ship_batch(shared, tail).await
 }
 
 /// Until there is something to do. The order to stop ends every wait but a pause that began after it.
