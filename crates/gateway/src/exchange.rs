@@ -234,7 +234,7 @@ impl Exchange<'_> {
             Ok(sent) => sent,
             Err(error) => return Err(self.no_answer(error, &progress, admitted)),
         };
-        let (mut head, inner) = response.into_parts();
+        let (mut head, mut inner) = response.into_parts();
         if let Some(admitted) = &mut admitted {
             admitted.take_reports(&head.headers);
         }
@@ -253,7 +253,7 @@ impl Exchange<'_> {
             let measures = Measures { request_bytes: progress.bytes(), ..Measures::default() };
             // An upstream that has not read the request cannot serve another on this connection.
             if progress.end() == BodyEnd::Complete {
-                lease.finish();
+                lease.finish(&mut inner);
             }
             if let Some(durable) = admitted.and_then(|a| a.settle(End::Answered { status }, &measures)) {
                 poll_fn(|cx| durable.poll(cx)).await.map_err(|error| admission::not_synced(&error))?;

@@ -12,10 +12,7 @@ use std::{
 };
 
 use http::{Extensions, HeaderMap, HeaderValue, Response, Version, header, response};
-use hyper::{
-    body::Incoming,
-    upgrade::{OnUpgrade, Upgraded},
-};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
@@ -25,7 +22,7 @@ use crate::{
     connection::{Busy, Connection},
     deadline::Deadline,
     refusal::{Code, Refusal},
-    upstream::Lease,
+    upstream::{Lease, Tunnel as UpstreamTunnel, UpstreamBody},
 };
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
@@ -33,7 +30,7 @@ const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 /// An upstream's `101`, and what the request holds.
 pub(crate) struct Switch {
     pub(crate) head: response::Parts,
-    pub(crate) inner: Incoming,
+    pub(crate) inner: UpstreamBody,
     pub(crate) lease: Lease,
     pub(crate) admitted: Option<Admitted>,
     pub(crate) busy: Busy,
@@ -76,7 +73,7 @@ pub(crate) fn switch(
     idle_timeout: Duration,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let Switch { head, inner, lease, admitted, busy } = switch;
-    let Some(client) = client else {
+    let (Some(client), Some(upstream)) = (client, inner.into_tunnel()) else {
         if let Some(admitted) = admitted {
             let _ = admitted.settle(End::NoAnswer { status: 502 }, &Measures::default());
         }
@@ -87,11 +84,10 @@ pub(crate) fn switch(
     };
     let mut answer = Response::new(ResponseBody::empty());
     *answer.status_mut() = head.status;
-    *answer.headers_mut() = head.headers.clone();
+    *answer.headers_mut() = head.headers;
     crate::forwarding::undress(answer.headers_mut());
     ask(answer.headers_mut());
 
-    let upstream = hyper::upgrade::on(Response::from_parts(head, inner));
     let tunnel = tunnel(Rc::clone(connection), client, upstream, admitted, idle_timeout);
     connection.worker.spawn(connection, async move {
         let (_lease, _busy) = (lease, busy);
@@ -103,15 +99,15 @@ pub(crate) fn switch(
 async fn tunnel(
     connection: Rc<Connection>,
     client: OnUpgrade,
-    upstream: OnUpgrade,
+    upstream: UpstreamTunnel,
     admitted: Option<Admitted>,
     idle_timeout: Duration,
 ) {
     let deadline = Rc::new(connection.worker.deadlines.add());
     deadline.set(idle_timeout);
-    let (Ok(client), Ok(upstream)) = futures_util::future::join(client, upstream).await else { return };
+    let Ok(client) = client.await else { return };
     let mut tunnel = Tunnel { admitted, sent: Rc::default(), received: Rc::default() };
-    let mut client = Counted::new(client, &tunnel.sent, &deadline, idle_timeout);
+    let mut client = Counted::new(TokioIo::new(client), &tunnel.sent, &deadline, idle_timeout);
     let mut upstream = Counted::new(upstream, &tunnel.received, &deadline, idle_timeout);
     {
         let mut copying = pin!(copy_bidirectional(&mut client, &mut upstream));
@@ -152,25 +148,20 @@ impl Drop for Tunnel {
 }
 
 /// One side of a tunnel, counting what comes from it.
-struct Counted {
-    inner: TokioIo<Upgraded>,
+struct Counted<S> {
+    inner: S,
     read: Rc<Cell<u64>>,
     deadline: Rc<Deadline>,
     idle_timeout: Duration,
 }
 
-impl Counted {
-    fn new(inner: Upgraded, read: &Rc<Cell<u64>>, deadline: &Rc<Deadline>, idle_timeout: Duration) -> Self {
-        Self {
-            inner: TokioIo::new(inner),
-            read: Rc::clone(read),
-            deadline: Rc::clone(deadline),
-            idle_timeout,
-        }
+impl<S> Counted<S> {
+    fn new(inner: S, read: &Rc<Cell<u64>>, deadline: &Rc<Deadline>, idle_timeout: Duration) -> Self {
+        Self { inner, read: Rc::clone(read), deadline: Rc::clone(deadline), idle_timeout }
     }
 }
 
-impl AsyncRead for Counted {
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -187,7 +178,7 @@ impl AsyncRead for Counted {
     }
 }
 
-impl AsyncWrite for Counted {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }

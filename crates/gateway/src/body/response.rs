@@ -11,7 +11,6 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tollgate_usage::Scanner;
 
 use super::{BodyError, Progress, request::BodyEnd};
@@ -21,7 +20,7 @@ use crate::{
     durable::Durable,
     live::Route,
     names::USAGE_PREFIX,
-    upstream::Lease,
+    upstream::{Lease, UpstreamBody},
 };
 
 /// What a client is sent.
@@ -34,7 +33,7 @@ pub(crate) enum ResponseBody {
 
 /// An upstream's body, passed on frame by frame.
 pub(crate) struct Proxied {
-    inner: Incoming,
+    inner: UpstreamBody,
     status: u16,
     bytes: u64,
     progress: Rc<Progress>,
@@ -55,7 +54,7 @@ pub(crate) struct Proxied {
 
 /// What a [`Proxied`] is made of.
 pub(crate) struct Parts {
-    pub(crate) inner: Incoming,
+    pub(crate) inner: UpstreamBody,
     pub(crate) status: u16,
     pub(crate) progress: Rc<Progress>,
     pub(crate) scanner: Option<Scanner>,
@@ -108,7 +107,7 @@ impl Proxied {
             && self.progress.end() == BodyEnd::Complete
             && let Some(lease) = self.lease.take()
         {
-            lease.finish();
+            lease.finish(&mut self.inner);
         }
         self.lease = None;
         durable
@@ -141,7 +140,7 @@ impl Proxied {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.end(End::Cut { status: self.status });
-                self.cut = Some(error.into());
+                self.cut = Some(error);
                 // An error discards what is not written yet, which may be all there was of the answer.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

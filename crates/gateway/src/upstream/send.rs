@@ -3,20 +3,20 @@
 use std::{future::poll_fn, rc::Rc, sync::Arc};
 
 use http::{HeaderValue, Method, Request, Response, Uri, Version, header, uri::PathAndQuery};
-use hyper::body::Incoming;
 use tollgate_config::Protocol;
 
 use super::{
-    Endpoint, Lease, Upstream,
+    Endpoint, Lease, Upstream, UpstreamBody,
     connect::{ConnectError, Fresh, connect},
     endpoint::display,
-    pool::{Pool, Pools, SendH1, SendH2},
+    http1::{Answer, Connection},
+    pool::{Pool, Pools, SendH2},
 };
-use crate::body::{Progress, RequestBody};
+use crate::body::{BodyError, Progress, RequestBody};
 
 /// An answer's head, and the connection its body comes over.
 pub(crate) struct Sent {
-    pub(crate) response: Response<Incoming>,
+    pub(crate) response: Response<UpstreamBody>,
     pub(crate) lease: Lease,
 }
 
@@ -28,7 +28,7 @@ pub(crate) enum SendError {
     #[error("{url}: {error}")]
     Connect { url: String, error: ConnectError },
     #[error("{url}: {error}")]
-    Failed { url: String, error: hyper::Error },
+    Failed { url: String, error: BodyError },
 }
 
 /// A request until it is sent, and again where nothing of it was. In one place, as it is too large to
@@ -115,13 +115,8 @@ async fn attempt(
     if let Some(sender) = pool.shared().filter(|_| !only_h1) {
         return send_h2(pool, sender, request, progress).await;
     }
-    if pooled {
-        while let Some(mut sender) = pool.take_idle() {
-            // The connection may still be ending its last exchange, or have died since.
-            if poll_fn(|cx| sender.poll_ready(cx)).await.is_ok() {
-                return send_h1(pool, sender, request, progress, true).await;
-            }
-        }
+    if pooled && let Some(connection) = pool.take_idle() {
+        return send_h1(pool, connection, request, progress, true).await;
     }
     // Where one connection can serve all, one connects and the others wait for it.
     let connecting = match protocol {
@@ -144,7 +139,7 @@ async fn attempt(
     // What is waited for is the connection, not somebody else's answer.
     drop(connecting);
     match fresh {
-        Ok(Fresh::H1(sender)) => send_h1(pool, sender, request, progress, false).await,
+        Ok(Fresh::H1(connection)) => send_h1(pool, connection, request, progress, false).await,
         Ok(Fresh::H2(sender)) => send_h2(pool, sender, request, progress).await,
         Err(error) => {
             let error = SendError::Connect { url: display(&pool.endpoint.url), error };
@@ -155,22 +150,22 @@ async fn attempt(
 
 async fn send_h1(
     pool: &Rc<Pool>,
-    mut sender: SendH1,
+    mut connection: Box<Connection>,
     unsent: &mut Unsent,
     progress: &Progress,
     on_pooled: bool,
 ) -> Result<Sent, Box<Failure>> {
-    let Some(mut request) = unsent.take() else { return Err(Failure::nothing_to_send()) };
-    *request.version_mut() = Version::HTTP_11;
-    request.headers_mut().insert(header::HOST, pool.endpoint.authority.clone());
+    let Some(request) = unsent.take() else { return Err(Failure::nothing_to_send()) };
     let in_flight = pool.endpoint.begin();
     progress.set_sent(true);
-    match sender.try_send_request(request).await {
-        Ok(response) => Ok(Sent { response, lease: Lease::new(Rc::clone(pool), Some(sender), in_flight) }),
-        Err(mut failed) => {
-            *unsent = failed.take_message();
-            progress.set_sent(unsent.is_none());
-            let error = SendError::Failed { url: display(&pool.endpoint.url), error: failed.into_error() };
+    connection.begin(request, &pool.endpoint.authority);
+    match poll_fn(|cx| connection.poll_head(cx)).await {
+        Ok(head) => {
+            let response = head.map(|()| UpstreamBody::H1(Answer::new(connection)));
+            Ok(Sent { response, lease: Lease::new(Rc::clone(pool), in_flight) })
+        }
+        Err(error) => {
+            let error = SendError::Failed { url: display(&pool.endpoint.url), error: error.into() };
             Err(Box::new(Failure { error, on_pooled }))
         }
     }
@@ -192,11 +187,15 @@ async fn send_h2(
     let in_flight = pool.endpoint.begin();
     progress.set_sent(true);
     match sender.try_send_request(request).await {
-        Ok(response) => Ok(Sent { response, lease: Lease::new(Rc::clone(pool), None, in_flight) }),
+        Ok(response) => {
+            let response = response.map(UpstreamBody::H2);
+            Ok(Sent { response, lease: Lease::new(Rc::clone(pool), in_flight) })
+        }
         Err(mut failed) => {
             *unsent = failed.take_message();
             progress.set_sent(unsent.is_none());
-            let error = SendError::Failed { url: display(&pool.endpoint.url), error: failed.into_error() };
+            let error =
+                SendError::Failed { url: display(&pool.endpoint.url), error: failed.into_error().into() };
             // A connection that went away must not be found again.
             pool.h2.borrow_mut().take_if(|shared| shared.is_closed());
             Err(Box::new(Failure { error, on_pooled: true }))
