@@ -264,12 +264,13 @@ impl Exchange<'_> {
         Ok(Response::from_parts(head, ResponseBody::Proxied(Box::new(Proxied::new(parts)))))
     }
 
-    fn scanner(&self, headers: &HeaderMap) -> Option<Scanner> {
+    fn scanner(&self, headers: &HeaderMap) -> Option<Box<Scanner>> {
         if !self.route.measures(Measure::LlmTotalTokens) {
             return None;
         }
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        framing(text(header::CONTENT_TYPE), text(header::CONTENT_ENCODING)).map(Scanner::new)
+        framing(text(header::CONTENT_TYPE), text(header::CONTENT_ENCODING))
+            .map(|framing| Box::new(Scanner::new(framing)))
     }
 
     /// Settles a request that got no answer, and says why; whose fault it is decides the status.

@@ -37,7 +37,7 @@ pub(crate) struct Proxied {
     status: u16,
     bytes: u64,
     progress: Rc<Progress>,
-    scanner: Option<Scanner>,
+    scanner: Option<Box<Scanner>>,
     /// Until the settlement.
     admitted: Option<Admitted>,
     /// Of an unmetered request, until its end; a settlement times the others.
@@ -57,7 +57,7 @@ pub(crate) struct Parts {
     pub(crate) inner: UpstreamBody,
     pub(crate) status: u16,
     pub(crate) progress: Rc<Progress>,
-    pub(crate) scanner: Option<Scanner>,
+    pub(crate) scanner: Option<Box<Scanner>>,
     pub(crate) admitted: Option<Admitted>,
     pub(crate) untimed: Option<(Arc<Route>, Instant)>,
     pub(crate) lease: Lease,
@@ -117,7 +117,7 @@ impl Proxied {
         Measures {
             request_bytes: self.progress.bytes(),
             response_bytes: self.bytes,
-            tokens: self.scanner.take().and_then(Scanner::finish).and_then(|usage| usage.total()),
+            tokens: self.scanner.take().and_then(|scanner| scanner.finish()).and_then(|usage| usage.total()),
         }
     }
 

@@ -3,14 +3,14 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 
 use super::{
-    Error, INFORMATIONAL_MAX, Stream, Tunnel,
+    Error, Stream, Tunnel,
     decode::Decoder,
     encode::{self, Coding},
-    head::{self, Head},
+    head::{Head, Reader},
     input::Input,
     output::Output,
     upload::Upload,
@@ -24,11 +24,7 @@ pub(crate) struct Connection {
     input: Input,
     output: Output,
     upload: Upload,
-    /// Of the request that is being answered.
-    method: Method,
-    /// How much of the input was looked through for the end of its head.
-    scanned: usize,
-    informational: usize,
+    reader: Reader,
     decoder: Decoder,
     keep_alive: bool,
     connected: Connected,
@@ -41,9 +37,7 @@ impl Connection {
             input: Input::new(),
             output: Output::default(),
             upload: Upload::default(),
-            method: Method::GET,
-            scanned: 0,
-            informational: 0,
+            reader: Reader::default(),
             decoder: Decoder::End,
             keep_alive: true,
             connected,
@@ -57,12 +51,14 @@ impl Connection {
 
     /// Begins an exchange; what `request` says of its framing and host is replaced.
     pub(crate) fn begin(&mut self, request: Request<RequestBody>, host: &HeaderValue) {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let coding = Coding::of(&body, &parts.headers);
         encode::head(self.output.buffer(), &parts, host, &coding);
         self.upload = Upload::new(body, coding);
-        self.method = parts.method;
-        (self.scanned, self.informational) = (0, 0);
+        // The answer's headers take their place, and hyper has them take the next request's: the memory of one
+        // map goes round.
+        parts.headers.clear();
+        self.reader = Reader::new(parts.method, parts.headers);
         // Until the answer says otherwise.
         self.keep_alive = false;
     }
@@ -71,15 +67,7 @@ impl Connection {
     pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, Error>> {
         let _ = self.poll_upload(cx)?;
         loop {
-            while let Some(head) = head::take(&mut self.input.buffer, &mut self.scanned, &self.method)? {
-                let status = head.response.status();
-                if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
-                    self.informational += 1;
-                    if self.informational > INFORMATIONAL_MAX {
-                        return Poll::Ready(Err(Error::Framing("too many informational answers")));
-                    }
-                    continue;
-                }
+            if let Some(head) = self.reader.take(&mut self.input.buffer)? {
                 return Poll::Ready(self.answered(head));
             }
             if ready!(self.input.poll_read(&mut self.stream, cx))? == 0 {

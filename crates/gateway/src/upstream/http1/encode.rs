@@ -101,7 +101,6 @@ pub(super) fn head(buffer: &mut Vec<u8>, parts: &request::Parts, host: &HeaderVa
 
 fn line(buffer: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
     let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-    buffer.reserve(name.len() + value.len() + 4);
     buffer.extend_from_slice(name);
     buffer.extend_from_slice(b": ");
     buffer.extend_from_slice(value);
@@ -110,7 +109,7 @@ fn line(buffer: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
 
 /// The trailers that `Trailer` announces, without what frames, routes or authenticates a message: a reader who
 /// merges trailers into the head must not be misled (RFC 9110, section 6.5.1).
-fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
+pub(super) fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
     let lines = headers.get_all(header::TRAILER).iter();
     let names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());

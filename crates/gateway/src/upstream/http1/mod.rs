@@ -11,6 +11,7 @@ mod chunked;
 mod connection;
 mod decode;
 mod encode;
+mod framing;
 mod head;
 mod input;
 mod output;
