@@ -102,14 +102,12 @@ impl Proxied {
         }
         let measures = self.measures();
         let durable = self.admitted.take().and_then(|admitted| admitted.settle(end, &measures));
-        // Any other end closes the connection, so that the upstream stops too.
-        if matches!(end, End::Answered { .. })
-            && self.progress.end() == BodyEnd::Complete
-            && let Some(lease) = self.lease.take()
-        {
-            lease.finish(&mut self.inner);
+        let whole = matches!(end, End::Answered { .. }) && self.progress.end() == BodyEnd::Complete;
+        match self.lease.take() {
+            Some(lease) if whole => lease.finish(&mut self.inner),
+            // So that the upstream stops too.
+            _ => self.inner.close(),
         }
-        self.lease = None;
         durable
     }
 

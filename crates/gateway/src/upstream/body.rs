@@ -29,6 +29,11 @@ impl UpstreamBody {
         }
     }
 
+    /// Closes the connection behind it, if nobody else uses it.
+    pub(crate) fn close(&mut self) {
+        drop(self.finish());
+    }
+
     /// Carries on after a switch of protocols; HTTP/2 knows none.
     pub(crate) fn into_tunnel(self) -> Option<Tunnel> {
         match self {
