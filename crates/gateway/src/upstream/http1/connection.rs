@@ -1,6 +1,9 @@
 //! A connection that carries one exchange after another.
 
-use std::task::{Context, Poll, ready};
+use std::{
+    mem,
+    task::{Context, Poll, ready},
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -49,25 +52,26 @@ impl Connection {
         self.stream.is_quiet()
     }
 
-    /// Begins an exchange; what `request` says of its framing and host is replaced.
-    pub(crate) fn begin(&mut self, request: Request<RequestBody>, host: &HeaderValue) {
-        let (mut parts, body) = request.into_parts();
-        let coding = Coding::of(&body, &parts.headers);
-        encode::head(self.output.buffer(), &parts, host, &coding);
-        self.upload = Upload::new(body, coding);
-        // The answer's headers take their place, and hyper has them take the next request's: the memory of one
-        // map goes round.
-        parts.headers.clear();
-        self.reader = Reader::new(parts.method, parts.headers);
+    /// Begins an exchange and takes the body of `request`; what it says of its framing and host is replaced.
+    pub(crate) fn begin(&mut self, request: &mut Request<RequestBody>, host: &HeaderValue) {
+        let coding = Coding::of(request);
+        encode::head(self.output.buffer(), request, host, &coding);
+        self.upload = Upload::new(mem::replace(request.body_mut(), RequestBody::Empty), coding);
+        self.reader = Reader::new(request.method().clone());
         // Until the answer says otherwise.
         self.keep_alive = false;
     }
 
-    /// The answer's head, as soon as it is there; the request is sent on meanwhile.
-    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, Error>> {
+    /// The answer's head, as soon as it is there; the request is sent on meanwhile. The headers of `request` are
+    /// used up once there is a head.
+    pub(crate) fn poll_head(
+        &mut self,
+        request: &mut Request<RequestBody>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<()>, Error>> {
         let _ = self.poll_upload(cx)?;
         loop {
-            if let Some(head) = self.reader.take(&mut self.input.buffer)? {
+            if let Some(head) = self.reader.take(&mut self.input.buffer, request.headers_mut())? {
                 return Poll::Ready(self.answered(head));
             }
             if ready!(self.input.poll_read(&mut self.stream, cx))? == 0 {

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use http_body::Body as _;
 
 use super::{Error, output::Output};
@@ -22,12 +22,12 @@ pub(super) enum Coding {
 }
 
 impl Coding {
-    /// How `body` is to be sent; nobody but us says so.
-    pub(super) fn of(body: &RequestBody, headers: &HeaderMap) -> Self {
-        match body.size_hint().exact() {
+    /// How the request's body is to be sent; nobody but us says so.
+    pub(super) fn of(request: &Request<RequestBody>) -> Self {
+        match request.body().size_hint().exact() {
             Some(0) => Self::End,
             Some(length) => Self::Length(length),
-            None => Self::Chunked { announced: announced(headers) },
+            None => Self::Chunked { announced: announced(request.headers()) },
         }
     }
 
@@ -72,13 +72,13 @@ impl Coding {
 }
 
 /// Writes a request's head, framed as `coding` is.
-pub(super) fn head(buffer: &mut Vec<u8>, parts: &request::Parts, host: &HeaderValue, coding: &Coding) {
-    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-    for piece in [parts.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
+pub(super) fn head<B>(buffer: &mut Vec<u8>, request: &Request<B>, host: &HeaderValue, coding: &Coding) {
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    for piece in [request.method().as_str(), " ", target, " HTTP/1.1\r\n"] {
         buffer.extend_from_slice(piece.as_bytes());
     }
     line(buffer, &header::HOST, host);
-    for (name, value) in &parts.headers {
+    for (name, value) in request.headers() {
         if *name != header::HOST && *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING {
             line(buffer, name, value);
         }
@@ -91,7 +91,7 @@ pub(super) fn head(buffer: &mut Vec<u8>, parts: &request::Parts, host: &HeaderVa
         }
         Coding::Chunked { .. } => buffer.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         // Of these methods a body is expected (RFC 9110, section 8.6).
-        Coding::End if matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) => {
+        Coding::End if matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH) => {
             buffer.extend_from_slice(b"content-length: 0\r\n");
         }
         Coding::End => {}

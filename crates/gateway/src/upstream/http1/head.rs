@@ -21,20 +21,24 @@ pub(super) struct Head {
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     method: Method,
-    /// Empty; its memory serves for the answer's headers.
-    spare: HeaderMap,
     /// How much was looked through for the head's end.
     scanned: usize,
     informational: usize,
 }
 
 impl Reader {
-    pub(super) fn new(method: Method, spare: HeaderMap) -> Self {
-        Self { method, spare, scanned: 0, informational: 0 }
+    pub(super) fn new(method: Method) -> Self {
+        Self { method, scanned: 0, informational: 0 }
     }
 
-    /// Takes the head off `buffer`, once it is there whole, and what informational ones are before it.
-    pub(super) fn take(&mut self, buffer: &mut BytesMut) -> Result<Option<Head>, Error> {
+    /// Takes the head off `buffer`, once it is there whole, and what informational ones are before it. Its
+    /// headers take the place of the request's, `used`, and hyper has them take that of the client's next
+    /// request's: the memory of one map goes round.
+    pub(super) fn take(
+        &mut self,
+        buffer: &mut BytesMut,
+        used: &mut HeaderMap,
+    ) -> Result<Option<Head>, Error> {
         loop {
             let Some(length) = end(buffer, self.scanned) else {
                 // The end may begin in what is there.
@@ -45,7 +49,7 @@ impl Reader {
             if length > HEAD_BYTES_MAX {
                 return Err(too_large());
             }
-            let head = self.parse(&buffer.split_to(length).freeze())?;
+            let head = self.parse(&buffer.split_to(length).freeze(), used)?;
             let status = head.response.status();
             if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
                 return Ok(Some(head));
@@ -57,7 +61,7 @@ impl Reader {
         }
     }
 
-    fn parse(&mut self, head: &Bytes) -> Result<Head, Error> {
+    fn parse(&self, head: &Bytes, used: &mut HeaderMap) -> Result<Head, Error> {
         let mut lines = [const { MaybeUninit::uninit() }; HEADERS_MAX];
         let mut parsed = httparse::Response::new(&mut []);
         let parser = httparse::ParserConfig::default();
@@ -77,7 +81,9 @@ impl Reader {
             response.extensions_mut().insert(reason);
         }
         let mut framing = Framing::new(response.version());
-        let mut headers = std::mem::take(&mut self.spare);
+        // After an informational answer the request may have to be sent again.
+        let mut headers = if status.is_informational() { HeaderMap::new() } else { std::mem::take(used) };
+        headers.clear();
         headers.reserve(parsed.headers.len());
         for line in &*parsed.headers {
             let name = HeaderName::from_bytes(line.name.as_bytes());

@@ -59,3 +59,10 @@ pub(crate) enum Error {
     #[error("the request's body: {0}")]
     Request(BodyError),
 }
+
+impl Error {
+    /// Whether the connection ended before there was a head of an answer.
+    pub(crate) const fn is_closed(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::NoAnswer)
+    }
+}

@@ -30,14 +30,14 @@ fn read<'a>(
     pieces: impl IntoIterator<Item = &'a [u8]>,
     closes: bool,
 ) -> Result<Option<Read>, Error> {
-    let mut reader = Reader::new(method.clone(), HeaderMap::new());
+    let mut reader = Reader::new(method.clone());
     let mut buffer = BytesMut::new();
     let mut head = None;
     let (mut body, mut trailers) = (Vec::new(), None);
     for piece in pieces {
         buffer.extend_from_slice(piece);
         if head.is_none() {
-            head = reader.take(&mut buffer)?;
+            head = reader.take(&mut buffer, &mut HeaderMap::new())?;
         }
         if let Some(Head { body: decoder, .. }) = &mut head {
             while let Some(frame) = decoder.decode(&mut buffer)? {
