@@ -132,7 +132,7 @@ async fn serve(
 
     // Route: what matches nothing is not served.
     let route = route.ok_or_else(|| no_route(&parts))?;
-    let target = forwarding::target(&route, &path, parts.uri.query())?;
+    let target = forwarding::target(worker, &route, &path, parts.uri.query())?;
     drop(path);
     context.route = Some(Arc::clone(&route));
 

@@ -147,6 +147,29 @@ fn a_second_answer_is_nobodys() {
     }
 }
 
+/// Also after an informational answer, it is the same request that is sent again.
+#[test]
+fn what_is_sent_again_is_the_same() {
+    let (upstream, stage) = upstream();
+    let gateway = stage.start();
+    let get = request("GET", "/again?q", "X-One: 1\r\nX-Two: 2\r\n", "");
+    let mut wire = sent(&gateway, request("GET", "/", "", ""));
+    let mut stream = accept(&upstream);
+    read_to(&mut stream, b"\r\n\r\n");
+    stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+    assert_eq!(wire.response(false, BOUND).expect("an answer").status, 204);
+    assert!(wire.send(get));
+    let first = read_to(&mut stream, b"\r\n\r\n");
+    stream.write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 20").unwrap();
+    drop(stream);
+    let mut stream = accept(&upstream);
+    let second = read_to(&mut stream, b"\r\n\r\n");
+    assert_eq!(String::from_utf8(second).unwrap(), String::from_utf8(first).unwrap());
+    // What is no HTTP was not a connection that had been closed.
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n").unwrap();
+    assert_eq!(wire.response(false, BOUND).expect("an answer").status, 502);
+}
+
 /// Those that the service closed while they were idle make room for others.
 #[test]
 fn connections_that_ended_do_not_count() {
