@@ -1,6 +1,7 @@
 //! Calls to models: what their answers say was used is what is charged, and the bytes pass as they are.
 
 mod bodies;
+mod trace;
 
 use std::collections::HashMap;
 
