@@ -41,8 +41,8 @@ pub fn ask(request: Request<'_>, content_type: Option<&str>, body: &[u8]) -> Opt
         return None;
     }
     let api = Api::of(request);
-    let body = std::str::from_utf8(body).ok()?;
-    let body = body.strip_prefix('\u{feff}').unwrap_or(body);
+    let text = std::str::from_utf8(body).ok()?;
+    let body = text.strip_prefix('\u{feff}').unwrap_or(text);
     let found = Found::of(api, body).ok()??;
     let is_stream = match found.stream {
         Some(stream) => stream,
@@ -59,7 +59,7 @@ pub fn ask(request: Request<'_>, content_type: Option<&str>, body: &[u8]) -> Opt
         },
         choices: found.choices.max(1).saturating_mul(found.input.prompts()),
         is_stream,
-        include_usage: (api == Api::Chat && is_stream).then(|| IncludeUsage::of(body)).flatten(),
+        include_usage: (api == Api::Chat && is_stream).then(|| IncludeUsage::of(text)).flatten(),
     })
 }
 
