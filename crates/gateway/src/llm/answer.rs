@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use tollgate_usage::{Progress, Scanner, TokenUsage, UsageChunkFilter};
 
-use super::Call;
+use super::{Call, call::unseal};
 use crate::{admitted::Admitted, connection::Connection};
 
 /// A model's answer as it passes.
@@ -37,7 +37,7 @@ impl Answer {
         let scanner = call.scanner(route, headers);
         let has_more = call.adds_usage() && is_plain_event_stream(headers);
         if has_more {
-            headers.remove(header::CONTENT_LENGTH);
+            unseal(headers);
         }
         let filter = has_more.then(UsageChunkFilter::new);
         let reads_on = scanner.is_some() && route.reads_on();

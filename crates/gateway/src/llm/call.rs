@@ -1,6 +1,6 @@
 //! A request to a model: what it says it may cost, and what is held for it.
 
-use http::{HeaderMap, Method, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use tollgate_config::Measure;
 use tollgate_core::{Plans, UnixMillis};
 use tollgate_usage::{Asked, IncludeUsage, Request, Response, Scanner, ask};
@@ -12,7 +12,9 @@ use crate::{
 };
 
 /// Headers that are no longer true when a byte of the body is another.
-const DIGESTS: [&str; 3] = ["content-digest", "digest", "content-md5"];
+const DIGESTS: [&str; 5] = ["content-digest", "repr-digest", "digest", "content-md5", "x-amz-content-sha256"];
+/// How an `Authorization` begins that signs the body too (AWS Signature Version 4).
+const SIGNED: &str = "AWS4-";
 
 /// A request to a model, as far as it says what it asks for.
 pub(crate) struct Call {
@@ -82,7 +84,7 @@ impl Call {
         self.reads_elsewhere = asked.reads_elsewhere;
         self.wants_usage = asked.is_stream && asked.include_usage.is_none();
         if let Some(edit) = asked.include_usage.take().filter(|_| options.include_usage)
-            && !DIGESTS.iter().any(|name| headers.contains_key(*name))
+            && !is_sealed(headers)
         {
             self.add_usage(&edit, headers, looked);
         }
@@ -180,6 +182,20 @@ impl Bound {
             Measure::LlmCost => plans.prices.as_ref()?.cost_max(model?, at, self.input, self.output),
             Measure::RequestBytes | Measure::ResponseBytes | Measure::Upstream => None,
         }
+    }
+}
+
+/// Whether the headers of a message say something of each byte of its body.
+fn is_sealed(headers: &HeaderMap) -> bool {
+    let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+    DIGESTS.iter().any(|name| headers.contains_key(*name)) || authorization.starts_with(SIGNED.as_bytes())
+}
+
+/// Takes from a message what is no longer true when its body is edited.
+pub(super) fn unseal(headers: &mut HeaderMap) {
+    headers.remove(header::CONTENT_LENGTH);
+    for name in DIGESTS {
+        headers.remove(name);
     }
 }
 
