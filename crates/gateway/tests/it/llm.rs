@@ -1,7 +1,15 @@
 //! Calls to models: what their answers say was used is what is charged, and the bytes pass as they are.
 
 mod bodies;
+mod codings;
+mod failures;
+mod free;
+mod include_usage;
+mod models;
+mod prices;
 mod trace;
+mod uploads;
+mod usage_chunk;
 
 use std::collections::HashMap;
 

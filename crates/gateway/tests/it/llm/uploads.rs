@@ -1,0 +1,158 @@
+//! Requests whose bodies are read before they are admitted: they arrive as they were sent, however they came.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use tollgate_testkit::{Answer, BOUND, Client, Origin, Received, Wire, eventually};
+
+use super::{Sent, TIERS, route, scene};
+use crate::scene::{Scene, assert_refusal, head};
+
+const CHAT: &str = "/v1/chat/completions";
+const BODY: &str = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hello"}]}"#;
+const EDITED: &str = r#"{"stream_options":{"include_usage":true},"model":"m","stream":true,"messages":[{"role":"user","content":"hello"}]}"#;
+
+/// A service that takes everything and says little, so that large bodies are not echoed.
+fn quiet() -> Scene {
+    scene(Origin::builder().on(CHAT, Answer::json("{}")), "")
+}
+
+fn last_chat(scene: &Scene) -> Received {
+    scene.origin.received().into_iter().rfind(|request| request.path() == CHAT).expect("a request")
+}
+
+/// A JSON body of about so many bytes that are never the same for long.
+fn large(bytes: usize, start: &str) -> String {
+    let mut body = format!("{start}\"messages\":[\"");
+    let mut state = 1_u32;
+    while body.len() < bytes {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        body += &format!("{state:08x}");
+    }
+    body + "\"]}"
+}
+
+#[test]
+fn large_bodies_arrive_byte_for_byte() {
+    let body = large(5_000_000, r#"{"model":"m","#);
+    let scene = quiet();
+    assert_eq!(Sent::json(CHAT, &body).to(&scene).status, 200);
+    let arrived = last_chat(&scene);
+    assert!(arrived.body == body.as_bytes(), "{} bytes of {} are others", arrived.body_bytes, body.len());
+    assert_eq!(arrived.header("content-length"), Some(&*body.len().to_string()));
+    // Not looked at, so not asked for usage either.
+    let stream = large(5_000_000, r#"{"stream":true,"#);
+    assert_eq!(Sent::json(CHAT, &stream).to(&scene).status, 200);
+    assert!(last_chat(&scene).body == stream.as_bytes());
+}
+
+#[test]
+fn large_bodies_that_are_looked_at_are_edited_and_otherwise_arrive_byte_for_byte() {
+    let look = route("") + "[llm]\nlook_bytes_max = \"8MiB\"\n";
+    let scene = Scene::start(Origin::builder().on(CHAT, Answer::json("{}")), &look, TIERS);
+    let stream = large(5_000_000, r#"{"stream":true,"#);
+    assert_eq!(Sent::json(CHAT, &stream).to(&scene).status, 200);
+    let arrived = last_chat(&scene);
+    let wanted = stream.replacen('{', r#"{"stream_options":{"include_usage":true},"#, 1);
+    assert!(arrived.body == wanted.as_bytes(), "{} bytes of {} are others", arrived.body_bytes, wanted.len());
+    assert_eq!(arrived.header("content-length"), Some(&*wanted.len().to_string()));
+    let plain = large(5_000_000, r#"{"model":"m","#);
+    assert_eq!(Sent::json(CHAT, &plain).to(&scene).status, 200);
+    assert!(last_chat(&scene).body == plain.as_bytes());
+}
+
+#[test]
+fn chunks_and_trailers_arrive_as_they_were_sent_but_for_the_option() {
+    let scene = quiet();
+    for (body, wanted) in [(BODY, EDITED), (r#"{"model":"m"}"#, r#"{"model":"m"}"#)] {
+        for trailers in ["", "X-Checked: yes\r\n"] {
+            let declared = if trailers.is_empty() { "" } else { "Trailer: X-Checked\r\n" };
+            let lines = [("X-User-Id", "ann"), ("Transfer-Encoding", "chunked")];
+            let mut request = head("POST", CHAT, &lines, None);
+            request.insert_str(request.len() - 2, declared);
+            let mut wire = Wire::connect(scene.gateway.address());
+            wire.send(request);
+            for piece in body.as_bytes().chunks(5) {
+                wire.send(format!("{:x}\r\n", piece.len()));
+                wire.send(piece);
+                wire.send("\r\n");
+            }
+            wire.send(format!("0\r\n{trailers}\r\n"));
+            assert_eq!(wire.response(false, BOUND).expect("an answer").status, 200);
+            let arrived = last_chat(&scene);
+            assert_eq!(String::from_utf8_lossy(&arrived.body), wanted);
+            let trailers_arrived: Vec<_> =
+                arrived.trailers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            assert_eq!(trailers_arrived.concat().to_lowercase(), trailers.to_lowercase());
+            // On the same connection, nothing is left over.
+            wire.send(head("POST", CHAT, &[("X-User-Id", "ann")], Some(2)) + "{}");
+            assert_eq!(wire.response(false, BOUND).expect("an answer").status, 200);
+            assert_eq!(last_chat(&scene).body, b"{}");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
+    let scene = quiet();
+    let lines = [("X-User-Id", "ann"), ("Expect", "100-continue")];
+    let mut wire = Wire::connect(scene.gateway.address());
+    wire.send(head("POST", CHAT, &lines, Some(BODY.len())));
+    assert!(wire.read_until(BOUND, |read| read.starts_with(b"HTTP/1.1 100")), "it is asked");
+    wire.send(BODY);
+    assert_eq!(wire.response(false, BOUND).expect("an answer").status, 200);
+    assert_eq!(last_chat(&scene).body, EDITED.as_bytes());
+}
+
+#[tokio::test]
+async fn http_2_bodies_with_and_without_a_length_arrive() {
+    let scene = quiet();
+    let mut client = Client::http2(scene.gateway.address()).await.unwrap();
+    for has_length in [true, false] {
+        let mut request = http::Request::post(CHAT).header("X-User-Id", "ann");
+        if has_length {
+            request = request.header("Content-Length", BODY.len());
+        }
+        let body = Full::new(Bytes::from_static(BODY.as_bytes())).map_err(|never| match never {}).boxed();
+        let answer = client.open(request.body(body).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 200, "length: {has_length}");
+        let arrived = last_chat(&scene);
+        assert_eq!(String::from_utf8_lossy(&arrived.body), EDITED);
+        if let Some(length) = arrived.header("content-length") {
+            assert_eq!(length, EDITED.len().to_string());
+        }
+    }
+}
+
+/// What is not whole is not forwarded, and nothing is held or charged for it.
+#[test]
+fn bodies_that_end_before_their_end_never_reach_the_service() {
+    let scene = quiet();
+    let mut wire = Wire::connect(scene.gateway.address());
+    wire.send(head("POST", CHAT, &[("X-User-Id", "ann")], Some(100)) + "{\"model\":");
+    wire.finish();
+    if let Some(answer) = wire.response(false, BOUND) {
+        assert_refusal(&answer, 400, "bad_request");
+    }
+    let mut gone = Wire::connect(scene.gateway.address());
+    gone.send(head("POST", CHAT, &[("X-User-Id", "ann")], Some(100)) + "{\"model\":");
+    drop(gone);
+    assert_eq!(scene.settled(), []);
+    assert!(scene.origin.received().iter().all(|request| request.path() != CHAT));
+}
+
+/// Nothing is held while a client sends: others have the quota.
+#[test]
+fn a_slow_body_keeps_nothing_from_others() {
+    let tiers = TIERS.replace("[tiers.free]", "[tiers.free.limits]\ntotal = \"300/lifetime\"\n[tiers.free]");
+    let origin = Origin::builder().on(CHAT, Answer::json(r#"{"usage":{"total_tokens":300}}"#));
+    let scene = Scene::start(origin, &route(""), &tiers);
+    let mut slow = Wire::connect(scene.gateway.address());
+    slow.send(head("POST", CHAT, &[("X-User-Id", "ann")], Some(2)) + "{");
+    assert!(!slow.closes(Duration::from_millis(50)));
+    assert_eq!(Sent::json(CHAT, "{}").to(&scene).status, 200);
+    slow.send("}");
+    assert_refusal(&slow.response(false, BOUND).expect("an answer"), 429, "quota_exceeded");
+    assert!(eventually(BOUND, || scene.settled().len() == 6), "one request, six meters");
+}
