@@ -3,6 +3,7 @@
 mod bodies;
 mod codings;
 mod failures;
+mod floods;
 mod free;
 mod include_usage;
 mod models;
