@@ -13,7 +13,8 @@ const MODEL_BYTES_MAX: usize = 192;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Asked {
-    /// The model that the body names, else the path; in the path's spelling.
+    /// The model that the path names, in its spelling, else the body: services that have it in the path do not look for
+    /// it in the body.
     pub model: Option<String>,
     /// Tokens that the model reads, estimated so that it is hardly ever more; at least 1.
     pub input_tokens: i64,
@@ -49,7 +50,7 @@ pub fn ask(request: Request<'_>, content_type: Option<&str>, body: &[u8]) -> Opt
         None => api.streams_unasked(request),
     };
     Some(Asked {
-        model: found.model.or_else(|| request.model().map(str::to_owned)),
+        model: request.model().map(str::to_owned).or(found.model),
         input_tokens: found.input.tokens(),
         reads_elsewhere: found.input.reads_elsewhere(),
         output_tokens: if api.writes() {
