@@ -11,9 +11,10 @@ use proptest::{
     test_runner::{RngAlgorithm, TestRng},
 };
 use serde_json::{Value, json};
-use tollgate_testkit::{Answer, Origin, Received, Reply, Response};
+use tollgate_testkit::{Answer, Client, Origin, Received, Reply, Response};
 
 use super::{Charged, Sent, scene};
+use crate::scene::{Scene, request_id};
 
 /// Pieces of a body that is cut in random places, at most.
 const PIECES: usize = 8;
@@ -205,31 +206,31 @@ fn without_usage_chunk(body: &[u8]) -> Vec<u8> {
     text.split_inclusive("\n\n").filter(|event| !is_usage_chunk(event)).collect::<String>().into_bytes()
 }
 
-#[test]
-fn real_answers_are_charged_what_their_provider_meant_and_pass_untouched() {
-    let cases = Arc::new(cases());
-    let answered = Arc::clone(&cases);
+/// A gateway in front of a service that answers request `case-way` with this case, sent in this way.
+fn replaying(cases: &Arc<Vec<Case>>, http2: bool) -> Scene {
+    let cases = Arc::clone(cases);
     let origin = Origin::builder().on("/mark", Answer::Echo).otherwise(move |received| {
         let (case, way) = received.header("x-request-id").unwrap().split_once('-').unwrap();
         let (case, way): (usize, usize) = (case.parse().unwrap(), way.parse().unwrap());
         let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-        answered[case].answer(WAYS[way], &mut rng)
+        cases[case].answer(WAYS[way], &mut rng)
     });
-    let scene = scene(origin, "");
-    let mut answers = Vec::new();
-    for (number, case) in cases.iter().enumerate() {
-        for (way, how) in WAYS.into_iter().enumerate() {
-            let (id, content_type) = (format!("{number}-{way}"), case.request_type());
-            let headers = [("Content-Type", &*content_type), ("X-Request-Id", &id)];
-            let (method, target) = (case.fact("method").unwrap(), &case.target());
-            let answer = Sent { method, target, headers: &headers, body: &case.request }.to(&scene);
-            answers.push((case, how, answer));
-        }
+    if !http2 {
+        return scene(origin, "");
     }
+    let origin = origin.http2().start();
+    let config = crate::scene::config(origin.address(), &super::route(""));
+    let config = config.replace("\nurls = ", "\nprotocol = \"http2\"\nurls = ");
+    let gateway = crate::support::gateway().config(config).tiers(crate::scene::tiers(super::TIERS)).start();
+    Scene { gateway, origin }
+}
+
+/// Fails unless each answer is as it was sent, and charged what was meant.
+fn check(scene: &Scene, cases: &[Case], answers: &[(usize, Way, Response)]) {
     let (lines, received) = (scene.settled(), scene.origin.received());
     let (mut failures, mut edited) = (Vec::new(), 0);
-    for (case, how, answer) in &answers {
-        let id = crate::scene::request_id(answer);
+    for (case, way, answer) in answers {
+        let (case, id) = (&cases[*case], request_id(answer));
         let checked = received
             .iter()
             .find(|received| received.header("x-request-id") == Some(id))
@@ -241,10 +242,43 @@ fn real_answers_are_charged_what_their_provider_meant_and_pass_untouched() {
                 case.check_charged(&Charged::of(&lines, answer))
             });
         if let Err(failure) = checked {
-            failures.push(format!("{} {how:?}: {failure}", case.id));
+            failures.push(format!("{} {way:?}: {failure}", case.id));
         }
     }
     let all = answers.len();
     println!("{all} exchanges of {} cases, {edited} of them with an edited request", cases.len());
     assert!(failures.is_empty(), "{} of {all} failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn real_answers_are_charged_what_their_provider_meant_and_pass_untouched() {
+    let cases = Arc::new(cases());
+    let scene = replaying(&cases, false);
+    let mut answers = Vec::new();
+    for (number, case) in cases.iter().enumerate() {
+        for (way, how) in WAYS.into_iter().enumerate() {
+            let (id, content_type) = (format!("{number}-{way}"), case.request_type());
+            let headers = [("Content-Type", &*content_type), ("X-Request-Id", &id)];
+            let (method, target) = (case.fact("method").unwrap(), &case.target());
+            let answer = Sent { method, target, headers: &headers, body: &case.request }.to(&scene);
+            answers.push((number, how, answer));
+        }
+    }
+    check(&scene, &cases, &answers);
+}
+
+#[tokio::test]
+async fn real_answers_are_charged_what_their_provider_meant_over_http_2() {
+    let cases = Arc::new(cases());
+    let scene = replaying(&cases, true);
+    let mut client = Client::http2(scene.gateway.address()).await.unwrap();
+    let mut answers = Vec::new();
+    for (number, case) in cases.iter().enumerate() {
+        let (id, content_type) = (format!("{number}-2"), case.request_type());
+        let headers = [("X-User-Id", "ann"), ("Content-Type", &*content_type), ("X-Request-Id", &id)];
+        let method = case.fact("method").unwrap().parse().unwrap();
+        let answer = client.request(method, &case.target(), &headers, case.request.clone().into()).await;
+        answers.push((number, Way::RandomChunks, answer.unwrap()));
+    }
+    check(&scene, &cases, &answers);
 }

@@ -79,6 +79,9 @@ fn a_model_in_the_path_counts_as_one_in_the_body() {
     let lines = scene.settled();
     assert_eq!(Charged::of(&lines, &other).amount("gpt4"), 0);
     assert_eq!(Charged::of(&lines, &counted).amount("gpt4"), 400);
+    // What the body says then is nothing to the service, and so to the limit.
+    let disguised = Sent::json(&azure("gpt-4o"), r#"{"model":"llama","max_tokens":100}"#).to(&scene);
+    assert_eq!(assert_refusal(&disguised, 429, "quota_exceeded")["meter"], "gpt4");
 }
 
 /// So that nobody is served for nothing by not saying which model is meant.

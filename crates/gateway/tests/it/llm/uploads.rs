@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use tollgate_testkit::{Answer, BOUND, Client, Origin, Received, Wire, eventually};
+use tollgate_testkit::{Answer, BOUND, Client, Origin, Received, Reuse, Wire, eventually, free_port};
 
 use super::{Sent, TIERS, route, scene};
-use crate::scene::{Scene, assert_refusal, head};
+use crate::{
+    scene::{Scene, assert_refusal, head},
+    support::stage::Stage,
+};
 
 const CHAT: &str = "/v1/chat/completions";
 const BODY: &str = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hello"}]}"#;
@@ -57,9 +60,49 @@ fn large_bodies_that_are_looked_at_are_edited_and_otherwise_arrive_byte_for_byte
     let wanted = stream.replacen('{', r#"{"stream_options":{"include_usage":true},"#, 1);
     assert!(arrived.body == wanted.as_bytes(), "{} bytes of {} are others", arrived.body_bytes, wanted.len());
     assert_eq!(arrived.header("content-length"), Some(&*wanted.len().to_string()));
-    let plain = large(5_000_000, r#"{"model":"m","#);
-    assert_eq!(Sent::json(CHAT, &plain).to(&scene).status, 200);
-    assert!(last_chat(&scene).body == plain.as_bytes());
+}
+
+#[tokio::test]
+async fn large_http_2_bodies_arrive_byte_for_byte() {
+    let look = route("") + "[llm]\nlook_bytes_max = \"3MiB\"\n";
+    let scene = Scene::start(Origin::builder().on(CHAT, Answer::json("{}")), &look, TIERS);
+    let mut client = Client::http2(scene.gateway.address()).await.unwrap();
+    for bytes in [3_000_000, 5_000_000] {
+        let plain = large(bytes, r#"{"model":"m","#);
+        let answer = client.post(CHAT, &[("X-User-Id", "ann")], plain.clone()).await.unwrap();
+        assert_eq!(answer.status, 200);
+        assert!(last_chat(&scene).body == plain.as_bytes());
+    }
+}
+
+/// What was read before it was sent can be sent again where nothing of it was.
+#[test]
+fn a_body_is_whole_when_another_connection_takes_it() {
+    let nobody = free_port();
+    let origin = Origin::builder().on(CHAT, Answer::json("{}")).reuse(Reuse::CloseIdle).start();
+    let urls = vec![format!("http://127.0.0.1:{nobody}"), format!("http://{}", origin.address())];
+    let tokens = r#"{ meter = "tokens", amount = "llm.total_tokens", hold = 50 }"#;
+    let gateway = Stage::of_urls(urls).charge(tokens, "").start();
+    let mut wire = Wire::connect(gateway.address());
+    for sent in 1..=10 {
+        wire.send(head("POST", CHAT, &[("X-User-Id", "ann")], Some(BODY.len())) + BODY);
+        assert_eq!(wire.response(false, BOUND).expect("an answer").status, 200);
+        assert_eq!(origin.requests(), sent, "each arrives once");
+    }
+    assert!(origin.received().iter().all(|request| request.body == EDITED.as_bytes()));
+}
+
+#[test]
+fn a_refused_request_leaves_its_connection_for_the_next() {
+    let tiers = TIERS.replace("[tiers.free]", "[tiers.free.limits]\ntotal = 0\n[tiers.free]");
+    let scene = Scene::start(Origin::builder(), &route(""), &tiers);
+    let mut wire = Wire::connect(scene.gateway.address());
+    for _ in 0..3 {
+        wire.send(head("POST", CHAT, &[("X-User-Id", "ann")], Some(BODY.len())) + BODY);
+        assert_refusal(&wire.response(false, BOUND).expect("an answer"), 429, "quota_exceeded");
+    }
+    wire.send(head("GET", "/v1/models", &[("X-User-Id", "ann")], None));
+    assert_eq!(wire.response(false, BOUND).expect("an answer").status, 200);
 }
 
 #[test]

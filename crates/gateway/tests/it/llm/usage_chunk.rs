@@ -162,3 +162,55 @@ fn answers_that_are_no_such_stream_pass_whole() {
     let seen = Sent::json(CHAT, UNASKED).to(&scene);
     assert_eq!((seen.status, seen.body), (400, refusal.body));
 }
+
+/// The beginning of an event that might be the one, when trailers end the stream.
+#[test]
+fn trailers_come_after_what_was_held_back() {
+    let begun = "data: {\"choices\":[],\"id\":\"x\"";
+    for (last, seen) in [(begun, begun), (USAGE.trim_end(), "")] {
+        let body = [WORD, last].map(|piece| format!("{:x}\r\n{piece}\r\n", piece.len())).concat();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\
+             Trailer: X-Checked\r\n\r\n{body}0\r\nX-Checked: yes\r\n\r\n"
+        );
+        let scene = scene(Origin::builder().on(CHAT, Answer::Raw(answer.into_bytes())), "");
+        let headers = &[("TE", "trailers"), ("Connection", "TE")];
+        let mut wire = Wire::connect(scene.gateway.address());
+        let identity = [("X-User-Id", "ann"), headers[0], headers[1]];
+        wire.send(head("POST", CHAT, &identity, Some(UNASKED.len())) + UNASKED);
+        let answer = wire.response(false, BOUND).expect("an answer");
+        assert_eq!(answer.text(), [WORD, seen].concat());
+        assert_eq!(answer.trailers.len(), 1, "{answer:?}");
+        let charged = Charged::of(&scene.settled(), &answer);
+        assert_eq!(charged.estimated, last == begun, "{charged:?}");
+    }
+}
+
+/// The last event waits for the disk, also where nothing is left of it.
+#[test]
+fn it_is_taken_out_of_streams_that_wait_for_the_disk() {
+    let origin = Origin::builder().on("/mark", Answer::Echo).otherwise(service).start();
+    let config = crate::scene::config(origin.address(), &super::route(""))
+        .replace("workers = 1", "workers = 1\ndurability = \"power\"");
+    let gateway = crate::support::gateway().config(config).tiers(crate::scene::tiers(super::TIERS)).start();
+    let scene = Scene { gateway, origin };
+    let answers = [UNASKED, ASKED].map(|body| Sent::json(CHAT, body).to(&scene));
+    assert_eq!((answers[0].text(), answers[1].text()), (plain(), [WORD, WORD, USAGE, DONE].concat()));
+    scene.origin.set(CHAT, Answer::Sse { events: vec![WORD.to_owned(), USAGE.to_owned()], gate: None });
+    let without_end = Sent::json(CHAT, UNASKED).to(&scene);
+    assert_eq!(without_end.text(), WORD);
+    let lines = scene.settled();
+    assert!(answers.iter().chain([&without_end]).all(|answer| Charged::of(&lines, answer).said() == (24, 8)));
+}
+
+/// Without chunks: the end of the connection is the end of the stream.
+#[test]
+fn it_is_taken_out_for_http_1_0_clients() {
+    let scene = served("");
+    let request = head("POST", CHAT, &[("X-User-Id", "ann")], Some(UNASKED.len())) + UNASKED;
+    let mut wire = Wire::connect(scene.gateway.address());
+    wire.send(request.replacen("HTTP/1.1", "HTTP/1.0", 1));
+    assert!(wire.closes(BOUND));
+    let (answer, _) = Response::parse(wire.unread(), false).expect("an answer");
+    assert_eq!((answer.text(), answer.header("transfer-encoding")), (plain(), None));
+}
