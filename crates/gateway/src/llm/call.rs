@@ -75,7 +75,7 @@ impl Call {
     pub(crate) fn read(&mut self, live: &Live, route: &Route, headers: &mut HeaderMap, looked: &mut Looked) {
         let (Some(options), Some(text)) = (&route.llm, looked.text()) else { return };
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        if header(header::CONTENT_ENCODING).is_some() {
+        if is_coded(headers) {
             return;
         }
         let request = Request { method: self.method.as_str(), path: self.target.path() };
@@ -189,6 +189,12 @@ impl Bound {
 fn is_sealed(headers: &HeaderMap) -> bool {
     let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
     DIGESTS.iter().any(|name| headers.contains_key(*name)) || authorization.starts_with(SIGNED.as_bytes())
+}
+
+/// Whether the body of a message is compressed.
+pub(super) fn is_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Takes from a message what is no longer true when its body is edited.
