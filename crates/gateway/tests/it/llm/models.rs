@@ -96,3 +96,25 @@ fn a_request_that_names_no_model_is_held_as_one_of_them_and_counted_as_what_answ
     let lines = scene.settled();
     assert_eq!(Charged::of(&lines, &unsaid).amount("gpt4"), 400);
 }
+
+/// Whatever it is called: what is written of it is JSON.
+#[test]
+fn events_name_the_model_and_the_provider() {
+    let config = format!("provider = \"acme\"\n{ROUTE}");
+    let scene = Scene::start(Origin::builder().on("/mark", Answer::Echo), &config, TIERS);
+    let names = ["claude-x", r#"a "quoted" \ name"#, "модель/猫", "{\"model\":1}", "m\u{2028}"];
+    let sent = names.map(|name| {
+        let answer = json!({ "model": name, "usage": { "prompt_tokens": 1, "completion_tokens": 2 } });
+        scene.origin.set(CHAT, Answer::json(answer.to_string()));
+        (name, Sent::json(CHAT, &json!({ "model": name }).to_string()).to(&scene))
+    });
+    // No name of a model, and so none at all.
+    scene.origin.set(CHAT, Answer::json(json!({ "model": "m".repeat(100_000) }).to_string()));
+    let long = Sent::json(CHAT, &json!({ "model": "m".repeat(100_000) }).to_string()).to(&scene);
+    let lines = scene.settled();
+    for (name, answer) in &sent {
+        let metadata = Charged::of(&lines, answer).metadata;
+        assert_eq!((metadata["model"].as_str(), &metadata["provider"]), (Some(*name), &json!("acme")));
+    }
+    assert_eq!(Charged::of(&lines, &long).metadata["model"], json!(null));
+}

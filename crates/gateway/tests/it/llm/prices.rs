@@ -37,6 +37,7 @@ currency = "USD"
     { from = "2999-01-01", input = "9000", output = "9000" },
 ]
 "gpt-4o-mini*" = { input = "0.15", output = "0.60" }
+"claude-*" = { input = "3", output = "15", cached_read = "0.30", cache_write = "3.75" }
 "odd" = { input = "0.000001", output = "0.000001" }
 "#;
 
@@ -82,6 +83,22 @@ fn tokens_cost_what_their_model_costs_today() {
         let charged = Charged::of(&lines, answer);
         assert_eq!((charged.amount("spend"), charged.estimated), (*cost, false), "{model}: {charged:?}");
     }
+}
+
+/// Anthropic counts what caches had a part in beside the input.
+#[test]
+fn each_part_of_the_input_costs_its_own_price() {
+    let scene = scene();
+    let usage = json!({ "input_tokens": 21, "cache_creation_input_tokens": 1000,
+        "cache_read_input_tokens": 2000, "output_tokens": 10 });
+    let answer = json!({ "type": "message", "model": "claude-x", "content": [], "usage": usage });
+    scene.origin.set("/v1/messages", Answer::json(answer.to_string()));
+    let seen = Sent::json("/v1/messages", r#"{"model":"claude-x","max_tokens":1000}"#).to(&scene);
+    let charged = Charged::of(&scene.settled(), &seen);
+    let cost = 21 * 3000 + 1000 * 3750 + 2000 * 300 + 10 * 15_000;
+    assert_eq!((charged.amount("spend"), charged.estimated), (cost, false), "{charged:?}");
+    let parts = ["input", "cached_read", "cache_write", "output"].map(|part| charged.metadata[part].as_i64());
+    assert_eq!(parts, [Some(3021), Some(2000), Some(1000), Some(10)]);
 }
 
 #[test]

@@ -199,3 +199,39 @@ fn a_slow_body_keeps_nothing_from_others() {
     assert_refusal(&slow.response(false, BOUND).expect("an answer"), 429, "quota_exceeded");
     assert!(eventually(BOUND, || scene.settled().len() == 6), "one request, six meters");
 }
+
+/// What no dialect has passes as it is, and takes no time to look at.
+#[test]
+fn bodies_that_cannot_be_read_pass_untouched() {
+    let scene = quiet();
+    let escapes = format!(r#"{{"stream":true,"x":"{}"#, "\\\\u0041".repeat(100_000));
+    for body in [
+        "[".repeat(900_000).into_bytes(),
+        r#"{"a":"#.repeat(150_000).into_bytes(),
+        format!("{{{}", r#""n":1,"#.repeat(100_000)).into_bytes(),
+        escapes.into_bytes(),
+        b"\xff{\"stream\":true}".to_vec(),
+        b"{\"stream\":true,\"x\":\"\xc3\x28\"}".to_vec(),
+        vec![0; 500_000],
+    ] {
+        assert_eq!(Sent { body: &body, ..Sent::json(CHAT, "") }.to(&scene).status, 200);
+        assert!(last_chat(&scene).body == body, "{:?}", &body[..10]);
+    }
+}
+
+#[test]
+fn a_body_beyond_what_the_tier_allows_never_reaches_the_service() {
+    let tiers = TIERS.replace("[tiers.free]", "[tiers.free]\nmax_body = \"10kB\"");
+    let scene = Scene::start(Origin::builder(), &route(""), &tiers);
+    let body = large(20_000, r#"{"stream":true,"#);
+    assert_refusal(&Sent::json(CHAT, &body).to(&scene), 413, "body_too_large");
+    let mut wire = Wire::connect(scene.gateway.address());
+    wire.send(head("POST", CHAT, &[("X-User-Id", "ann"), ("Transfer-Encoding", "chunked")], None));
+    wire.send(format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()));
+    assert_refusal(&wire.response(false, BOUND).expect("an answer"), 413, "body_too_large");
+    // As long as it may be, and longer only by what the gateway adds.
+    let fits = format!(r#"{{"stream":true,"x":"{}"}}"#, "x".repeat(10_000 - 22));
+    assert_eq!((fits.len(), Sent::json(CHAT, &fits).to(&scene).status), (10_000, 200));
+    assert_eq!(scene.settled().len(), 6);
+    assert_eq!(scene.origin.requests(), 2);
+}

@@ -214,3 +214,15 @@ fn it_is_taken_out_for_http_1_0_clients() {
     let (answer, _) = Response::parse(wire.unread(), false).expect("an answer");
     assert_eq!((answer.text(), answer.header("transfer-encoding")), (plain(), None));
 }
+
+/// A coding that is none, of the request or of the answer.
+#[test]
+fn identity_is_no_coding() {
+    let reply =
+        Reply::of("text/event-stream", [WORD, USAGE, DONE].concat()).header("Content-Encoding", "identity");
+    let scene = scene(Origin::builder().on(CHAT, Answer::Reply(reply)), "");
+    let headers = &[("Content-Encoding", "identity")];
+    let answer = Sent { headers, ..Sent::json(CHAT, UNASKED) }.to(&scene);
+    assert_eq!(answer.text(), [WORD, DONE].concat());
+    assert_eq!(Charged::of(&scene.settled(), &answer).said(), (24, 8));
+}
