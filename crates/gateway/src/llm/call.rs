@@ -178,6 +178,11 @@ impl Call {
     }
 }
 
+/// How much of `measure` so many tokens are that were written, whatever was read for them.
+pub(crate) fn written(output: i64, measure: Measure, priced: (&Plans, Option<&str>, UnixMillis)) -> i64 {
+    Bound { input: 0, output }.amount(measure, priced).unwrap_or(0)
+}
+
 impl Bound {
     /// How much of `measure` it is at most. `None` when that is not known.
     pub(super) fn amount(
