@@ -41,6 +41,7 @@ enum Way {
 const WAYS: [Way; 3] = [Way::Whole, Way::BytewiseChunks, Way::RandomChunks];
 
 /// The cases; none when they are not there.
+#[expect(clippy::print_stdout, reason = "what a run leaves out")]
 fn cases() -> Vec<Case> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/bodies");
     let folder = env::var_os("TOLLGATE_BODIES").map_or_else(beside, PathBuf::from);
@@ -226,6 +227,7 @@ fn replaying(cases: &Arc<Vec<Case>>, http2: bool) -> Scene {
 }
 
 /// Fails unless each answer is as it was sent, and charged what was meant.
+#[expect(clippy::print_stdout, reason = "the figures of a run")]
 fn check(scene: &Scene, cases: &[Case], answers: &[(usize, Way, Response)]) {
     let (lines, received) = (scene.settled(), scene.origin.received());
     let (mut failures, mut edited) = (Vec::new(), 0);

@@ -147,6 +147,7 @@ fn assert_charged(lines: &[Line], rows: &[Row]) {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "the figures of a run")]
 fn check(gates: Vec<Option<Gate>>, rows: Arc<Vec<Row>>) -> Vec<Line> {
     let scene = Scene::start_with_two_workers(origin(&rows, gates.clone()), ROUTE, TIERS);
     let started = Instant::now();
@@ -174,7 +175,6 @@ fn the_ledger_of_a_real_trace_has_each_token_though_one_client_in_five_leaves() 
     let lines = check(gates, rows);
     let says_so = |line: &&Line| line.metadata.as_deref().unwrap().contains("client_gone_read_on");
     let read_on = lines.iter().filter(says_so).count() / 2;
-    println!("{left} clients left, {read_on} answers were read on");
     // A gateway that has the end of an answer at once may not notice that nobody takes it.
     assert!(read_on <= left && (left == 0 || read_on > 0), "{read_on} of {left}");
 }

@@ -226,3 +226,22 @@ fn identity_is_no_coding() {
     assert_eq!(answer.text(), [WORD, DONE].concat());
     assert_eq!(Charged::of(&scene.settled(), &answer).said(), (24, 8));
 }
+
+/// What was set aside ahead of a stream is given back: nobody says that it was used.
+#[test]
+fn a_stream_of_which_nothing_is_known_is_charged_its_hold_or_what_was_written() {
+    let tiers =
+        super::TIERS.replace("[tiers.free]", "[tiers.free.limits]\ntotal = \"100_000/day\"\n[tiers.free]");
+    let scene = Scene::start(Origin::builder(), &super::route(""), &tiers);
+    let word = WORD.replace("\"a\"", "\"word \"");
+    let sent = [(10, (300, 200)), (1000, (1250, 1250))].map(|(words, expected)| {
+        scene.origin.set(CHAT, Answer::Sse { events: vec![word.clone(); words], gate: None });
+        (Sent::json(CHAT, "neither JSON nor a form").to(&scene), expected)
+    });
+    let lines = scene.settled();
+    for (answer, expected) in &sent {
+        let charged = Charged::of(&lines, answer);
+        assert_eq!((charged.amount("total"), charged.amount("output")), *expected, "{charged:?}");
+        assert!(charged.estimated);
+    }
+}
