@@ -41,7 +41,9 @@ struct Inner {
     started: Instant,
     /// How far the request got on its way to an upstream; none before it is forwarded.
     progress: Option<Rc<Progress>>,
-    /// What was held, by position of the charge.
+    /// What was held when it was admitted, by position of the charge.
+    first: Needs,
+    /// What is held.
     needs: Needs,
     /// What was asked of a shared store for more.
     question: Question,
@@ -130,13 +132,14 @@ impl Admitted {
         };
         let started = Instant::now();
         let reported = ArrayVec::new();
-        let needs = needs.clone();
+        let (first, needs) = (needs.clone(), needs.clone());
         let inner = Inner {
             request,
             hold,
             open,
             started,
             progress: None,
+            first,
             needs,
             question: Question::default(),
             reported,
@@ -217,7 +220,8 @@ impl Drop for Admitted {
 
 impl Inner {
     fn settle(self: Box<Self>, end: End, measures: &Measures<'_>) -> Option<Durable> {
-        let Self { request, hold, open, started, progress, needs, question: _, reported, metadata } = *self;
+        let Self { request, hold, open, started, progress, first, needs, question: _, reported, metadata } =
+            *self;
         let progress = progress.as_deref();
         let measures = &Measures {
             request_bytes: measures.request_bytes.max(progress.map_or(0, Progress::bytes)),
@@ -232,9 +236,9 @@ impl Inner {
             .route
             .charges
             .iter()
-            .zip(&needs)
+            .zip(first.iter().zip(&needs))
             .enumerate()
-            .map(|(position, (charge, need))| {
+            .map(|(position, (charge, (first, need)))| {
                 let report = reported.iter().find(|(at, _)| *at == position).map(|(_, amount)| *amount);
                 let (amount, estimated) = match (report, &call) {
                     _ if let Model::Said { amounts, .. } = measures.model => {
@@ -248,7 +252,7 @@ impl Inner {
                     (_, Some(used)) if !charge.counts_model(used.asked.or(used.model)) => (0, false),
                     (Some(report), _) => (report, false),
                     (None, Some(used)) if charge.is_of_model() => {
-                        let (amount, estimated) = request.amount(charge, *need, used, &hold);
+                        let (amount, estimated) = request.amount(charge, *first, used, &hold);
                         // What nobody counted is not said to have passed the limit that ended it.
                         let is_cut = matches!(end, End::Limited { .. });
                         (if is_cut { amount.min(*need) } else { amount }, estimated)
@@ -338,15 +342,18 @@ impl Admission {
             asked: call.model(),
             model: named.or(call.model()),
             has_failed: answer.is_some_and(Answer::has_failed),
+            written: answer.map_or(0, Answer::written),
         }
     }
 
-    /// What is charged of what a model's answer says, and whether it is an estimate.
-    fn amount(&self, charge: &RouteCharge, need: i64, call: &CallUsed<'_>, hold: &Hold) -> (i64, bool) {
-        let priced = (self.live.plans(), hold.at());
-        match charge.measure().and_then(|measure| call.used.amount(measure, call.model, priced)) {
+    /// What is charged of what a model's answer says, and whether it is an estimate. Where it says nothing, what was
+    /// held for it, or what was written where that is more; not what was set aside ahead of it.
+    fn amount(&self, charge: &RouteCharge, first: i64, call: &CallUsed<'_>, hold: &Hold) -> (i64, bool) {
+        let (plans, at) = (self.live.plans(), hold.at());
+        let Some(measure) = charge.measure() else { return (first, true) };
+        match call.used.amount(measure, call.model, (plans, at)) {
             Some(amount) => (amount, call.used.is_estimated()),
-            None => (need, true),
+            None => (first.max(llm::written(call.written, measure, (plans, call.asked, at))), true),
         }
     }
 
@@ -387,6 +394,8 @@ struct CallUsed<'a> {
     model: Option<&'a str>,
     /// Whether the answer says that the upstream failed.
     has_failed: bool,
+    /// Tokens that were seen to be written.
+    written: i64,
 }
 
 impl End {

@@ -6,7 +6,10 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use tollgate_usage::{Progress, Scanner, TokenUsage, UsageChunkFilter};
 
-use super::Call;
+use super::{
+    Call,
+    call::{is_coded, unseal},
+};
 use crate::{admitted::Admitted, connection::Connection};
 
 /// A model's answer as it passes.
@@ -37,7 +40,7 @@ impl Answer {
         let scanner = call.scanner(route, headers);
         let has_more = call.adds_usage() && is_plain_event_stream(headers);
         if has_more {
-            headers.remove(header::CONTENT_LENGTH);
+            unseal(headers);
         }
         let filter = has_more.then(UsageChunkFilter::new);
         let reads_on = scanner.is_some() && route.reads_on();
@@ -151,8 +154,7 @@ pub(crate) fn join(first: &Bytes, second: Bytes) -> Bytes {
 }
 
 fn is_plain_event_stream(headers: &HeaderMap) -> bool {
-    media_type(headers).eq_ignore_ascii_case("text/event-stream")
-        && !headers.contains_key(header::CONTENT_ENCODING)
+    media_type(headers).eq_ignore_ascii_case("text/event-stream") && !is_coded(headers)
 }
 
 /// Gemini's streams may be JSON, which everywhere else is an answer that was written before it was sent.

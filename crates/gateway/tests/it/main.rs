@@ -16,6 +16,7 @@ mod fleet;
 mod framing;
 mod headers;
 mod identity;
+mod llm;
 mod load;
 mod numbers;
 mod observability;

@@ -28,6 +28,13 @@ pub enum Answer {
         /// The trailers.
         trailers: Vec<(String, String)>,
     },
+    /// A chunked response: its body in chunks of these sizes, and what is left in a last one.
+    Pieces {
+        /// The response.
+        reply: Reply,
+        /// Bytes of each chunk, none of them zero.
+        sizes: Vec<usize>,
+    },
     /// `103 Early Hints`, then the response. HTTP/2 origins send the response only.
     EarlyHints(Reply),
     /// Reads the request and says nothing until the peer gives up.
@@ -87,6 +94,27 @@ impl Reply {
     pub fn json(status: u16, body: impl Into<String>) -> Self {
         let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
         Self { status, headers, body: body.into().into_bytes() }
+    }
+
+    /// 200 with this body.
+    #[must_use]
+    pub fn of(content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        let headers = vec![("Content-Type".to_owned(), content_type.to_owned())];
+        Self { status: 200, headers, body: body.into() }
+    }
+
+    /// The body in pieces of these sizes, and what is left in a last one.
+    pub(super) fn pieces(&self, sizes: &[usize]) -> Vec<&[u8]> {
+        let mut rest = &*self.body;
+        let mut pieces: Vec<&[u8]> = Vec::new();
+        for size in sizes {
+            let (piece, after) = rest.split_at((*size).min(rest.len()));
+            pieces.push(piece);
+            rest = after;
+        }
+        pieces.push(rest);
+        pieces.retain(|piece| !piece.is_empty());
+        pieces
     }
 
     /// The response with one header more.

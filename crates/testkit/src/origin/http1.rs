@@ -93,6 +93,18 @@ async fn send<S: AsyncRead + AsyncWrite + Unpin>(
             let body: String = chunks.iter().map(|data| chunk(data)).collect();
             write(stream, chunked_head("text/plain", &trailers) + &body + &last_chunk(&trailers)).await?;
         }
+        Answer::Pieces { reply, sizes } => {
+            let coding = ("Transfer-Encoding".to_owned(), "chunked".to_owned());
+            let headers: Vec<_> = reply.headers.iter().cloned().chain([coding]).collect();
+            let mut bytes = head(reply.status, &headers).into_bytes();
+            for piece in reply.pieces(&sizes) {
+                bytes.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+                bytes.extend_from_slice(piece);
+                bytes.extend_from_slice(b"\r\n");
+            }
+            bytes.extend_from_slice(last_chunk(&[]).as_bytes());
+            write(stream, bytes).await?;
+        }
         Answer::Hang => {
             inbound.gone().await;
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -98,6 +98,11 @@ async fn respond(answer: Answer, received: &Received, unanswered: Unanswered) ->
             parts.push((Ok(Frame::trailers(header_map(&trailers))), None));
             plain(typed("text/plain"))
         }
+        Answer::Pieces { reply, sizes } => {
+            let frame = |piece: &[u8]| Ok(Frame::data(Bytes::copy_from_slice(piece)));
+            parts.extend(reply.pieces(&sizes).into_iter().map(|piece| (frame(piece), None)));
+            Reply { body: Vec::new(), ..reply }
+        }
         Answer::CutLength { promised, sent } => {
             parts = vec![(data(sent), None), (cut(), None)];
             plain(vec![("content-length".to_owned(), promised.to_string())])
