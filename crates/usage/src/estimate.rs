@@ -52,6 +52,9 @@ impl Input {
             Some((place, Bracket::Array)) => place.element(),
             _ => self.at,
         };
+        if self.is_prompt(event) {
+            self.prompts = self.prompts.saturating_add(1);
+        }
         match event {
             Event::Key(key) => {
                 let parent = self.open.last().map_or(Place::Document, |(place, _)| *place);
@@ -90,6 +93,12 @@ impl Input {
                 _ => {}
             },
         }
+    }
+
+    /// Whether it begins one of several prompts: a text, or the numbers of its tokens.
+    fn is_prompt(&self, event: Event<'_>) -> bool {
+        let begins = matches!(event, Event::Text(_) | Event::Open(Bracket::Array));
+        begins && self.open.last() == Some(&(Place::Prompts, Bracket::Array))
     }
 
     fn text(&mut self, here: Place, text: &str) {
@@ -139,5 +148,27 @@ impl Input {
 
     pub(crate) fn reads_elsewhere(&self) -> bool {
         self.reads_elsewhere
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Request, ask};
+
+    #[test]
+    fn each_prompt_is_answered() {
+        for (prompt, choices) in [
+            (r#""a b""#, 2),
+            (r#"["a"]"#, 2),
+            (r#"["a","b","c"]"#, 6),
+            ("[1,2,3]", 2),
+            ("[[1,2],[3]]", 4),
+            ("[]", 2),
+        ] {
+            let body = format!(r#"{{"model":"m","n":2,"prompt":{prompt},"other":["a","b"]}}"#);
+            let request = Request { method: "POST", path: "/v1/completions" };
+            let asked = ask(request, None, body.as_bytes()).unwrap();
+            assert_eq!(asked.choices, choices, "{prompt}");
+        }
     }
 }
