@@ -81,8 +81,11 @@ fn lacking(
     ahead: i64,
 ) -> Needs {
     let Some(call) = &request.call else { return Needs::default() };
-    let input = progress.input.or(call.bound().map(|bound| bound.input)).unwrap_or(0);
-    let seen = Bound { input, output: progress.output.saturating_add(ahead) };
+    let bound = call.bound();
+    let input = progress.input.or(bound.map(|bound| bound.input)).unwrap_or(0);
+    // Nothing is set aside for what the request does not let the model write, unless it writes it all the same.
+    let most = bound.map(|bound| bound.output).filter(|most| progress.output <= *most).unwrap_or(i64::MAX);
+    let seen = Bound { input, output: progress.output.saturating_add(ahead).min(most) };
     let priced = (request.live.plans(), call.model(), at);
     let lacks = |(charge, need): (&RouteCharge, &i64)| {
         let measure = charge.measure().filter(|_| charge.counts_model(call.model()));
