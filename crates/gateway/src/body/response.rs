@@ -5,7 +5,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -135,10 +135,13 @@ impl Proxied {
         durable
     }
 
-    /// From here on it is read for its own sake.
-    pub(crate) fn abandon(&mut self) {
+    /// From here on it is read for its own sake, for at most so long.
+    pub(crate) fn abandon(&mut self, time_max: Duration) {
         self.abandoned = true;
         self.progress.deadline.adopt();
+        self.progress.deadline.set_end(time_max);
+        // A client who did not read kept it from moving.
+        self.progress.moved();
     }
 
     /// Whether what is left is as long as what the upstream has left.
@@ -307,7 +310,12 @@ impl Proxied {
         error: BodyError,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.end(End::Cut { status: self.status });
+        let is_late = self.abandoned && self.progress.deadline.poll_passed(cx);
+        self.end(if is_late {
+            End::ClientGone { status: Some(self.status) }
+        } else {
+            End::Cut { status: self.status }
+        });
         self.cut = Some(error);
         // An error discards what is not written yet, which may be all there was of the answer.
         cx.waker().wake_by_ref();
