@@ -115,7 +115,7 @@ pub(crate) async fn admit(
             }
             Decision::Refused { refusal, standings: standing } => {
                 *standings = Some(standing);
-                return Err(refused(live, route, caller, &refusal, now));
+                return Err(refused(live, route, caller, (&refusal, needs), now));
             }
             // Rare: not part of every exchange's future.
             Decision::NotLoaded => Box::pin(load(worker, parties, terms, route, caller)).await?,
@@ -177,7 +177,13 @@ fn meters_and_spans(ticket: &LoadTicket, route: &Route) -> Vec<(String, tollgate
     ticket.spans.iter().map(|asked| (name(asked.key.meter).to_owned(), asked.span)).collect()
 }
 
-fn refused(live: &Live, route: &Route, caller: &Caller, refusal: &QuotaRefusal, now: UnixMillis) -> Refusal {
+fn refused(
+    live: &Live,
+    route: &Route,
+    caller: &Caller,
+    (refusal, needs): (&QuotaRefusal, &Needs),
+    now: UnixMillis,
+) -> Refusal {
     let grant = route.grant(caller.tier);
     let (check, limit) = (&grant.checks[refusal.check], &grant.limits[refusal.check]);
     let charge = &route.charges[limit.charge];
@@ -188,20 +194,30 @@ fn refused(live: &Live, route: &Route, caller: &Caller, refusal: &QuotaRefusal, 
         Max::Unlimited => i64::MAX,
     };
     let used = refusal.standing.usage.total();
+    let need = needs.get(limit.charge).copied().unwrap_or(0);
     let seconds = ratelimit::seconds_left(&refusal.standing, now);
     let (code, span, again) = if check.concurrent {
         (Code::TooManyJobs, " at a time".to_owned(), "try again when one has ended".to_owned())
     } else {
         let code = if window.is_rate() { Code::RateLimited } else { Code::QuotaExceeded };
-        let again = seconds.map_or("nothing resets it".to_owned(), |s| format!("try again in {s} s"));
+        let again = match seconds {
+            _ if max == 0 => "the tier has none".to_owned(),
+            _ if need > max => "it fits into no window: ask for less".to_owned(),
+            Some(seconds) => format!("try again in {seconds} s"),
+            None => "nothing resets it".to_owned(),
+        };
         let span = seconds.map_or(String::new(), |_| format!(" per {window}"));
         (code, span, again)
     };
     let upgrade = live.plans().upgrade_url.as_deref();
     let more = upgrade.map(|url| format!(", or upgrade: {url}")).unwrap_or_default();
     let message = format!(
-        "{used} of {max} {} are used that tier {} allows{span}, and this request does not fit in; {again}{more}",
-        charge.meter, tier.name,
+        "{} of {} {} are used that tier {} allows{span}, and this request may use {}; {again}{more}",
+        charge.shown(used),
+        charge.shown(max),
+        charge.meter,
+        tier.name,
+        charge.shown(need),
     );
     let reset_at = seconds.and_then(|_| Timestamp::from_millisecond(refusal.standing.span.end.0).ok());
     Refusal::quota(

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Method};
 use tollgate_config::{
     Amount, ChargeOn, ClientGone, Config, CounterStore, Enforcement, Gateway, LlmOptions, Measure,
 };
-use tollgate_core::{Max, MeterKind, ModelPattern, Plans, Scope, Tier, TierIndex};
+use tollgate_core::{Currency, Max, MeterKind, ModelPattern, Nanos, Plans, Scope, Tier, TierIndex};
 use tollgate_quota::{CHECKS_MAX, Check, CounterKey, Kinds, MeterId, Mode, Tracked};
 
 use crate::{
@@ -82,6 +82,8 @@ pub(crate) struct RouteCharge {
     pub(crate) amount: Amount,
     /// Of which models it counts calls; empty for all.
     pub(crate) models: Vec<ModelPattern>,
+    /// Of what money it counts billionths.
+    currency: Option<Currency>,
     /// What the upstream reports its use in.
     pub(crate) usage_header: Option<HeaderName>,
 }
@@ -212,6 +214,7 @@ impl Route {
                     kind: meter.kind,
                     amount: charge.amount,
                     models: meter.models.clone(),
+                    currency: meter.currency(),
                     usage_header: HeaderName::try_from(format!("{USAGE_PREFIX}{}", meter.name)).ok(),
                 }
             })
@@ -293,6 +296,14 @@ impl RouteCharge {
     pub(crate) fn counts_model(&self, model: Option<&str>) -> bool {
         let is_meant = |model: &str| self.models.iter().any(|pattern| pattern.matches(model));
         self.models.is_empty() || model.is_none_or(is_meant)
+    }
+
+    /// An amount as people read it.
+    pub(crate) fn shown(&self, amount: i64) -> String {
+        match self.currency {
+            Some(currency) => format!("{} {currency}", Nanos(amount)),
+            None => amount.to_string(),
+        }
     }
 
     /// What is held where the request says nothing about itself.

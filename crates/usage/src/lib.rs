@@ -5,6 +5,11 @@
 //! about `"usage"` changes nothing. What the fields mean together is decided by what the request asked for
 //! ([`Scanner::of`]), or without it by the fields that only one dialect has.
 //!
+//! While a stream runs, its scanner also says how far it has come ([`Scanner::progress`]), where it can end
+//! ([`Scanner::is_at_boundary`]) and how its dialect ends at a limit ([`Scanner::final_events`]). [`UsageChunkFilter`] takes
+//! out the chunk that a chat has only because the gateway asked for usage; the scanner is to be fed before it.
+//! [`Realtime`] reads WebSockets.
+//!
 //! Contract
 //! - Any chunking of the same bytes gives the same usage.
 //! - Memory is [`SCANNER_BYTES_MAX`] at most and the window of a decoder, whatever is sent; the body is never kept.

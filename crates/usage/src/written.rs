@@ -1,4 +1,8 @@
 //! How much a stream has written so far, by the length of its text.
+//!
+//! Of what providers reported in the end, prose of 20 tokens and more came to between 0.7 and 1.3, answers with calls of
+//! tools to between 0.5 and 1.1, and one that spells a word letter by letter to 0.5. What is not shown is not counted:
+//! hidden reasoning, and what tools of the provider did on its side.
 
 use crate::readings::Piece;
 

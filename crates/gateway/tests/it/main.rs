@@ -23,6 +23,7 @@ mod observability;
 mod postgres;
 mod protocols;
 mod quotas;
+mod realtime;
 mod refusals;
 mod reload;
 mod routing;

@@ -24,6 +24,9 @@ pub(super) const FIELDS: &[Field] = &[
 
 pub(super) const STREAM: &[(Path, Wanted)] = &[
     (&["choices", EACH, "delta", "content"], Wanted::Text(Text::Answer)),
+    // Mistral.
+    (&["choices", EACH, "delta", "content", EACH, "text"], Wanted::Text(Text::Answer)),
+    (&["choices", EACH, "delta", "content", EACH, "thinking", EACH, "text"], Wanted::Text(Text::Reasoning)),
     (&["choices", EACH, "delta", "refusal"], Wanted::Text(Text::Answer)),
     (&["choices", EACH, "delta", "reasoning"], Wanted::Text(Text::Reasoning)),
     (&["choices", EACH, "delta", "reasoning_content"], Wanted::Text(Text::ReasoningContent)),

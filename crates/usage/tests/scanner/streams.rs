@@ -264,7 +264,54 @@ fn estimates_are_near_what_was_reported() {
     }
 }
 
+/// What streams are made of, to be put together at random.
+const PIECES: [&str; 24] = [
+    "data: ",
+    "\r",
+    "\n",
+    "\n\n",
+    ": x\n",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    "\"",
+    "\\",
+    "\\u00e9",
+    "{\"delta\":{\"text\":\"a",
+    "7",
+    "\"type\":\"content_block_start\",",
+    "\"type\":\"message_start\"",
+    "\"index\":3",
+    "{\"choices\":[{\"index\":",
+    "\"done\":true}",
+    "{\"response\":\"",
+    "\"id\":\"i\"",
+    "{\"type\":\"response.created\",\"response\":{\"id\":\"r\"}}",
+    "\"finish_reason\":\"stop\"",
+];
+
 proptest! {
+    #[test]
+    fn nothing_panics_and_chunks_change_nothing(
+        pieces in prop::collection::vec(prop::sample::select(PIECES.to_vec()), 0..60),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+    ) {
+        let body = pieces.concat().into_bytes();
+        for path in ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/api/chat", "/v2/chat", "/m:streamGenerateContent"] {
+            for content_type in [SSE, FRAMES, "application/json", "application/x-ndjson"] {
+                let whole = read(path, content_type, &body);
+                for chunks in [split_at(&body, &cuts), body.chunks(1).collect()] {
+                    let mut scanner = scanner(path, content_type);
+                    chunks.into_iter().for_each(|chunk| scanner.feed(chunk));
+                    prop_assert_eq!(scanner.progress(), whole.progress());
+                    prop_assert_eq!(scanner.final_events(Progress::default(), true), whole.final_events(Progress::default(), true));
+                }
+            }
+        }
+    }
+
     #[test]
     fn progress_and_endings_do_not_depend_on_chunks(
         deltas in prop::collection::vec((prop::sample::select(vec!["a", "\\u65e5", "\\\"", "\\\\", "日本", "word "]), 0..9_usize), 1..6),

@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use serde_json::Value;
 use tollgate_usage::{USAGE_CHUNK_BYTES_MAX, UsageChunkFilter};
 
+use crate::bodies::cases;
 use crate::chunking::split_at;
 
 fn filter<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
@@ -121,6 +123,22 @@ fn what_passes_is_not_copied_and_leaves_at_once() {
     seen.clear();
     filter.feed(&Bytes::from("\"choices\":[{"), |bytes| seen.push(bytes));
     assert_eq!(seen.concat(), b"id: 7\r\ndata: {\"id\":\"c\",\"choices\":[{");
+}
+
+#[test]
+fn recorded_chats_lose_that_chunk_only() {
+    for case in cases().iter().filter(|case| case.is_plain_stream() && case.json["framing"] == "sse") {
+        let body = String::from_utf8(case.body.clone()).unwrap();
+        let is_usage_chunk = |event: &str| {
+            let data = event.strip_prefix("data: ").unwrap_or_default();
+            let data: Value = serde_json::from_str(data).unwrap_or_default();
+            data["choices"] == Value::Array(Vec::new()) && data["usage"].is_object()
+        };
+        let kept: String = body.split_inclusive("\n\n").filter(|event| !is_usage_chunk(event)).collect();
+        assert_eq!(filter([body.as_bytes()]), kept.as_bytes(), "{}", case.id);
+        assert_eq!(filter(body.as_bytes().chunks(7)), kept.as_bytes(), "{}", case.id);
+        println!("{}: {} bytes less", case.id, body.len() - kept.len());
+    }
 }
 
 #[test]
