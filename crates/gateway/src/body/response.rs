@@ -55,6 +55,8 @@ pub(crate) struct Proxied {
     cut: Option<BodyError>,
     /// Kept back until the shared store has said whether it is covered.
     asking: Option<Bytes>,
+    /// What came after what was read last, and is not read yet.
+    rest: Bytes,
     /// Kept back until what came before them has left.
     trailers: Option<Frame<Bytes>>,
     /// Whether nobody waits for it any more.
@@ -105,6 +107,7 @@ impl Proxied {
             last: None,
             cut: None,
             asking: None,
+            rest: Bytes::new(),
             trailers: None,
             abandoned: false,
             ended: false,
@@ -185,21 +188,21 @@ impl Proxied {
                 Some(Ok(frame)) => {
                     let is_last = self.inner.is_end_stream();
                     let data = frame.into_data().unwrap_or_default();
-                    self.bytes = self.bytes.saturating_add(data.len() as u64);
                     let Some(answer) = &mut self.answer else { break (Frame::data(data), is_last) };
-                    if is_last {
-                        let read = answer.read(data);
-                        break (Frame::data(join(&read, answer.finish())), true);
-                    }
-                    if answer.is_full() {
+                    let (read, growth) = if answer.is_full() {
                         let (read, is_over) = answer.read_to_boundary(data);
                         if is_over {
                             return self.stop(read, cx);
                         }
-                        break (Frame::data(read), false);
-                    }
-                    let read = answer.read(data);
-                    match self.grow() {
+                        (read, Growth::Covered)
+                    } else {
+                        self.read_covered(data)
+                    };
+                    match growth {
+                        Growth::Covered if is_last => {
+                            let held_back = self.answer.as_mut().map(|answer| answer.finish());
+                            break (Frame::data(join(&read, held_back.unwrap_or_default())), true);
+                        }
                         Growth::Covered if read.is_empty() => {}
                         Growth::Covered => break (Frame::data(read), false),
                         Growth::Asking => self.asking = Some(read),
@@ -218,6 +221,21 @@ impl Proxied {
         }
         let durable = self.end(self.whole());
         self.hold_back(frame, durable, cx)
+    }
+
+    /// Reads what came of a model's answer, as far as it is covered: event by event where a limit can end it.
+    fn read_covered(&mut self, mut data: Bytes) -> (Bytes, Growth) {
+        let Some(answer) = self.answer.as_mut() else { return (data, Growth::Covered) };
+        if answer.progress_limited().is_none() {
+            return (answer.read(data), Growth::Covered);
+        }
+        let (mut read, mut growth) = (0, Growth::Covered);
+        while read < data.len() && growth == Growth::Covered {
+            read += self.answer.as_mut().map_or(data.len(), |answer| answer.read_event(&data[read..]));
+            growth = self.grow();
+        }
+        self.rest = data.split_off(read);
+        (self.answer.as_mut().map(|answer| answer.pass(data)).unwrap_or_default(), growth)
     }
 
     /// Sets more aside for a model's stream, where it nears what is held.
@@ -284,6 +302,9 @@ impl Proxied {
 
     /// The upstream's next frame, in its time.
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest)))));
+        }
         if let Some(trailers) = self.trailers.take() {
             return Poll::Ready(Some(Ok(trailers)));
         }
@@ -298,7 +319,10 @@ impl Proxied {
         };
         self.progress.moved();
         let frame = match frame.into_data() {
-            Ok(data) => Frame::data(data),
+            Ok(data) => {
+                self.bytes = self.bytes.saturating_add(data.len() as u64);
+                Frame::data(data)
+            }
             Err(frame) => Frame::trailers(without_usage(frame.into_trailers().unwrap_or_default())),
         };
         Poll::Ready(Some(Ok(frame)))
