@@ -14,7 +14,7 @@ use tollgate_testkit::{Answer, BOUND, Gate, Gateway, Origin, OriginBuilder, Resp
 
 use crate::{
     books::{Books, Line},
-    scene::{head, request_id},
+    scene::head,
     support,
 };
 
@@ -31,8 +31,8 @@ pub(super) const MESSAGES: &str = "/v1/messages";
 /// A gateway that is not started yet: one route for everything, before one origin.
 #[derive(Clone)]
 pub(super) struct Setting {
-    charge: &'static str,
     route: String,
+    more: String,
     tables: String,
     limits: String,
 }
@@ -45,17 +45,18 @@ pub(super) struct Calls {
 
 impl Setting {
     pub(super) fn new() -> Self {
-        Self { charge: CHARGE, route: String::new(), tables: String::new(), limits: WIDE.to_owned() }
-    }
-
-    /// What the route charges.
-    pub(super) fn charge(self, charge: &'static str) -> Self {
-        Self { charge, ..self }
+        let (route, more, tables) = Default::default();
+        Self { route, more, tables, limits: WIDE.to_owned() }
     }
 
     /// More keys of the route's `llm = { … }`.
     pub(super) fn llm(self, keys: &str) -> Self {
         Self { route: format!("llm = {{ {keys} }}"), ..self }
+    }
+
+    /// More routes.
+    pub(super) fn more(self, routes: &str) -> Self {
+        Self { more: routes.to_owned(), ..self }
     }
 
     /// More tables of gateway.toml.
@@ -76,11 +77,11 @@ impl Setting {
 
     /// A gateway before `origin`; `top` are keys before all tables, `upstream` more of the upstream's.
     pub(super) fn gateway(&self, origin: &Origin, top: &str, upstream: &str) -> Gateway {
-        let Self { charge, route, tables, .. } = self;
+        let Self { route, more, tables, .. } = self;
         let config = format!(
             "data_dir = \"@DATA@\"\n{top}\n[listen]\naddress = \"@LISTEN@\"\n[admin]\naddress = \"@ADMIN@\"\n\
              {tables}\n[upstreams.model]\nurls = [\"http://{}\"]\n{upstream}\n\
-             [[routes]]\nname = \"all\"\npath = \"/\"\nupstream = \"model\"\ncharge = [{charge}]\n{route}\n",
+             [[routes]]\nname = \"all\"\npath = \"/\"\nupstream = \"model\"\ncharge = [{CHARGE}]\n{route}\n{more}\n",
             origin.address()
         );
         support::gateway().config(config).tiers(self.tiers()).start()
@@ -244,9 +245,4 @@ pub(super) fn message_events(words: usize, input: i64, output: i64) -> Vec<Strin
 /// A stream of these events, each but the first when `gate` lets it pass.
 pub(super) fn gated(events: Vec<String>, gate: &Gate) -> Answer {
     Answer::Sse { events, gate: Some(gate.clone()) }
-}
-
-/// Of the ledger's lines those of one answer.
-pub(super) fn of_answer(lines: &[Line], answer: &Response) -> Vec<Line> {
-    lines.iter().filter(|line| line.request_id == request_id(answer)).cloned().collect()
 }
