@@ -184,3 +184,13 @@ async fn a_stream_that_is_reset_ends_a_model_that_is_cancelled() {
     assert!(eventually_async(BOUND, || calls.origin.abandoned() == 1).await);
     assert_eq!(ends(&calls.lines("output")), [(1, true, end("client_gone"))]);
 }
+
+#[test]
+fn a_model_that_dies_is_seen_as_cut() {
+    let mut calls = Setting::new().start(before(&Gate::new(), false));
+    let mut wire = calls.begun("ann", CHAT, chat_stream(100));
+    calls.origin.stop();
+    let answer = wire.response(false, BOUND).unwrap();
+    assert_eq!(answer.ending, tollgate_testkit::Ending::Cut);
+    assert_eq!(ends(&calls.lines("output")), [(1, true, end("upstream_cut"))]);
+}

@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tollgate_testkit::{BOUND, Gate, Gateway, Origin, OriginBuilder, Response, Wire, eventually};
+use tollgate_testkit::{BOUND, Ending, Gate, Gateway, Origin, OriginBuilder, Response, Wire, eventually};
 
 use super::{Setting, chat_stream, events, gated, held};
 use crate::{
@@ -40,20 +40,31 @@ charge = [{ meter = "calls" }, { meter = "output", amount = "llm.output_tokens",
 llm = { client_gone = "cancel" }
 "#;
 
-/// A model that writes as `gate` lets it.
-fn model(gate: &Gate) -> OriginBuilder {
-    let gate = gate.clone();
-    Origin::builder().otherwise(move |_| gated(events(WORDS, 5, USED), &gate))
+/// What lets each model write, word by word, and how many words it was let so far.
+type Gates = Arc<Mutex<Vec<(Gate, usize)>>>;
+
+/// A model that writes as fast as its gate lets it.
+fn model(gates: &Gates) -> OriginBuilder {
+    let gates = Arc::clone(gates);
+    Origin::builder().otherwise(move |_| {
+        let gate = Gate::new();
+        gates.lock().unwrap().push((gate.clone(), 0));
+        gated(events(WORDS, 5, USED), &gate)
+    })
 }
 
-/// Lets models write a word now and then.
-fn pace(gate: &Gate, ended: &Arc<AtomicBool>) -> JoinHandle<()> {
-    let (gate, ended) = (gate.clone(), Arc::clone(ended));
+/// Lets each model write a word now and then.
+fn pace(gates: &Gates, ended: &Arc<AtomicBool>) -> JoinHandle<()> {
+    let (gates, ended) = (Arc::clone(gates), Arc::clone(ended));
     thread::spawn(move || {
         while !ended.load(Ordering::SeqCst) {
-            gate.pass(2);
+            gates.lock().unwrap().retain_mut(|(gate, passed)| {
+                gate.pass(1);
+                *passed += 1;
+                *passed < WORDS + 3
+            });
             // The pace itself: nothing is waited for.
-            thread::sleep(Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(2));
         }
     })
 }
@@ -70,6 +81,12 @@ struct Seen {
     whole: Mutex<Vec<String>>,
 }
 
+/// Whether it is the whole answer of a gateway whose model is away.
+fn is_refused(read: &[u8]) -> bool {
+    Response::parse(read, false)
+        .is_some_and(|(answer, _)| answer.status != 200 && answer.ending == Ending::Complete)
+}
+
 /// One client: one stream after the other, until it ends.
 fn client(number: usize, address: std::net::SocketAddr, seen: &Seen) {
     while !seen.ended.load(Ordering::SeqCst) {
@@ -80,8 +97,12 @@ fn client(number: usize, address: std::net::SocketAddr, seen: &Seen) {
         let body = chat_stream(MAX).to_string();
         let headers = [("X-User-Id", "ann"), ("Content-Type", "application/json")];
         wire.send(head("POST", PATHS[number % 2], &headers, Some(body.len())) + &body);
-        let is_begun = wire.read_until(BOUND, |read| read.ends_with(b"\n\n\r\n"));
-        seen.begun.fetch_add(usize::from(is_begun), Ordering::SeqCst);
+        let is_begun = |read: &[u8]| read.ends_with(b"\n\n\r\n");
+        let _ = wire.read_until(BOUND, |read| is_begun(read) || is_refused(read));
+        if !is_begun(wire.unread()) {
+            continue;
+        }
+        seen.begun.fetch_add(1, Ordering::SeqCst);
         let whole = |read: &[u8]| read.ends_with(b"0\r\n\r\n");
         let _ = wire.read_until(BOUND, |read| whole(read) || seen.leave[number].load(Ordering::SeqCst));
         seen.leave[number].store(false, Ordering::SeqCst);
@@ -95,13 +116,13 @@ fn client(number: usize, address: std::net::SocketAddr, seen: &Seen) {
 
 #[test]
 fn two_hundred_deaths_of_clients_models_and_gateways_leave_nothing_held_and_charge_once() {
-    let gate = Gate::new();
-    let mut origin = model(&gate).start();
+    let gates = Gates::default();
+    let mut origin = model(&gates).start();
     let setting = Setting::new().limits(format!("output = \"{LIMIT}/lifetime\"")).more(ROUTES);
     let mut gateway = setting.gateway(&origin, "workers = 2", "eject_after = 1000");
     let seen = Arc::new(Seen::default());
     let ended = Arc::new(AtomicBool::new(false));
-    let pacer = pace(&gate, &ended);
+    let pacer = pace(&gates, &ended);
     let address = gateway.address();
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| {
@@ -109,18 +130,17 @@ fn two_hundred_deaths_of_clients_models_and_gateways_leave_nothing_held_and_char
             thread::spawn(move || client(number, address, &seen))
         })
         .collect();
-    let asked = strike(&gate, &mut origin, &mut gateway, &seen);
+    let asked = strike(&gates, &mut origin, &mut gateway, &seen);
     seen.ended.store(true, Ordering::SeqCst);
     clients.into_iter().for_each(|client| client.join().unwrap());
-    ended.store(true, Ordering::SeqCst);
-    pacer.join().unwrap();
-    gate.open();
     assert_settled_once(&gateway, &seen, &asked);
     assert_usable(&gateway);
+    ended.store(true, Ordering::SeqCst);
+    pacer.join().unwrap();
 }
 
 /// Kills one after the other, each when something new has begun; the requests that models were asked.
-fn strike(gate: &Gate, origin: &mut Origin, gateway: &mut Gateway, seen: &Seen) -> Vec<String> {
+fn strike(gates: &Gates, origin: &mut Origin, gateway: &mut Gateway, seen: &Seen) -> Vec<String> {
     let mut random = fastrand::Rng::with_seed(SEED);
     let mut asked = Vec::new();
     let mut kills = [0; 3];
@@ -142,7 +162,7 @@ fn strike(gate: &Gate, origin: &mut Origin, gateway: &mut Gateway, seen: &Seen) 
                 let address = origin.address();
                 origin.stop();
                 asked.extend(ids(origin));
-                *origin = model(gate).at(address).start();
+                *origin = model(gates).at(address).start();
             }
             _ => gateway.restart(),
         }
