@@ -8,9 +8,11 @@ use std::{net::IpAddr, ops::Deref, sync::Arc};
 use http::{HeaderName, HeaderValue, Method};
 use tollgate_config::{
     Amount, ChargeOn, ClientGone, Config, CounterStore, Enforcement, Gateway, LlmOptions, Measure,
+    UsagePointers,
 };
 use tollgate_core::{Currency, Max, MeterKind, ModelPattern, Nanos, Plans, Scope, Tier, TierIndex};
 use tollgate_quota::{CHECKS_MAX, Check, CounterKey, Kinds, MeterId, Mode, Tracked};
+use tollgate_usage::{Pointers, Shape};
 
 use crate::{
     kinds,
@@ -64,6 +66,8 @@ pub(crate) struct Route {
     pub(crate) charge_on: ChargeOn,
     /// How calls to models are treated, where some charge depends on them.
     pub(crate) llm: Option<LlmOptions>,
+    /// Where answers say what was used, if the route says so.
+    pub(crate) shape: Option<Shape>,
     /// What is held of each charge's meter, in the order of `charges`, where the request itself does not
     /// say more.
     pub(crate) needs: Vec<i64>,
@@ -238,6 +242,7 @@ impl Route {
             charges,
             charge_on: route.charge_on,
             llm: is_llm.then(|| route.llm.clone()),
+            shape: route.llm.usage.as_ref().filter(|_| is_llm).map(shape),
             needs,
             grants,
             tracked,
@@ -276,6 +281,12 @@ impl Route {
             None => ("", path),
         }
     }
+}
+
+/// Where the readers of answers find usage.
+fn shape(usage: &UsagePointers) -> Shape {
+    let UsagePointers { input, output, total, cached_read, cache_write, reasoning, model } = usage.clone();
+    Pointers { input, output, total, cached_read, cache_write, reasoning, model }.shape()
 }
 
 impl RouteCharge {

@@ -114,6 +114,8 @@ pub(crate) struct Denied {
 pub(crate) struct Offer {
     pub(crate) after: Option<CallId>,
     pub(crate) fold: i64,
+    /// Whether all is told that was settled before the call's place in the journal; otherwise nothing is.
+    pub(crate) tells: bool,
     pub(crate) returned: i64,
     pub(crate) least: i64,
     pub(crate) wanted: i64,
@@ -244,22 +246,23 @@ impl Lease {
         let all = all || self.recalled || lowered || (wants.is_some() && self.exceeded);
         let returned = if all { self.free(held).max(0) } else { 0 };
         self.granted = self.granted.saturating_sub(returned);
-        let (mut fold, mut late_back, mut carried) = (self.pending, 0i64, 0);
+        // Whether the ledger's sum has what was settled late shows in the first answer. Until then nothing is
+        // told: the store notes up to which place in the journal it was told all.
+        let tells = self.watermark.is_some() || self.carry.iter().all(|late| late.at >= since);
+        let (mut fold, mut late_back) = (self.pending, 0i64);
         for late in &self.carry {
-            match self.watermark {
-                _ if late.at >= since => fold = fold.saturating_add(late.amount),
-                None => break,
-                // The ledger's sum has it already.
+            match self.watermark.filter(|_| late.at < since) {
                 Some(watermark) if late.mark < watermark => {
                     late_back = late_back.saturating_add(late.amount);
                 }
-                Some(_) => fold = fold.saturating_add(late.amount),
+                Some(_) | None => fold = fold.saturating_add(late.amount),
             }
-            carried += 1;
         }
+        let (pending, carried) = if tells { (self.pending, self.carry.len()) } else { (0, 0) };
+        let (fold, late_back, untold) =
+            if tells { (fold, late_back, held) } else { (0, 0, held.saturating_add(fold)) };
         // What is left when that is told. Who used more than was set aside has nothing left, and owes nothing.
         let kept = self.granted.saturating_sub(fold).saturating_sub(late_back).max(0);
-        let untold = self.carry[carried..].iter().fold(held, |sum, late| sum.saturating_add(late.amount));
         let missing = |units: i64| units.saturating_add(untold).saturating_sub(kept).max(0);
         // Also when nobody waits: what is held and no longer covered, as others used more than they held.
         let (least, wanted) =
@@ -275,8 +278,8 @@ impl Lease {
         if self.unanswered.is_full() {
             self.unanswered.remove(0);
         }
-        self.unanswered.push(Sent { id, pending: self.pending, returned, carried, limit, wants });
-        Offer { after: self.after, fold, returned: give_back, least, wanted, extra, limit, answers }
+        self.unanswered.push(Sent { id, pending, returned, carried, limit, wants });
+        Offer { after: self.after, fold, tells, returned: give_back, least, wanted, extra, limit, answers }
     }
 
     fn extra(&mut self, wants: Option<Wants>, now: UnixMillis) -> i64 {
@@ -295,6 +298,8 @@ impl Lease {
             self.grant_under(sent.limit, seen);
         }
         self.take(generation, seen);
+        // A sum without a watermark of this journal has nothing of it.
+        self.watermark.get_or_insert(Mark(0));
     }
 
     /// The call was not applied; `seen` is what there is.

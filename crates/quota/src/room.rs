@@ -7,7 +7,7 @@ use crate::{Subject, counter::Counter};
 /// Whether there is room for a need.
 pub(crate) enum Room {
     Fits,
-    /// The store was asked, and nothing is left anywhere.
+    /// Nothing is left anywhere; a store has been asked.
     Full,
     /// The store has to be asked.
     Ask,

@@ -3,6 +3,7 @@
 use crate::dialect::{Api, Ask};
 use crate::estimate::Input;
 use crate::json::{self, Bracket, Broken, Event, Json, Step};
+use crate::overheads::Overheads;
 use crate::scalar::{Reading, Scalar};
 use crate::{IncludeUsage, Request};
 
@@ -48,15 +49,15 @@ pub fn ask(request: Request<'_>, content_type: Option<&str>, body: &[u8]) -> Opt
         Some(stream) => stream,
         None => api.streams_unasked(request),
     };
+    // Bedrock embeds where it writes; its models say what they are.
+    let writes =
+        api.writes() && !(api == Api::Invoke && request.model().is_some_and(|model| model.contains("embed")));
+    let model = found.model.or_else(|| request.model().map(str::to_owned));
     Some(Asked {
-        model: found.model.or_else(|| request.model().map(str::to_owned)),
-        input_tokens: found.input.tokens(),
+        input_tokens: found.input.tokens(Overheads::of(api, request, model.as_deref())),
+        model,
         reads_elsewhere: found.input.reads_elsewhere(),
-        output_tokens: if api.writes() {
-            found.output.amount().filter(|&tokens| tokens > 0)
-        } else {
-            Some(0)
-        },
+        output_tokens: if writes { found.output.amount().filter(|&tokens| tokens > 0) } else { Some(0) },
         choices: found.choices.max(1).saturating_mul(found.input.prompts()),
         is_stream,
         include_usage: (api == Api::Chat && is_stream).then(|| IncludeUsage::of(body)).flatten(),
@@ -86,7 +87,7 @@ impl Found {
             return Ok(None);
         }
         let mut found =
-            Self { model: None, output: Reading::Missing, choices: 1, stream: None, input: Input::new(api) };
+            Self { model: None, output: Reading::Missing, choices: 1, stream: None, input: Input::new() };
         let mut fields = Fields::default();
         while let Some(Step { event, .. }) = json.next()? {
             if let Some(ask) = fields.next(event).and_then(|keys| ask_of(api, keys)) {
@@ -180,5 +181,195 @@ impl<'a> Fields<'a> {
             self.in_array = event == Event::Open(Bracket::Array);
         }
         if was_in_array { None } else { self.keys.get(..=depth) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CHAT: &str = "/v1/chat/completions";
+
+    fn ask_at(path: &str, body: &str) -> Option<Asked> {
+        ask(Request { method: "POST", path }, Some("application/json"), body.as_bytes())
+    }
+
+    fn output(path: &str, body: &str) -> Option<i64> {
+        ask_at(path, body).unwrap().output_tokens
+    }
+
+    #[test]
+    fn the_output_is_bounded_in_each_dialect() {
+        for (path, body) in [
+            (CHAT, r#"{"max_tokens":7}"#),
+            (CHAT, r#"{"max_completion_tokens":7,"max_tokens":null}"#),
+            (CHAT, r#"{"max_completion_tokens":7,"max_tokens":3}"#),
+            ("/v1/completions", r#"{"max_tokens":7.0}"#),
+            ("/v1/responses", r#"{"max_output_tokens":7,"max_tokens":9}"#),
+            ("/v1/messages", r#"{"max_tokens":7,"thinking":{"type":"enabled","budget_tokens":5}}"#),
+            ("/v1beta/models/g:generateContent", r#"{"generationConfig":{"maxOutputTokens":7}}"#),
+            (
+                "/v1/models/g:streamGenerateContent",
+                r#"{"generation_config":{"max_output_tokens":7,"thinkingConfig":{"thinkingBudget":5}}}"#,
+            ),
+            ("/model/m/converse", r#"{"inferenceConfig":{"maxTokens":7}}"#),
+            ("/model/m/invoke", r#"{"max_tokens_to_sample":7}"#),
+            ("/model/m/invoke", r#"{"textGenerationConfig":{"maxTokenCount":7}}"#),
+            ("/model/m/invoke", r#"{"max_gen_len":7}"#),
+            ("/api/chat", r#"{"options":{"num_predict":7}}"#),
+            ("/v2/chat", r#"{"max_tokens":7}"#),
+            // Said twice: the larger counts.
+            (CHAT, r#"{"max_tokens":7,"max_tokens":5}"#),
+            (CHAT, r#"{"max_tokens":5,"max_\u0074okens":7}"#),
+        ] {
+            assert_eq!(output(path, body), Some(7), "{path} {body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_bound_is_none() {
+        for body in [
+            "{}",
+            r#"{"max_tokens":0}"#,
+            r#"{"max_tokens":-1}"#,
+            r#"{"max_tokens":1.5}"#,
+            r#"{"max_tokens":1e309}"#,
+            r#"{"max_tokens":"12"}"#,
+            r#"{"max_tokens":18446744073709551616}"#,
+            r#"{"max_tokens":{"":5}}"#,
+            r#"{"max_tokens":[5]}"#,
+            r#"{"max_tokens":5,"max_tokens":"6"}"#,
+            r#"{"max_tokens":true,"max_tokens":5}"#,
+            r#"{"x":{"max_tokens":5}}"#,
+            r#"{"x":[{"max_tokens":5}]}"#,
+        ] {
+            assert_eq!(output(CHAT, body), None, "{body}");
+        }
+        for number in ["-1", "-2", "0"] {
+            assert_eq!(
+                output("/api/generate", &format!(r#"{{"options":{{"num_predict":{number}}}}}"#)),
+                None
+            );
+        }
+        for path in ["/v1/embeddings", "/api/v1/rerank", "/model/amazon.titan-embed-text-v2:0/invoke"] {
+            assert_eq!(output(path, r#"{"max_tokens":5}"#), Some(0), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_choice_of_every_prompt_is_written() {
+        for (path, body, choices) in [
+            (CHAT, r#"{"n":3}"#, 3),
+            (CHAT, r#"{"n":null}"#, 1),
+            (CHAT, r#"{"n":0}"#, 1),
+            (CHAT, r#"{"n":-5}"#, 1),
+            (CHAT, r#"{"n":2,"n":9,"n":"x"}"#, 9),
+            ("/v1/completions", r#"{"n":2,"best_of":5,"prompt":"a"}"#, 5),
+            ("/v1/completions", r#"{"n":2,"prompt":["a","b"]}"#, 4),
+            ("/v1/completions", r#"{"prompt":[1,2,3]}"#, 1),
+            ("/v1/completions", r#"{"prompt":[[1,2],[3]]}"#, 2),
+            ("/v1beta/models/g:generateContent", r#"{"generationConfig":{"candidateCount":4}}"#, 4),
+            ("/v1/generate", r#"{"num_generations":4}"#, 4),
+            ("/v1/completions", r#"{"n":9223372036854775807,"prompt":["a","b"]}"#, i64::MAX),
+        ] {
+            assert_eq!(ask_at(path, body).unwrap().choices, choices, "{body}");
+        }
+    }
+
+    #[test]
+    fn streams_are_known_by_body_and_path() {
+        for (path, body, is_stream) in [
+            (CHAT, r#"{"stream":true}"#, true),
+            (CHAT, r#"{"stream":false,"stream":true}"#, true),
+            (CHAT, r#"{"x":{"stream":true}}"#, false),
+            (CHAT, "{}", false),
+            ("/api/chat", "{}", true),
+            ("/api/chat", r#"{"stream":false}"#, false),
+            ("/api/embed", "{}", false),
+            ("/v1/models/g:streamGenerateContent?alt=sse", "{}", true),
+            ("/model/m/converse-stream", "{}", true),
+            ("/model/m/converse", "{}", false),
+        ] {
+            assert_eq!(ask_at(path, body).unwrap().is_stream, is_stream, "{path} {body}");
+        }
+    }
+
+    #[test]
+    fn only_openai_shapes_are_asked_for_usage() {
+        for (path, is_asked) in [
+            (CHAT, true),
+            ("/v1/completions", true),
+            ("/openai/deployments/d/chat/completions", true),
+            ("/v1/messages", false),
+            ("/v1/responses", false),
+            ("/api/chat", false),
+            ("/v2/chat", false),
+        ] {
+            let asked = ask_at(path, r#"{"stream":true}"#).unwrap();
+            assert_eq!(asked.include_usage.is_some(), is_asked, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_model_is_the_bodys_or_the_paths() {
+        let long = format!(r#"{{"model":"{}"}}"#, "m".repeat(MODEL_BYTES_MAX + 1));
+        for (path, body, model) in [
+            (CHAT, r#"{"model":"gpt-x"}"#, Some("gpt-x")),
+            (CHAT, r#"{"model":"a\/b\u002d1"}"#, Some("a/b-1")),
+            ("/model/titan/invoke", r#"{"x":{"model":"no"}}"#, Some("titan")),
+            (CHAT, r#"{"model":""}"#, None),
+            (CHAT, r#"{"model":7}"#, None),
+            (CHAT, &long, None),
+            (CHAT, r#"{"model":"a\nb"}"#, None),
+        ] {
+            assert_eq!(ask_at(path, body).unwrap().model.as_deref(), model, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_none() {
+        let deep = |depth| format!(r#"{{"messages":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        assert!(ask_at(CHAT, &deep(200)).is_some());
+        for body in
+            [&deep(1000), &deep(1_000_000), "", "[]", "7", "{", r#"{"a":1}{}"#, r#"{"a":NaN}"#, "model=x"]
+        {
+            assert_eq!(ask_at(CHAT, body), None);
+        }
+        let request = Request { method: "POST", path: CHAT };
+        assert_eq!(ask(request, None, b"{\"a\":\"\xff\"}"), None);
+        assert_eq!(ask(request, None, b"\x1f\x8b\x08\0"), None);
+        assert_eq!(ask(request, Some("multipart/form-data; boundary=x"), b"{}"), None);
+        assert!(ask(request, Some("application/x-www-form-urlencoded"), b"{}").is_some());
+        assert!(ask(request, None, b"\xef\xbb\xbf {} ").is_some());
+    }
+
+    #[test]
+    fn what_is_not_billable_is_told_apart() {
+        let is_billable = |method, path| Request { method, path }.is_billable();
+        assert!(is_billable("POST", CHAT) && is_billable("POST", "/v1/unknown"));
+        assert!(!is_billable("GET", CHAT) && !is_billable("POST", "/v1/messages/count_tokens"));
+        assert!(!is_billable("POST", "/v1/moderations") && !is_billable("POST", "/v1/responses/r/cancel"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_read_or_not(
+            bytes in prop::collection::vec(any::<u8>(), 0..100),
+            parts in prop::collection::vec(prop::sample::select(vec![
+                "{", "}", "[", "]", ",", ":", "\"a\"", "\"messages\":", "\"content\":", "\"stream\":", "true", "null",
+                "\"max_tokens\":", "99999999999999999999", "\"tools\":", "\"image_url\":", "\"data:image/png;base64,\\u00\"",
+                "\"\\ud800\"", "\"prompt\":", "1", "\"source\":", "\"type\":",
+            ]), 0..40),
+        ) {
+            for path in [CHAT, "/v1/messages", "/model/m/invoke", "/x"] {
+                let request = Request { method: "POST", path };
+                for body in [&bytes, parts.concat().as_bytes()] {
+                    let asked = ask(request, None, body);
+                    prop_assert!(asked.is_none_or(|asked| asked.input_tokens > 0 && asked.choices > 0));
+                }
+            }
+        }
     }
 }

@@ -1,12 +1,11 @@
 //! A decoded body, cut into documents by its framing.
 
 use crate::Framing;
-use crate::dialect::Api;
 use crate::document::{Document, Row};
 use crate::ending::Place;
 use crate::frames::Frames;
 use crate::lines;
-use crate::paths::Node;
+use crate::paths::Paths;
 use crate::readings::Readings;
 use crate::sse::EventStream;
 
@@ -30,15 +29,14 @@ pub(crate) struct Body {
 }
 
 impl Body {
-    /// A reader of the answer to `api`.
-    pub(crate) fn new(framing: Framing, api: Api) -> Self {
-        let root = Node::stream_root(api);
+    /// A reader of what is at `paths` in each document.
+    pub(crate) fn new(framing: Framing, paths: Paths) -> Self {
         let (cut, document) = match framing {
-            Framing::Json => (Cut::Whole, Document::new(Node::root(api))),
-            Framing::JsonArray => (Cut::Whole, Document::of_many(root)),
-            Framing::Lines => (Cut::Lines, Document::new(root)),
-            Framing::Sse => (Cut::Events(EventStream::new()), Document::new(root)),
-            Framing::Frames => (Cut::Frames(Box::new(Frames::new(root))), Document::new(root)),
+            Framing::Json => (Cut::Whole, Document::new(paths)),
+            Framing::JsonArray => (Cut::Whole, Document::of_many(paths)),
+            Framing::Lines => (Cut::Lines, Document::new(paths)),
+            Framing::Sse => (Cut::Events(EventStream::new()), Document::new(paths)),
+            Framing::Frames => (Cut::Frames(Box::new(Frames::new(paths.clone()))), Document::new(paths)),
         };
         Self { cut, document, readings: Readings::default() }
     }

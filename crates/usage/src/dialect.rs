@@ -8,6 +8,7 @@ mod cohere;
 mod converse;
 pub(crate) mod faults;
 mod gemini;
+mod given;
 mod interactions;
 mod invoke;
 mod ollama;
@@ -17,7 +18,7 @@ mod responses;
 pub(crate) use api::Api;
 pub(crate) use asks::Ask;
 
-use crate::paths::{Text, Wanted};
+use crate::paths::{EACH, Take, Text, Wanted, What};
 use crate::readings::Part;
 
 /// Whose field names a response speaks. A dialect that says the same thing in two ways has two entries.
@@ -59,6 +60,8 @@ pub(crate) enum Dialect {
     Realtime,
     /// What Gemini Live calls its answer.
     Live,
+    /// The fields that a route names.
+    Given,
 }
 
 /// Keys from a document to a value in it.
@@ -78,7 +81,7 @@ pub(crate) const TEXTS: &[(Path, Text)] = &[
 ];
 
 impl Dialect {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Chat,
         Self::Groq,
         Self::Responses,
@@ -97,10 +100,24 @@ impl Dialect {
         Self::Faults,
         Self::Realtime,
         Self::Live,
+        Self::Given,
     ];
 
-    /// The dialects of bodies: all but those of WebSockets, which come last.
+    /// The dialects of bodies: all but those of WebSockets and of routes, which come last.
     pub(crate) const OF_BODIES: &'static [Self] = Self::ALL.split_at(16).0;
+
+    /// The paths of its fields.
+    pub(crate) fn wanted<'a>(self) -> impl Iterator<Item = Wanted<'a>> {
+        self.fields().iter().map(move |&(path, part)| {
+            let is_element = path.contains(&EACH);
+            Wanted::new(path, What::Amount(Take { dialect: self, part, is_element }))
+        })
+    }
+
+    /// The paths of what only streams have.
+    pub(crate) fn stream_wanted<'a>(self) -> impl Iterator<Item = Wanted<'a>> {
+        self.stream().iter().map(|&(path, what)| Wanted::new(path, what))
+    }
 
     /// The fields that the dialect looks at.
     pub(crate) fn fields(self) -> &'static [Field] {
@@ -123,12 +140,13 @@ impl Dialect {
             Self::Faults => faults::FIELDS,
             Self::Realtime => realtime::FIELDS,
             Self::Live => realtime::LIVE_FIELDS,
+            Self::Given => &[],
         }
     }
 
     /// What of its streams' documents is looked at besides usage: the text that is written, and what the last event of
     /// a stream has to fit.
-    pub(crate) fn stream(self) -> &'static [(Path, Wanted)] {
+    pub(crate) fn stream(self) -> &'static [(Path, What)] {
         match self {
             Self::Chat => chat::STREAM,
             Self::Responses => responses::STREAM,
@@ -147,7 +165,8 @@ impl Dialect {
             | Self::BedrockMetrics
             | Self::CohereBilled
             | Self::Faults
-            | Self::Live => &[],
+            | Self::Live
+            | Self::Given => &[],
         }
     }
 }

@@ -5,8 +5,10 @@
 //! services write `NaN`. A document that is no object, or that breaks the grammar, is ignored from there on; what it
 //! said before stands.
 
+use std::num::NonZeroU32;
+
 use crate::find;
-use crate::paths::{Node, PATH_LEVELS_MAX};
+use crate::paths::{Node, PATH_LEVELS_MAX, Paths, Place, Tree};
 use crate::readings::{Piece, Sink};
 use crate::scalar::{Reading, Scalar};
 
@@ -59,19 +61,27 @@ enum Quote {
     Escaped,
 }
 
+/// An object or an array that is open.
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    place: Place,
+    /// Of an array, which element is next, counted from 1.
+    element: Option<NonZeroU32>,
+}
+
 /// The reader of one document; it holds a path and a key, never the document.
 #[derive(Debug)]
 pub(crate) struct Document {
     state: State,
-    root: &'static Node,
+    paths: Paths,
     /// Whether other documents may follow, in an array or not.
     may_be_many: bool,
     row: Row,
     /// The objects and arrays that are open on the way to a field; `levels[..depth]` are in use.
-    levels: [&'static Node; PATH_LEVELS_MAX],
+    levels: [Level; PATH_LEVELS_MAX],
     depth: usize,
     /// Where the present key leads.
-    at: Option<&'static Node>,
+    at: Option<Place>,
     key: [u8; KEY_BYTES_MAX],
     /// More than `KEY_BYTES_MAX` when the key is too long.
     key_bytes: usize,
@@ -79,14 +89,14 @@ pub(crate) struct Document {
 }
 
 impl Document {
-    /// A reader of the document at `root`.
-    pub(crate) fn new(root: &'static Node) -> Self {
+    /// A reader of what is at `paths`.
+    pub(crate) fn new(paths: Paths) -> Self {
         Self {
             state: State::Start,
-            root,
+            paths,
             may_be_many: false,
             row: Row::Begin,
-            levels: [root; PATH_LEVELS_MAX],
+            levels: [Level { place: Tree::ROOT, element: None }; PATH_LEVELS_MAX],
             depth: 0,
             at: None,
             key: [0; KEY_BYTES_MAX],
@@ -96,8 +106,8 @@ impl Document {
     }
 
     /// A reader of an array of documents, as if one came after the other; also of such a row without its brackets.
-    pub(crate) fn of_many(root: &'static Node) -> Self {
-        Self { may_be_many: true, ..Self::new(root) }
+    pub(crate) fn of_many(paths: Paths) -> Self {
+        Self { may_be_many: true, ..Self::new(paths) }
     }
 
     /// Forgets the document; the next byte begins another.
@@ -162,8 +172,11 @@ impl Document {
             (_, b' ' | b'\n' | b'\r' | b'\t') => {}
             // A byte order mark.
             (State::Start, 0xef | 0xbb | 0xbf) => {}
-            (State::Start, b'{') => self.open(self.root),
+            (State::Start, b'{') => self.open(Tree::ROOT, None),
             (State::Start, b'[' | b',') if self.may_be_many => self.row = Row::Before,
+            (State::Start, b'[') if self.paths.node(Tree::ROOT).is_array() => {
+                self.open(Tree::ROOT, Some(NonZeroU32::MIN));
+            }
             (State::BeforeKey, b'"') => {
                 (self.key_bytes, self.key_has_escape) = (0, false);
                 return 1 + self.read_key(&rest[1..], Quote::Inside);
@@ -180,35 +193,40 @@ impl Document {
 
     fn value(&mut self, rest: &[u8], sink: &mut impl Sink) -> usize {
         let (byte, after) = (rest[0], &rest[1..]);
-        match (byte, self.at) {
-            (b'{', Some(node)) if node.is_object() => self.open(node),
-            (b'[', Some(node)) if node.is_array() => {
+        let node = self.at.map(|place| self.paths.node(place));
+        match (byte, self.at, node) {
+            (b'{', Some(place), Some(node)) if node.is_object() => {
+                sink.take(node.takes(), Reading::Unreadable);
+                self.open(place, None);
+            }
+            (b'[', Some(place), Some(node)) if node.is_array() => {
+                sink.take(node.takes(), Reading::Unreadable);
                 if let Some(mark) = node.mark() {
                     sink.begin(mark);
                 }
-                self.open(node);
+                self.open(place, Some(NonZeroU32::MIN));
             }
-            (b'{' | b'[', at) => {
-                take(at, Reading::Unreadable, sink);
+            (b'{' | b'[', _, node) => {
+                take(node, Reading::Unreadable, sink);
                 return 1 + self.skip(after, 1, Quote::Outside);
             }
-            (b'"', at) => {
-                take(at, Reading::Unreadable, sink);
-                if let Some(text) = at.and_then(Node::text) {
+            (b'"', _, node) => {
+                take(node, Reading::Unreadable, sink);
+                if let Some(text) = node.and_then(Node::text) {
                     sink.text(text, Piece::Begin);
                 }
                 return 1 + self.read_string(after, Quote::Inside, sink);
             }
-            (b',' | b':' | b'}' | b']', _) => self.state = State::Over,
-            (_, _) => return self.read_scalar(rest, Scalar::Empty, sink),
+            (b',' | b':' | b'}' | b']', _, _) => self.state = State::Over,
+            (_, _, _) => return self.read_scalar(rest, Scalar::Empty, sink),
         }
         1
     }
 
-    fn open(&mut self, node: &'static Node) {
+    fn open(&mut self, place: Place, element: Option<NonZeroU32>) {
         match self.levels.get_mut(self.depth) {
             Some(level) => {
-                *level = node;
+                *level = Level { place, element };
                 self.depth += 1;
                 self.before_next();
             }
@@ -234,9 +252,14 @@ impl Document {
 
     /// An element of the innermost array, or a field of the innermost object, is next.
     fn before_next(&mut self) {
-        let element = self.level().and_then(Node::element);
-        self.state = if element.is_some() { State::BeforeValue } else { State::BeforeKey };
-        self.at = element;
+        let innermost = self.depth.checked_sub(1).and_then(|depth| self.levels.get_mut(depth));
+        let Some(Level { place, element: Some(element) }) = innermost else {
+            (self.state, self.at) = (State::BeforeKey, None);
+            return;
+        };
+        self.at = self.paths.element(*place, element.get() - 1);
+        *element = element.saturating_add(1);
+        self.state = State::BeforeValue;
     }
 
     /// A key that is whole and plain is compared where it lies; one that is cut or escaped is kept until it ends.
@@ -244,7 +267,7 @@ impl Document {
         if self.key_bytes == 0 && quote == Quote::Inside {
             let end = find::string_end(rest);
             if rest.get(end) == Some(&b'"') {
-                self.at = self.level().and_then(|level| level.child(&rest[..end]));
+                self.at = self.child(&rest[..end]);
                 let colon = rest.get(end + 1) == Some(&b':');
                 self.state = if colon { State::BeforeValue } else { State::BeforeColon };
                 return end + 1 + usize::from(colon);
@@ -277,23 +300,32 @@ impl Document {
     }
 
     /// Where the kept key leads.
-    fn kept_child(&self) -> Option<&'static Node> {
+    fn kept_child(&self) -> Option<Place> {
         let key = self.key.get(..self.key_bytes)?;
         if self.key_has_escape {
             let quoted = [b"\"", key, b"\""].concat();
-            self.level()?.child(serde_json::from_slice::<String>(&quoted).ok()?.as_bytes())
+            self.child(serde_json::from_slice::<String>(&quoted).ok()?.as_bytes())
         } else {
-            self.level()?.child(key)
+            self.child(key)
         }
     }
 
+    /// Where `key` leads from the innermost object.
+    fn child(&self, key: &[u8]) -> Option<Place> {
+        self.paths.child(self.level()?.place, key)
+    }
+
     fn in_array(&self) -> bool {
-        self.level().is_some_and(Node::is_array)
+        self.level().is_some_and(|level| level.element.is_some())
     }
 
     /// The innermost object or array that is open.
-    fn level(&self) -> Option<&'static Node> {
-        self.levels.get(self.depth.checked_sub(1)?).copied()
+    fn level(&self) -> Option<&Level> {
+        self.levels.get(self.depth.checked_sub(1)?)
+    }
+
+    fn node(&self) -> Option<&Node> {
+        self.at.map(|place| self.paths.node(place))
     }
 
     fn read_scalar(&mut self, rest: &[u8], scalar: Scalar, sink: &mut impl Sink) -> usize {
@@ -305,7 +337,7 @@ impl Document {
         }
         let scalar = rest[..read].iter().fold(scalar, |scalar, &byte| scalar.push(byte));
         if is_whole {
-            take(self.at, scalar.end(), sink);
+            take(self.node(), scalar.end(), sink);
             self.state = State::AfterValue;
         } else {
             self.state = State::InScalar(scalar);
@@ -314,7 +346,7 @@ impl Document {
     }
 
     fn read_string(&mut self, rest: &[u8], mut quote: Quote, sink: &mut impl Sink) -> usize {
-        let text = self.at.and_then(Node::text);
+        let text = self.node().and_then(Node::text);
         let mut read = 0;
         while quote != Quote::Outside && read < rest.len() {
             let (next, in_string) = skip_string(&rest[read..], quote);
@@ -364,8 +396,8 @@ impl Document {
     }
 }
 
-fn take(at: Option<&Node>, reading: Reading, sink: &mut impl Sink) {
-    if let Some(node) = at {
+fn take(node: Option<&Node>, reading: Reading, sink: &mut impl Sink) {
+    if let Some(node) = node {
         sink.take(node.takes(), reading);
         if let Some(mark) = node.mark() {
             sink.mark(mark, reading);

@@ -7,7 +7,7 @@
 use crate::base64::Decoder;
 use crate::document::Document;
 use crate::headers::Headers;
-use crate::paths::{Mark, Node, Take, Text};
+use crate::paths::{Mark, Paths, Take, Text};
 use crate::readings::{Piece, Readings, Sink};
 use crate::scalar::Reading;
 
@@ -52,13 +52,13 @@ impl Frames {
         matches!(self.section, Section::Prelude { read: 0 })
     }
 
-    /// A reader whose wrapped documents are at `root`.
-    pub(crate) fn new(root: &'static Node) -> Self {
+    /// A reader of what is at `paths` in wrapped documents.
+    pub(crate) fn new(paths: Paths) -> Self {
         Self {
             section: Section::Prelude { read: 0 },
             prelude: [0; PRELUDE_BYTES],
             headers: Headers::new(),
-            wrapped: Wrapped { document: Document::new(root), base64: Decoder::default() },
+            wrapped: Wrapped { document: Document::new(paths), base64: Decoder::default() },
         }
     }
 

@@ -17,6 +17,16 @@ pub enum Framing {
     Frames,
 }
 
+impl Framing {
+    /// Whether there may be many documents, which are then written one after the other.
+    pub(crate) fn is_stream(self) -> bool {
+        match self {
+            Self::Json => false,
+            Self::Sse | Self::Lines | Self::JsonArray | Self::Frames => true,
+        }
+    }
+}
+
 /// The framing of a response with these `Content-Type` and `Content-Encoding` headers.
 ///
 /// `None` when the body cannot be scanned: another media type, none at all, or a compressed body.

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use crate::find;
+
 /// Brackets that may be open at once; no provider takes a schema of more than about ten levels.
 pub(crate) const DEPTH_MAX: usize = 256;
 
@@ -152,11 +154,16 @@ impl<'a> Json<'a> {
         let start = self.at + 1;
         let mut at = start;
         loop {
-            match bytes.get(at).ok_or(Broken)? {
+            let rest = bytes.get(at..).ok_or(Broken)?;
+            let plain = find::string_end(rest);
+            // All of it is looked at, because that is faster.
+            if rest[..plain].iter().fold(false, |is_control, &byte| is_control | (byte < 0x20)) {
+                return Err(Broken);
+            }
+            at += plain;
+            match rest.get(plain).ok_or(Broken)? {
                 b'"' => break,
-                b'\\' => at += escape_bytes(bytes.get(at + 1..).unwrap_or_default())?,
-                0..=0x1f => return Err(Broken),
-                _ => at += 1,
+                _ => at += escape_bytes(rest.get(plain + 1..).unwrap_or_default())?,
             }
         }
         self.at = at + 1;
@@ -192,6 +199,11 @@ impl<'a> Chars<'a> {
     /// `quoted` stands between quotes, and its escapes are whole.
     pub(crate) fn new(quoted: &'a str) -> Self {
         Self { rest: quoted }
+    }
+
+    /// What was not read yet.
+    pub(crate) fn rest(&self) -> &'a str {
+        self.rest
     }
 
     fn escape(&mut self) -> char {

@@ -17,14 +17,24 @@ pub(crate) enum Place {
     Messages,
     /// Prompts, each of which is answered.
     Prompts,
+    /// What kind of part of a message it is.
+    PartKind,
+    /// What each of the documents is ranked for, and so read with each.
+    Query,
+    /// Texts that are ranked or quoted; one that is an object is read as JSON.
+    Documents,
     /// JSON that is read as it stands.
     Json,
     /// The shape that the answer must have.
     Shape,
     /// Tools, each described.
     Tools,
+    /// One of them.
+    Tool,
     /// What kind of tool it is.
     ToolKind,
+    /// A tool of the provider's own.
+    OwnTool,
     /// Settings with tools among them.
     ToolSettings,
     Image,
@@ -45,7 +55,8 @@ impl Place {
     pub(crate) fn element(self) -> Self {
         match self {
             Self::Messages | Self::Prompts => Self::Content,
-            Self::Tools => Self::Json,
+            Self::Documents => Self::Json,
+            Self::Tools => Self::Tool,
             place => place,
         }
     }
@@ -58,9 +69,9 @@ impl Place {
             Self::Document => document(key),
             Self::Generation if matches!(key, "responseschema" | "responsejsonschema") => Self::Shape,
             Self::Settings | Self::Generation => Self::Settings,
-            Self::Content | Self::Messages | Self::Prompts => content(key),
-            Self::Json | Self::Shape => Self::Json,
-            Self::Tools | Self::ToolKind => tool(key),
+            Self::Content | Self::Messages | Self::Prompts | Self::PartKind | Self::Query => content(key),
+            Self::Json | Self::Shape | Self::Documents | Self::ToolKind | Self::OwnTool => Self::Json,
+            Self::Tools | Self::Tool => tool(key),
             Self::ToolSettings if key == "tools" => Self::Tools,
             Self::ToolSettings => Self::Settings,
             Self::Image | Self::Sound | Self::Media => media(self, key),
@@ -83,17 +94,19 @@ fn spelled<'a>(key: &str, plain: &'a mut [u8; KEY_BYTES_MAX]) -> &'a str {
 
 fn document(key: &str) -> Place {
     match key {
-        "messages" | "contents" | "chathistory" | "input" | "requests" | "texts" | "inputs" => {
+        "messages" | "contents" | "chathistory" | "input" | "requests" | "texts" | "inputs" | "instances" => {
             Place::Messages
         }
         "prompt" => Place::Prompts,
-        "system" | "systeminstruction" | "instructions" | "preamble" | "message" | "query" | "content"
+        "query" => Place::Query,
+        "documents" => Place::Documents,
+        "system" | "systeminstruction" | "instructions" | "preamble" | "message" | "content"
         | "inputtext" | "suffix" | "context" | "template" | "prediction" => Place::Content,
         "tools" | "functions" => Place::Tools,
         "toolconfig" => Place::ToolSettings,
         "responseformat" | "format" | "text" | "outputconfig" | "outputformat" | "guidedjson" => Place::Shape,
         "generationconfig" => Place::Generation,
-        "image" | "images" => Place::Image,
+        "image" | "images" | "inputimage" => Place::Image,
         "previousresponseid"
         | "previousinteractionid"
         | "conversation"
@@ -155,7 +168,7 @@ fn document(key: &str) -> Place {
         | "paralleltoolcalls"
         | "verbosity"
         | "background"
-        | "taskype"
+        | "tasktype"
         | "dimensions"
         | "outputdimensionality"
         | "normalize" => Place::Settings,
@@ -165,8 +178,8 @@ fn document(key: &str) -> Place {
 
 fn content(key: &str) -> Place {
     match key {
+        "type" => Place::PartKind,
         "role"
-        | "type"
         | "cachecontrol"
         | "cachepoint"
         | "detail"
@@ -188,9 +201,8 @@ fn content(key: &str) -> Place {
         "signature" | "thoughtsignature" | "encryptedcontent" | "redactedcontent" => Place::Sealed,
         "image" | "images" | "imageurl" | "inputimage" => Place::Image,
         "audio" | "inputaudio" | "video" | "videourl" | "audiourl" => Place::Sound,
-        "source" | "inlinedata" | "filedata" | "file" | "document" | "data" | "url" | "uri" | "fileurl" => {
-            Place::Media
-        }
+        "source" | "inlinedata" | "filedata" | "file" | "document" | "data" | "url" | "uri" | "fileurl"
+        | "bytesbase64encoded" => Place::Media,
         "fileid" | "imageid" => Place::Elsewhere,
         _ => Place::Json,
     }
@@ -209,7 +221,9 @@ fn tool(key: &str) -> Place {
         | "googlemaps"
         | "filesearch"
         | "retrieval"
-        | "enterprisewebsearch" => Place::Elsewhere,
+        | "enterprisewebsearch"
+        | "computeruse"
+        | "systemtool" => Place::OwnTool,
         _ => Place::Json,
     }
 }

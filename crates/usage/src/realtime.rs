@@ -4,7 +4,7 @@ use crate::TokenUsage;
 use crate::dialect::{Api, Dialect};
 use crate::document::Document;
 use crate::model::Model;
-use crate::paths::{Node, Take, Text};
+use crate::paths::{Paths, Take, Text};
 use crate::readings::{Part, Piece, Readings, Sink};
 use crate::scalar::Reading;
 use crate::short::Short;
@@ -57,7 +57,7 @@ impl Realtime {
     pub fn new() -> Self {
         Self {
             messages: Messages::new(),
-            document: Document::new(Node::stream_root(Api::Realtime)),
+            document: Document::new(Paths::stream_of(Api::Realtime)),
             message: Message::default(),
         }
     }

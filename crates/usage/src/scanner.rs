@@ -6,6 +6,8 @@ use crate::decoder::Decoder;
 use crate::dialect::{Api, faults};
 use crate::frames::Frames;
 use crate::framing::by_media_type;
+use crate::paths::Paths;
+use crate::pointers::Shape;
 use crate::{Framing, Progress, Request, Response, TokenUsage, ending};
 
 /// Bytes that a scanner holds at most, besides the window of a decoder when the body is compressed: 16 MiB at most.
@@ -28,6 +30,8 @@ const _: () = assert!(size_of::<Scanner>() + size_of::<Frames>() <= SCANNER_BYTE
 pub struct Scanner {
     decoder: Decoder,
     api: Api,
+    /// Nothing but the input is looked for.
+    is_input_all: bool,
 }
 
 impl Scanner {
@@ -35,7 +39,8 @@ impl Scanner {
     #[must_use]
     pub fn new(framing: Framing) -> Self {
         let api = Api::Any;
-        Self { decoder: Decoder::new(Coding::Plain, Body::new(framing, api)), api }
+        let body = Body::new(framing, paths(api, framing));
+        Self { decoder: Decoder::new(Coding::Plain, body), api, is_input_all: false }
     }
 
     /// A scanner for the body of `response`, read as the answer to `request`; gzip, deflate, br and zstd are decoded.
@@ -50,7 +55,26 @@ impl Scanner {
             Framing::Json if api.is_many() => Framing::JsonArray,
             framing => framing,
         };
-        (api != Api::Free).then(|| Self { decoder: Decoder::new(coding, Body::new(framing, api)), api })
+        (api != Api::Free).then(|| Self {
+            decoder: Decoder::new(coding, Body::new(framing, paths(api, framing))),
+            api,
+            is_input_all: false,
+        })
+    }
+
+    /// A scanner for the body of `response`, of which a route names the fields; the codings are those of [`Scanner::of`].
+    ///
+    /// `None` when the body cannot be scanned.
+    #[must_use]
+    pub fn with_pointers(shape: &Shape, response: Response<'_>) -> Option<Self> {
+        let coding = Coding::of(response.content_encoding)?;
+        let framing = by_media_type(response.content_type?)?;
+        let body = Body::new(framing, if framing.is_stream() { shape.stream_paths() } else { shape.paths() });
+        Some(Self {
+            decoder: Decoder::new(coding, body),
+            api: Api::Given,
+            is_input_all: shape.is_input_all(),
+        })
     }
 
     /// Reads the body's next bytes.
@@ -121,7 +145,8 @@ impl Scanner {
     /// its coding, or decodes to more than [`DECODED_BYTES_MAX`](crate::DECODED_BYTES_MAX), says nothing.
     #[must_use]
     pub fn usage(&self) -> Option<TokenUsage> {
-        self.api.usage(self.decoder.body()?.readings())
+        let usage = self.api.usage(self.decoder.body()?.readings())?;
+        Some(TokenUsage { input_only: usage.input_only || self.is_input_all, ..usage })
     }
 
     /// [`Scanner::usage`] at the body's end.
@@ -129,4 +154,9 @@ impl Scanner {
     pub fn finish(self) -> Option<TokenUsage> {
         self.usage()
     }
+}
+
+/// Where the documents of an answer to `api` are looked at.
+fn paths(api: Api, framing: Framing) -> Paths {
+    if framing.is_stream() { Paths::stream_of(api) } else { Paths::of(api) }
 }

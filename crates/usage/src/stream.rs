@@ -184,7 +184,7 @@ fn bit(index: i64) -> u64 {
 pub(crate) fn shape(api: Api, readings: &Readings) -> Option<Shape> {
     let stream = readings.stream();
     match api {
-        Api::Any | Api::Messages | Api::Invoke => stream.shape,
+        Api::Any | Api::Given | Api::Messages | Api::Invoke => stream.shape,
         Api::Chat if stream.shape == Some(Shape::Completions) => stream.shape,
         Api::Chat => Some(Shape::Chat),
         Api::Responses => stream.shape.filter(|&shape| shape == Shape::Responses),

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 
 use crate::document::Document;
-use crate::paths::{EACH, Mark, Node, Take, Text};
+use crate::paths::{EACH, Mark, Paths, Take, Text, Tree, Wanted, What};
 use crate::readings::{Piece, Sink};
 use crate::scalar::Reading;
 use crate::sse::EventStream;
@@ -16,11 +16,11 @@ use crate::sse::EventStream;
 /// Bytes of an event that is held back or taken out; the largest such chunks that are known have about 1 KiB.
 pub const USAGE_CHUNK_BYTES_MAX: usize = 8192;
 
-static ROOT: LazyLock<Node> = LazyLock::new(|| {
-    Node::of_marks(&[
-        (&["choices"], Mark::Choices),
-        (&["choices", EACH], Mark::Choice),
-        (&["usage"], Mark::Usage),
+static TREE: LazyLock<Tree> = LazyLock::new(|| {
+    Tree::new(vec![
+        Wanted::new(&["choices"], What::Mark(Mark::Choices)),
+        Wanted::new(&["choices", EACH], What::Mark(Mark::Choice)),
+        Wanted::new(&["usage"], What::Mark(Mark::Usage)),
     ])
 });
 
@@ -68,7 +68,7 @@ impl UsageChunkFilter {
     pub fn new() -> Self {
         Self {
             events: EventStream::new(),
-            document: Document::new(&ROOT),
+            document: Document::new(Paths::Known(&TREE)),
             seen: Seen::default(),
             held: Vec::new(),
             event_bytes: 0,

@@ -45,7 +45,11 @@ impl Call {
     /// What can be told from the head. `None` when the route charges nothing that a model's answer says.
     pub(crate) fn new(route: &Route, method: &Method, target: &Uri, is_upgrade: bool) -> Option<Box<Self>> {
         route.llm.as_ref()?;
-        let is_billable = Request { method: method.as_str(), path: target.path() }.is_billable();
+        // The paths of a service whose answers have a shape of their own say nothing.
+        let is_billable = match route.shape {
+            Some(_) => method == Method::POST,
+            None => Request { method: method.as_str(), path: target.path() }.is_billable(),
+        };
         Some(Box::new(Self {
             method: method.clone(),
             target: target.clone(),
@@ -76,9 +80,9 @@ impl Call {
         if header(header::CONTENT_ENCODING).is_some() {
             return;
         }
-        let request = Request { method: self.method.as_str(), path: self.target.path() };
-        let Some(mut asked) = ask(request, header(header::CONTENT_TYPE), text) else { return };
-        self.bound = bound(live, options.max_output_tokens, &asked);
+        let Some(mut asked) = ask(self.request(), header(header::CONTENT_TYPE), text) else { return };
+        // Where the path alone would say that nothing is written, what the body says bounds nothing.
+        self.bound = bound(live, options.max_output_tokens, &asked).filter(|_| self.request().is_billable());
         self.reads_elsewhere = asked.reads_elsewhere;
         self.wants_usage = asked.is_stream && asked.include_usage.is_none();
         if let Some(edit) = asked.include_usage.take().filter(|_| options.include_usage)
@@ -98,6 +102,10 @@ impl Call {
         headers.remove(header::ACCEPT_ENCODING);
         looked.replace(text);
         self.adds_usage = true;
+    }
+
+    fn request(&self) -> Request<'_> {
+        Request { method: self.method.as_str(), path: self.target.path() }
     }
 
     /// The model that the request names.
@@ -127,16 +135,18 @@ impl Call {
 
     /// The reader of an answer with these headers. `None` when it has nothing to be charged, or cannot be read.
     pub(crate) fn scanner(&self, route: &Route, headers: &HeaderMap) -> Option<Scanner> {
+        if !self.is_billable {
+            return None;
+        }
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let response = Response {
             content_type: header(header::CONTENT_TYPE),
             content_encoding: header(header::CONTENT_ENCODING),
         };
-        if !self.is_billable {
-            return None;
+        match &route.shape {
+            Some(shape) => Scanner::with_pointers(shape, response),
+            None => Scanner::of(self.request(), response),
         }
-        let _ = route;
-        Scanner::of(Request { method: self.method.as_str(), path: self.target.path() }, response)
     }
 
     /// What is held of a charge that the answer will say: the most that it can be, or what is usual where limits may

@@ -20,6 +20,7 @@ mod identity;
 mod load;
 mod numbers;
 mod observability;
+mod pointers;
 mod postgres;
 mod protocols;
 mod quotas;

@@ -72,7 +72,7 @@ pub(crate) use self::{
     reader::{End, Item, SegmentReader},
     record::{PAYLOAD_BYTES_MAX, record_bytes},
     recovery::read_id,
-    replay::ReadError,
+    replay::{ReadError, Record},
     segment::{HEADER_BYTES, Header as SegmentHeader, list as list_segments},
     slots::{Occupied, read as read_slots},
     writer::Stretch,

@@ -21,6 +21,14 @@ pub(crate) enum ReadError {
     Version { path: PathBuf, offset: u64, source: DecodeError },
 }
 
+/// A settlement, and its bytes as [`codec::decode`] takes them.
+#[derive(Debug)]
+pub(crate) struct Record<'a> {
+    pub(crate) position: Position,
+    pub(crate) payload: &'a [u8],
+    pub(crate) settlement: Settlement<'a>,
+}
+
 impl Journal {
     /// Gives every settlement from position `from` on that is still on disk to `each`, shipped or not, in
     /// their order, up to what is the tail when it begins. Blocks for as long as reading takes.
@@ -39,8 +47,8 @@ impl Journal {
         let (tail, oldest, stretches) = lock(&self.shared.writer).stretches(from);
         let mut complete_from = if stretches.is_empty() { tail } else { oldest };
         for (stretch, next_base) in stretches {
-            let given = self.read_records(stretch, u64::MAX, |position, settlement| {
-                each(position, settlement);
+            let given = self.read_records(stretch, u64::MAX, |record| {
+                each(record.position, &record.settlement);
                 Ok(())
             });
             match given {
@@ -56,13 +64,13 @@ impl Journal {
         Ok(complete_from)
     }
 
-    /// Gives the settlements in `stretch` to `each`, about as many as `bytes_max` bytes hold; returns the
+    /// Gives the records in `stretch` to `each`, about as many as `bytes_max` bytes hold; returns the
     /// position behind them.
     pub(crate) fn read_records<E: From<ReadError>>(
         &self,
         stretch: Stretch,
         bytes_max: u64,
-        mut each: impl FnMut(Position, &Settlement<'_>) -> Result<(), E>,
+        mut each: impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<Position, E> {
         let Stretch { base, start, end } = stretch;
         let path = segment::path(self.dir(), base);
@@ -73,7 +81,7 @@ impl Journal {
                 None => break,
                 Some(Item::Record { offset, payload }) => match codec::decode(payload) {
                     Ok(settlement) => {
-                        each(Position::new(base + offset), &settlement)?;
+                        each(Record { position: Position::new(base + offset), payload, settlement })?;
                         continue;
                     }
                     Err(source @ DecodeError::Version(_)) => {

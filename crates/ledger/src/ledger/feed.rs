@@ -1,21 +1,43 @@
-//! The journal as batches for the ledger.
+//! The journal as batches for the ledger: how much is one, and what to expect of it.
 
-use tollgate_core::Settlement;
+use crate::{
+    Journal, Position,
+    journal::{ReadError, Record},
+};
 
-use crate::{Journal, Position, journal::ReadError};
+/// Most bytes of records in a transaction: some ten thousand settlements, well below a second. A sum is added to
+/// once in a batch however many of its lines it has, so the bigger a batch is, the less a line costs.
+pub(super) const BATCH_BYTES_MAX: u64 = 8 << 20;
+/// The first batch over a new connection; each one after it is twice as big as the one before. A server or a
+/// network that is too slow for the biggest in the time that it has gets on with small ones.
+pub(super) const BATCH_BYTES_FIRST: u64 = 1 << 20;
+/// Records read and encoded at once where others wait for their turn: about a millisecond, and just less than
+/// what the journal's reader takes from the file at once.
+pub(super) const TURN_BYTES: u64 = 240 << 10;
 
-/// Most bytes of records in a transaction: some thousand settlements, well below a second.
-const BATCH_BYTES_MAX: u64 = 4 << 20;
+/// Whether a batch is expected to have lines that are in the ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Expect {
+    /// All is new.
+    #[default]
+    New,
+    /// The batch before had some: the next one will, too.
+    Repeated,
+}
 
-/// Gives the settlements from `from` on to `each`, as many as a batch takes; returns the position behind
-/// them, which is `from` when there are none.
-pub(super) fn next_batch<E: From<ReadError>>(
+/// Gives the records from `from` on to `each`, as many as about `bytes_max` bytes hold; returns the position
+/// behind them, which is `from` when there are none.
+pub(super) fn next(
     journal: &Journal,
     from: Position,
-    mut each: impl FnMut(&Settlement<'_>) -> Result<(), E>,
-) -> Result<Position, E> {
+    bytes_max: u64,
+    mut each: impl FnMut(Record<'_>),
+) -> Result<Position, ReadError> {
     // Read first: what is between the last record and this tail is no record.
     let tail = journal.tail();
     let Some(stretch) = journal.stretch(from) else { return Ok(tail) };
-    journal.read_records(stretch, BATCH_BYTES_MAX, |_, settlement| each(settlement))
+    journal.read_records(stretch, bytes_max, |record| {
+        each(record);
+        Ok(())
+    })
 }

@@ -1,6 +1,12 @@
 //! What only a shared ledger can go through.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Barrier},
+    thread,
+    time::Duration,
+};
 
 use tollgate_core::{RequestKey, Settlement, Span, UnixMillis};
 use tollgate_ledger::{
@@ -55,6 +61,110 @@ fn ledgers_that_ship_the_same_keys_at_once_neither_deadlock_nor_miscount() {
         assert!(report.is_clean(), "{:#?}", report.differences);
         assert_eq!(report.events, EACH * 3 * 2);
     }
+}
+
+/// As a transaction that was given up, and works on in the server while the next one repeats it.
+#[test]
+fn two_that_ship_the_same_lines_at_once_count_each_once() {
+    let data = Store::postgres().data();
+    const EACH: u64 = 3000;
+    const ROUNDS: u64 = 4;
+    let (mut journal, _) = data.journal();
+    for round in 1..=ROUNDS {
+        for number in 0..EACH {
+            settle(&journal, &settled(round, number, &USERS));
+        }
+        let twin = data.as_after_a_crash();
+        let (twin_journal, _) = twin.journal();
+        assert_eq!(twin_journal.id(), journal.id());
+        // Each connects and reads the watermark before either ships.
+        let ready = Barrier::new(2);
+        thread::scope(|scope| {
+            for (data, journal) in [(&data, &journal), (&twin, &twin_journal)] {
+                let ready = &ready;
+                scope.spawn(move || {
+                    ready.wait();
+                    data.ledger(journal).shutdown(FOREVER).unwrap();
+                });
+            }
+        });
+        drop(journal);
+        drop(twin_journal);
+        (journal, _) = data.journal();
+    }
+    let logs = data.server().logs();
+    assert!(!logs.contains("deadlock"), "{logs}");
+    let of_all: i64 = USERS.iter().map(|user| sum(&data, user, "calls")).sum();
+    assert_eq!(of_all, i64::try_from(EACH * ROUNDS).unwrap());
+    let report = data.audit();
+    assert!(report.is_clean(), "{:#?}", report.differences);
+    assert_eq!(report.events, EACH * ROUNDS * 2);
+}
+
+#[test]
+fn only_a_batch_that_may_be_there_goes_by_the_staging_table() {
+    let store = Store::Postgres(Arc::new(Postgres::with_settings(&["log_statement=all"])));
+    let data = store.data();
+    let (journal, _) = data.journal();
+    let copies = || {
+        let logs = data.server().logs();
+        let count = |table| logs.lines().filter(|line| line.contains(&format!(": COPY {table} "))).count();
+        (count("usage_ledger"), count("tollgate_staging"))
+    };
+    let ship = |ledger: &Ledger, number| {
+        settle(&journal, &settled(0, number, &USERS));
+        flush(ledger, &journal).unwrap();
+    };
+    let ledger = data.ledger(&journal);
+    (0..3).for_each(|number| ship(&ledger, number));
+    ledger.shutdown(FOREVER).unwrap();
+    assert_eq!(copies(), (3, 0));
+    data.sql("UPDATE journal_watermark SET position = 0");
+    let ledger = data.ledger(&journal);
+    // Refused and copied again; expected to be there, and new; new.
+    for (number, expected) in [(3, (4, 1)), (4, (4, 2)), (5, (5, 2))] {
+        ship(&ledger, number);
+        assert_eq!(copies(), expected);
+    }
+    ledger.shutdown(FOREVER).unwrap();
+    let report = data.audit();
+    assert!(report.is_clean() && report.events == 12, "{report:#?}");
+}
+
+#[test]
+fn a_transaction_that_the_server_ends_is_repeated() {
+    let data = Store::postgres().data();
+    let (journal, _) = data.journal();
+    let ledger = data.ledger(&journal);
+    settle(&journal, &settled(0, 0, &USERS));
+    flush(&ledger, &journal).unwrap();
+    // Not serializable, a deadlock, a full disk, cancelled: first where lines are inserted, then behind it.
+    data.sql(
+        "CREATE SEQUENCE failures; CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+         DECLARE
+             failed bigint := nextval('failures');
+             codes text[] := ARRAY['40001', '40P01', '53100', '57014'];
+         BEGIN
+             IF failed <= array_length(codes, 1) THEN
+                 RAISE EXCEPTION USING ERRCODE = codes[failed], MESSAGE = 'as ordered by a test';
+             END IF;
+             RETURN NULL;
+         END $$",
+    );
+    for (round, table) in (1..).zip(["usage_ledger", "usage_minutely", "usage_daily", "journal_watermark"]) {
+        data.sql(&format!(
+            "ALTER SEQUENCE failures RESTART; CREATE TRIGGER fail AFTER INSERT OR UPDATE ON {table} \
+             FOR EACH STATEMENT EXECUTE FUNCTION fail()"
+        ));
+        settle(&journal, &settled(round, 1, &USERS));
+        wait_until(|| flush(&ledger, &journal).is_ok());
+        data.sql(&format!("DROP TRIGGER fail ON {table}"));
+    }
+    ledger.shutdown(FOREVER).unwrap();
+    assert_eq!(data.server().logs().matches("as ordered by a test").count(), 16);
+    let report = data.audit();
+    assert!(report.is_clean() && report.events == 10, "{report:#?}");
+    assert_eq!(sum(&data, "bob", "tokens"), 28);
 }
 
 /// A ledger behind a proxy.

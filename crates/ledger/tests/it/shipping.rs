@@ -1,15 +1,17 @@
 //! From the journal to the ledger.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-use tollgate_core::{Settlement, Span, UnixMillis};
-use tollgate_ledger::{Journal, JournalOptions, LedgerError, OpenError, Position, Subject};
+use tollgate_core::{RequestKey, Settlement, Span, UnixMillis};
+use tollgate_ledger::{Journal, JournalOptions, LedgerError, LedgerEvent, OpenError, Position, Subject};
 
 use crate::common::{Data, FOREVER, NOON, Store, on_each_store, open, settle, settlement, wait_until};
 
 on_each_store!(
     all_columns_arrive,
+    every_line_keeps_its_own_columns,
     a_batch_shipped_again_changes_nothing,
+    of_a_batch_that_is_there_in_part_only_the_rest_counts,
     amounts_at_the_bound_neither_wrap_nor_stop_shipping,
     shipping_frees_a_full_journal,
     a_journal_that_was_full_when_its_process_died_opens_again,
@@ -54,6 +56,86 @@ fn a_batch_shipped_again_changes_nothing(store: &Store) {
     assert_eq!((data.events(), data.reader().sum(&ada(), "tokens", Span::ALWAYS).unwrap()), before);
     assert_eq!(before.1, 500);
     assert!(data.audit().is_clean());
+}
+
+/// Lines are inserted many at a time, in another order than the journal's.
+fn every_line_keeps_its_own_columns(store: &Store) {
+    let data = store.data();
+    let (journal, _) = data.journal();
+    let of = |number: u64, of: &[&'static str]| of[usize::try_from(number % of.len() as u64).unwrap()];
+    let mut expected = BTreeMap::new();
+    for number in 0..150u64 {
+        let scattered = u128::from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 12;
+        let mut settled = Settlement {
+            key: RequestKey::new(UnixMillis(NOON), scattered),
+            at: UnixMillis(NOON + i64::try_from(number / 3).unwrap()),
+            user_id: of(number, &["ada", "bob", "", "dan"]),
+            org_id: (number % 3 > 0).then(|| of(number, &["", "a", "b"])),
+            tier: of(number / 2, &["free", "professional"]),
+            route: of(number / 5, &["/a", "/b"]),
+            method: of(number / 7, &["GET", "POST"]),
+            status: 200 + u16::try_from(number % 2).unwrap(),
+            duration_ms: number / 4,
+            request_id: of(number, &["x", "y", "z", "x"]),
+            resource: (number % 5 == 0).then(|| of(number, &["mem/1", "", "mem/2"])),
+            metadata: (number % 7 == 0).then(|| of(number, &["{\"a\":1}", "{}"])),
+            ..settlement(number, &[("calls", 1), ("tokens", 5), ("bytes", i64::MIN)])
+        };
+        settled.charges.truncate(usize::try_from(number % 4).unwrap());
+        settled.charges.iter_mut().for_each(|charge| charge.estimated = number % 2 == 0);
+        for event in settled.events() {
+            expected.insert(
+                event.id.to_bits(),
+                LedgerEvent {
+                    id: uuid::Uuid::from_u128(event.id.to_bits()),
+                    at: settled.at,
+                    user_id: settled.user_id.to_owned(),
+                    org_id: settled.org_id.map(str::to_owned),
+                    tier: settled.tier.to_owned(),
+                    meter: event.charge.meter.to_owned(),
+                    amount: event.charge.amount,
+                    estimated: event.charge.estimated,
+                    route: settled.route.to_owned(),
+                    method: settled.method.to_owned(),
+                    status: settled.status,
+                    duration_ms: settled.duration_ms,
+                    request_id: settled.request_id.to_owned(),
+                    resource: settled.resource.map(str::to_owned),
+                    metadata: settled.metadata.map(str::to_owned),
+                },
+            );
+        }
+        settle(&journal, &settled);
+    }
+    data.ship(&journal);
+    assert_eq!(data.events(), expected.into_values().collect::<Vec<_>>());
+    assert!(data.audit().is_clean());
+}
+
+fn of_a_batch_that_is_there_in_part_only_the_rest_counts(store: &Store) {
+    let data = store.data();
+    let (journal, _) = data.journal();
+    let settle = |numbers: Range<u64>| -> Vec<Position> {
+        numbers.map(|number| settle(&journal, &settlement(number, &[("calls", 1), ("tokens", 10)]))).collect()
+    };
+    let positions = settle(0..40);
+    data.ship(&journal);
+    settle(40..90);
+    data.sql(&format!("UPDATE journal_watermark SET position = {}", positions[13].get()));
+    let ledger = data.ledger(&journal);
+    crate::common::flush(&ledger, &journal).unwrap();
+    // The batches after it are new again.
+    for numbers in [90..120, 120..150] {
+        settle(numbers);
+        crate::common::flush(&ledger, &journal).unwrap();
+    }
+    ledger.shutdown(FOREVER).unwrap();
+    assert_eq!(data.events().len(), 300);
+    for (meter, sum) in [("calls", 150), ("tokens", 1500)] {
+        assert_eq!(data.reader().sum(&ada(), meter, Span::ALWAYS).unwrap(), sum);
+    }
+    let report = data.audit();
+    assert!(report.is_clean(), "{:#?}", report.differences);
 }
 
 fn ada() -> Subject {

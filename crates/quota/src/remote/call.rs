@@ -102,12 +102,13 @@ impl Call {
         script.arg(caller.instance).arg(caller.epoch).arg(self.id.0).arg(self.mark.0);
         script.arg(caller.calendar).arg(caller.dead);
         for item in &self.items {
-            let Offer { after, fold, returned, least, wanted, extra, limit, answers } = item.offer;
+            let Offer { after, fold, tells, returned, least, wanted, extra, limit, answers } = item.offer;
             script.key(&item.name);
             script.arg(after.map(|id| id.0.to_string()).unwrap_or_default());
             script.arg(fold).arg(returned).arg(least).arg(wanted).arg(extra).arg(limit.unwrap_or(-1));
             script.arg(keys::start(item.span)).arg(keys::end(item.span));
             script.arg(if item.concurrent { "c" } else { "-" }).arg(item.waits_for).arg(answers);
+            script.arg(i32::from(tells));
         }
         script
     }

@@ -17,7 +17,7 @@ use super::{
     keys::{self, Kinds},
     lock,
 };
-use crate::Subject;
+use crate::{Mark, Subject};
 
 /// From one step of a new epoch to the next.
 const STEP: Duration = Duration::from_millis(20);
@@ -238,12 +238,14 @@ impl Epochs {
         forming: bool,
     ) -> Result<(), StepError> {
         broker.gate.freeze(bucket);
+        // What is settled from here on may be in the ledger's sums or not.
+        let mark = broker.tail();
         let (carried, horizon) = self.void(broker, bucket);
         if !broker.flush().await {
             return Err(StepError::Ledger);
         }
         if forming {
-            self.carry(broker, bucket, epoch, &carried).await?;
+            self.carry(broker, (bucket, epoch), mark, &carried).await?;
             let mut join = EPOCH.prepare_invoke();
             join.key(keys::epoch(bucket)).arg("join").arg(epoch).arg(&broker.instance);
             join.arg(horizon.0.max(0));
@@ -290,12 +292,11 @@ impl Epochs {
     async fn carry(
         &self,
         broker: &Broker,
-        bucket: usize,
-        epoch: &str,
+        (bucket, epoch): (usize, &str),
+        mark: Mark,
         carried: &[Carried],
     ) -> Result<(), RedisError> {
         let id = broker.next_call();
-        let mark = broker.tail();
         for some in carried.chunks(CARRIED_MAX) {
             let mut script = CARRY.prepare_invoke();
             script.key(keys::epoch(bucket)).arg(&broker.instance).arg(epoch).arg(id.0).arg(mark.0);

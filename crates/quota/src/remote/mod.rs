@@ -8,6 +8,8 @@
 //!   asked separately; that a request takes from both or from none is decided under their locks here.
 //! - settled + set aside ≤ limit holds in Redis after every step, so no instance can admit beyond it
 //!   (promise 1). What one request uses beyond its hold is settled all the same.
+//! - Where more is settled and set aside than a limit allows, as that was lowered or is overdrawn by requests
+//!   that run, an instance that hears of it in an answer admits nothing by that limit without asking again.
 //! - A request is refused when Redis says that less is left than it needs, and that no other live
 //!   instance has anything it does not hold for a request in flight (promise 2). Otherwise the counter is
 //!   recalled: the others, told by a message, give back, and the asker tries again for [`RECALL_MAX`].

@@ -176,7 +176,7 @@ impl Broker {
         let all = std::mem::take(&mut book.calls.give_back);
         let asks = book.counters.iter().any(|c| c.lease().is_some_and(crate::lease::Lease::asks));
         let kinds = lock(&self.shared.kinds);
-        let mut items = Vec::new();
+        let (mut items, mut tells_all) = (Vec::new(), true);
         let Book { calendar, counters, .. } = &mut *book;
         let mut due = Vec::new();
         for (position, counter) in counters.iter_mut().enumerate() {
@@ -205,12 +205,13 @@ impl Broker {
             if self.exact {
                 offer.extra = 0;
             }
+            tells_all &= offer.tells;
             let waits_for = recall.filter(|recall| recall.name == name).map_or(0, |recall| recall.number);
             items.push(CallItem { position, turn, key, name, meter, span, concurrent, offer, waits_for });
         }
         let calendar = calendar.name();
         book.calls.told_at = Some(now);
-        let more = more && all;
+        let more = (more || !tells_all) && all;
         book.calls.give_back = more;
         (!items.is_empty()).then(|| Call { id, generation: member.generation(), mark, calendar, items, more })
     }

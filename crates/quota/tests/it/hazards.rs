@@ -68,7 +68,8 @@ fn who_may_go_beyond_a_limit_is_not_starved_by_those_who_may_not() {
     let checks = [Check { overdraw: 100, ..check(TOKENS, Window::Lifetime, Scope::User, 10) }];
     let ask = Ask { user: "ann", org: None, checks: &checks, needs: [0, 1, 0] };
     let mut held = instances[0].take_patiently(&Ask { needs: [0, 10, 0], ..ask.clone() });
-    let done = AtomicBool::new(false);
+    let failures = || instances[0].remote.as_ref().unwrap().status().failures;
+    let (done, before) = (AtomicBool::new(false), failures());
     let (extended, refused) = thread::scope(|scope| {
         let refused: Vec<_> = (0..6)
             .map(|_| {
@@ -83,12 +84,38 @@ fn who_may_go_beyond_a_limit_is_not_starved_by_those_who_may_not() {
             })
             .collect();
         // No more often than a gateway tries.
-        let extended = (0..40).filter(|_| instances[0].extend_within(&mut held, &ask, 16).is_ok()).count();
+        let extended = (0..40).filter(|_| instances[0].extend_within(&mut held, &ask, 16).is_ok());
+        let extended = extended.count() as u64;
         done.store(true, Ordering::Relaxed);
         (extended, refused.into_iter().map(|thread| thread.join().unwrap()).sum::<u32>())
     });
-    assert_eq!(extended, 40, "{refused} refused meanwhile");
+    // A machine that is busy may not answer in time.
+    let failed = failures() - before;
+    assert!(extended + failed >= 40, "{extended} of 40, {failed} calls failed, {refused} refused meanwhile");
     assert!(refused > 6, "{refused}");
+}
+
+/// Promise 1 when an instance crashes that has settled a request from before the epoch and has not told yet.
+#[test]
+fn what_was_settled_late_and_not_told_is_found_after_a_crash() {
+    let redis = Redis::start();
+    let mut instances = instances(Backend::Leases, Some(&redis), 2);
+    let checks = [check(TOKENS, Window::Lifetime, Scope::User, 40)];
+    let ask = |tokens| Ask { user: "ann", org: None, checks: &checks, needs: [0, tokens, 0] };
+    let held = instances[0].take_patiently(&ask(7));
+    let _ = redis.command(&["FLUSHALL"]);
+    // In a new epoch, in which the first has to hold that it brought along.
+    assert_eq!(patiently(|| instances[1].spend(&ask(1))), Ok(()));
+    instances[0].settle(held, vec![(TOKENS, 5)]);
+    // What the first does not need is recalled for this.
+    assert_eq!(patiently(|| instances[1].spend(&ask(34))), Ok(()));
+    let crashed = instances.remove(0);
+    let books = Arc::clone(&crashed.books);
+    let again = Instance::start(Backend::Leases, Some(&redis), crashed.crash(), &books);
+    for instance in [&again, &instances[0]] {
+        assert_eq!(patiently(|| instance.spend(&ask(1))), Err(No::Refused));
+    }
+    assert_eq!(lock(&books).total(Scope::User, "ann", TOKENS), 40);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::TokenUsage;
 use crate::dialect::{Dialect, Field, Path};
-use crate::paths::{EACH, Mark, Text, Wanted};
+use crate::paths::{EACH, Mark, Text, What};
 use crate::readings::{Part, Readings};
 
 pub(super) const FIELDS: &[Field] = &[
@@ -16,14 +16,14 @@ pub(super) const FIELDS: &[Field] = &[
     (&["message", "usage", "cache_creation_input_tokens"], Part::CacheWrite),
 ];
 
-pub(super) const STREAM: &[(Path, Wanted)] = &[
-    (&["delta", "text"], Wanted::Text(Text::Answer)),
-    (&["delta", "partial_json"], Wanted::Text(Text::Answer)),
-    (&["delta", "thinking"], Wanted::Text(Text::Reasoning)),
-    (&["content_block", "name"], Wanted::Text(Text::Call)),
-    (&["delta", "stop_reason"], Wanted::Text(Text::Reason)),
-    (&["type"], Wanted::Text(Text::Kind)),
-    (&["index"], Wanted::Mark(Mark::Index)),
+pub(super) const STREAM: &[(Path, What)] = &[
+    (&["delta", "text"], What::Text(Text::Answer)),
+    (&["delta", "partial_json"], What::Text(Text::Answer)),
+    (&["delta", "thinking"], What::Text(Text::Reasoning)),
+    (&["content_block", "name"], What::Text(Text::Call)),
+    (&["delta", "stop_reason"], What::Text(Text::Reason)),
+    (&["type"], What::Text(Text::Kind)),
+    (&["index"], What::Mark(Mark::Index)),
 ];
 
 pub(super) const ITERATION_FIELDS: &[Field] = &[

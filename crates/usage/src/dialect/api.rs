@@ -1,7 +1,8 @@
 //! What a request asked for, which decides what its response means.
 
 use crate::dialect::{
-    Dialect, anthropic, chat, cohere, converse, gemini, interactions, invoke, ollama, realtime, responses,
+    Dialect, anthropic, chat, cohere, converse, gemini, given, interactions, invoke, ollama, realtime,
+    responses,
 };
 use crate::readings::{Part, Readings};
 use crate::{Request, TokenUsage};
@@ -30,10 +31,12 @@ pub(crate) enum Api {
     Ollama,
     /// The messages of a WebSocket.
     Realtime,
+    /// Whatever a route names the fields of.
+    Given,
 }
 
 impl Api {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Any,
         Self::Free,
         Self::Chat,
@@ -50,6 +53,7 @@ impl Api {
         Self::CohereEmbed,
         Self::Ollama,
         Self::Realtime,
+        Self::Given,
     ];
 
     /// The dialects that the response may be in; no other's fields are looked at.
@@ -79,6 +83,7 @@ impl Api {
             Self::CohereEmbed => &[Dialect::CohereTokens, Dialect::CohereBilled, Dialect::Faults],
             Self::Ollama => &[Dialect::Ollama, Dialect::Faults],
             Self::Realtime => &[Dialect::Realtime, Dialect::Gemini, Dialect::Live],
+            Self::Given => &[Dialect::Given, Dialect::Faults],
         }
     }
 
@@ -142,7 +147,8 @@ impl Api {
             | Self::Converse
             | Self::Invoke
             | Self::CohereEmbed
-            | Self::Realtime => false,
+            | Self::Realtime
+            | Self::Given => false,
         }
     }
 
@@ -166,6 +172,7 @@ impl Api {
             Self::Invoke => invoke::read(readings),
             Self::Ollama => ollama::read(readings),
             Self::Realtime => realtime::read(readings),
+            Self::Given => given::read(readings),
         };
         (!usage.is_silent()).then_some(usage)
     }

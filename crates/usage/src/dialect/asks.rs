@@ -57,7 +57,8 @@ impl Api {
             | Self::EmbedContent
             | Self::Interactions
             | Self::CohereEmbed
-            | Self::Realtime => false,
+            | Self::Realtime
+            | Self::Given => false,
         }
     }
 
@@ -74,7 +75,8 @@ impl Api {
             | Self::EmbedContent
             | Self::CohereEmbed
             | Self::Rerank
-            | Self::Realtime => &[],
+            | Self::Realtime
+            | Self::Given => &[],
             Self::Chat => &[&["maxtokens"], &["maxcompletiontokens"]],
             Self::Responses => &[&["maxoutputtokens"]],
             Self::Messages => &[&["maxtokens"]],
@@ -133,7 +135,8 @@ impl Api {
             | Self::Interactions
             | Self::Converse
             | Self::Ollama
-            | Self::Realtime => &[],
+            | Self::Realtime
+            | Self::Given => &[],
         }
     }
 }

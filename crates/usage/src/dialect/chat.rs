@@ -2,7 +2,7 @@
 
 use crate::TokenUsage;
 use crate::dialect::{Dialect, Field, Path};
-use crate::paths::{EACH, Mark, Text, Wanted};
+use crate::paths::{EACH, Mark, Text, What};
 use crate::readings::{Part, Parts, Readings};
 
 pub(super) const FIELDS: &[Field] = &[
@@ -22,24 +22,24 @@ pub(super) const FIELDS: &[Field] = &[
     (&["usage", "reasoning_tokens"], Part::ReasoningElsewhere),
 ];
 
-pub(super) const STREAM: &[(Path, Wanted)] = &[
-    (&["choices", EACH, "delta", "content"], Wanted::Text(Text::Answer)),
+pub(super) const STREAM: &[(Path, What)] = &[
+    (&["choices", EACH, "delta", "content"], What::Text(Text::Answer)),
     // Mistral.
-    (&["choices", EACH, "delta", "content", EACH, "text"], Wanted::Text(Text::Answer)),
-    (&["choices", EACH, "delta", "content", EACH, "thinking", EACH, "text"], Wanted::Text(Text::Reasoning)),
-    (&["choices", EACH, "delta", "refusal"], Wanted::Text(Text::Answer)),
-    (&["choices", EACH, "delta", "reasoning"], Wanted::Text(Text::Reasoning)),
-    (&["choices", EACH, "delta", "reasoning_content"], Wanted::Text(Text::ReasoningContent)),
-    (&["choices", EACH, "delta", "tool_calls", EACH, "function", "name"], Wanted::Text(Text::Call)),
-    (&["choices", EACH, "delta", "tool_calls", EACH, "function", "arguments"], Wanted::Text(Text::Answer)),
-    (&["choices", EACH, "delta", "function_call", "name"], Wanted::Text(Text::Call)),
-    (&["choices", EACH, "delta", "function_call", "arguments"], Wanted::Text(Text::Answer)),
-    (&["choices", EACH, "text"], Wanted::Text(Text::Answer)),
-    (&["choices", EACH, "index"], Wanted::Mark(Mark::ChoiceIndex)),
-    (&["choices", EACH, "finish_reason"], Wanted::Text(Text::Reason)),
-    (&["object"], Wanted::Text(Text::Kind)),
-    (&["id"], Wanted::Text(Text::Id)),
-    (&["created"], Wanted::Mark(Mark::Created)),
+    (&["choices", EACH, "delta", "content", EACH, "text"], What::Text(Text::Answer)),
+    (&["choices", EACH, "delta", "content", EACH, "thinking", EACH, "text"], What::Text(Text::Reasoning)),
+    (&["choices", EACH, "delta", "refusal"], What::Text(Text::Answer)),
+    (&["choices", EACH, "delta", "reasoning"], What::Text(Text::Reasoning)),
+    (&["choices", EACH, "delta", "reasoning_content"], What::Text(Text::ReasoningContent)),
+    (&["choices", EACH, "delta", "tool_calls", EACH, "function", "name"], What::Text(Text::Call)),
+    (&["choices", EACH, "delta", "tool_calls", EACH, "function", "arguments"], What::Text(Text::Answer)),
+    (&["choices", EACH, "delta", "function_call", "name"], What::Text(Text::Call)),
+    (&["choices", EACH, "delta", "function_call", "arguments"], What::Text(Text::Answer)),
+    (&["choices", EACH, "text"], What::Text(Text::Answer)),
+    (&["choices", EACH, "index"], What::Mark(Mark::ChoiceIndex)),
+    (&["choices", EACH, "finish_reason"], What::Text(Text::Reason)),
+    (&["object"], What::Text(Text::Kind)),
+    (&["id"], What::Text(Text::Id)),
+    (&["created"], What::Mark(Mark::Created)),
 ];
 
 pub(super) const GROQ_FIELDS: &[Field] = &[

@@ -2,7 +2,7 @@
 
 use crate::TokenUsage;
 use crate::dialect::{Dialect, Field, Path};
-use crate::paths::{Mark, Text, Wanted};
+use crate::paths::{Mark, Text, What};
 use crate::readings::{Part, Readings};
 
 pub(super) const TOKEN_FIELDS: &[Field] = &[
@@ -20,19 +20,19 @@ pub(super) const TOKEN_FIELDS: &[Field] = &[
     (&["delta", "usage", "cached_tokens"], Part::CachedRead),
 ];
 
-pub(super) const STREAM: &[(Path, Wanted)] = &[
-    (&["delta", "message", "content", "text"], Wanted::Text(Text::Answer)),
-    (&["delta", "message", "content", "thinking"], Wanted::Text(Text::Reasoning)),
-    (&["delta", "message", "tool_plan"], Wanted::Text(Text::Answer)),
-    (&["delta", "message", "tool_calls", "function", "name"], Wanted::Text(Text::Call)),
-    (&["delta", "message", "tool_calls", "function", "arguments"], Wanted::Text(Text::Answer)),
-    (&["type"], Wanted::Text(Text::Kind)),
-    (&["id"], Wanted::Text(Text::Id)),
-    (&["index"], Wanted::Mark(Mark::Index)),
+pub(super) const STREAM: &[(Path, What)] = &[
+    (&["delta", "message", "content", "text"], What::Text(Text::Answer)),
+    (&["delta", "message", "content", "thinking"], What::Text(Text::Reasoning)),
+    (&["delta", "message", "tool_plan"], What::Text(Text::Answer)),
+    (&["delta", "message", "tool_calls", "function", "name"], What::Text(Text::Call)),
+    (&["delta", "message", "tool_calls", "function", "arguments"], What::Text(Text::Answer)),
+    (&["type"], What::Text(Text::Kind)),
+    (&["id"], What::Text(Text::Id)),
+    (&["index"], What::Mark(Mark::Index)),
     // The first version.
-    (&["text"], Wanted::Text(Text::Answer)),
-    (&["event_type"], Wanted::Text(Text::Kind)),
-    (&["generation_id"], Wanted::Text(Text::Id)),
+    (&["text"], What::Text(Text::Answer)),
+    (&["event_type"], What::Text(Text::Kind)),
+    (&["generation_id"], What::Text(Text::Id)),
 ];
 
 pub(super) const BILLED_FIELDS: &[Field] = &[

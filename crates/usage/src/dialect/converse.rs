@@ -2,7 +2,7 @@
 
 use crate::TokenUsage;
 use crate::dialect::{Dialect, Field, Path};
-use crate::paths::{Mark, Text, Wanted};
+use crate::paths::{Mark, Text, What};
 use crate::readings::{Part, Readings};
 
 pub(super) const FIELDS: &[Field] = &[
@@ -23,19 +23,19 @@ pub(super) const FIELDS: &[Field] = &[
 ];
 
 /// Nova has each event in a field of its name; Converse has the name in the frame.
-pub(super) const STREAM: &[(Path, Wanted)] = &[
-    (&["delta", "text"], Wanted::Text(Text::Answer)),
-    (&["delta", "reasoningContent", "text"], Wanted::Text(Text::Reasoning)),
-    (&["delta", "toolUse", "input"], Wanted::Text(Text::Answer)),
-    (&["start", "toolUse", "name"], Wanted::Text(Text::Call)),
-    (&["contentBlockIndex"], Wanted::Mark(Mark::Index)),
-    (&["contentBlockDelta", "delta", "text"], Wanted::Text(Text::Answer)),
-    (&["contentBlockDelta", "delta", "toolUse", "input"], Wanted::Text(Text::Answer)),
-    (&["contentBlockDelta", "contentBlockIndex"], Wanted::Mark(Mark::Opened)),
-    (&["contentBlockStart", "start", "toolUse", "name"], Wanted::Text(Text::Call)),
-    (&["contentBlockStart", "contentBlockIndex"], Wanted::Mark(Mark::Opened)),
-    (&["contentBlockStop", "contentBlockIndex"], Wanted::Mark(Mark::Closed)),
-    (&["messageStop", "stopReason"], Wanted::Text(Text::Reason)),
+pub(super) const STREAM: &[(Path, What)] = &[
+    (&["delta", "text"], What::Text(Text::Answer)),
+    (&["delta", "reasoningContent", "text"], What::Text(Text::Reasoning)),
+    (&["delta", "toolUse", "input"], What::Text(Text::Answer)),
+    (&["start", "toolUse", "name"], What::Text(Text::Call)),
+    (&["contentBlockIndex"], What::Mark(Mark::Index)),
+    (&["contentBlockDelta", "delta", "text"], What::Text(Text::Answer)),
+    (&["contentBlockDelta", "delta", "toolUse", "input"], What::Text(Text::Answer)),
+    (&["contentBlockDelta", "contentBlockIndex"], What::Mark(Mark::Opened)),
+    (&["contentBlockStart", "start", "toolUse", "name"], What::Text(Text::Call)),
+    (&["contentBlockStart", "contentBlockIndex"], What::Mark(Mark::Opened)),
+    (&["contentBlockStop", "contentBlockIndex"], What::Mark(Mark::Closed)),
+    (&["messageStop", "stopReason"], What::Text(Text::Reason)),
 ];
 
 /// Cache reads and writes are beside the input.

@@ -2,7 +2,7 @@
 
 use crate::TokenUsage;
 use crate::dialect::{Dialect, Field, Path};
-use crate::paths::{EACH, Text, Wanted};
+use crate::paths::{EACH, Text, What};
 use crate::readings::{Part, Parts, Readings};
 use crate::scalar::Reading;
 
@@ -15,9 +15,9 @@ pub(super) const FIELDS: &[Field] = &[
     (&["usageMetadata", "toolUsePromptTokenCount"], Part::ToolInput),
 ];
 
-pub(super) const STREAM: &[(Path, Wanted)] = &[
-    (&["candidates", EACH, "content", "parts", EACH, "text"], Wanted::Text(Text::Answer)),
-    (&["responseId"], Wanted::Text(Text::Id)),
+pub(super) const STREAM: &[(Path, What)] = &[
+    (&["candidates", EACH, "content", "parts", EACH, "text"], What::Text(Text::Answer)),
+    (&["responseId"], What::Text(Text::Id)),
 ];
 
 pub(super) const PREDICTION_FIELDS: &[Field] =

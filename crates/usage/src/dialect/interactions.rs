@@ -2,7 +2,7 @@
 
 use crate::TokenUsage;
 use crate::dialect::{Dialect, Field, Path};
-use crate::paths::{Text, Wanted};
+use crate::paths::{Text, What};
 use crate::readings::{Part, Readings};
 
 pub(super) const FIELDS: &[Field] = &[
@@ -20,7 +20,7 @@ pub(super) const FIELDS: &[Field] = &[
     (&["interaction", "usage", "total_tool_use_tokens"], Part::ToolInput),
 ];
 
-pub(super) const STREAM: &[(Path, Wanted)] = &[(&["delta", "text"], Wanted::Text(Text::Answer))];
+pub(super) const STREAM: &[(Path, What)] = &[(&["delta", "text"], What::Text(Text::Answer))];
 
 /// Thoughts are beside the output, and what tools put into the prompt is beside the input.
 pub(super) fn read(readings: &Readings) -> TokenUsage {

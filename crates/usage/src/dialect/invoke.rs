@@ -2,7 +2,7 @@
 
 use crate::TokenUsage;
 use crate::dialect::{Dialect, Field, Path, anthropic, chat, converse};
-use crate::paths::{EACH, Text, Wanted};
+use crate::paths::{EACH, Text, What};
 use crate::readings::{Part, Readings};
 
 const METRICS: &str = "amazon-bedrock-invocationMetrics";
@@ -23,9 +23,9 @@ pub(super) const TITAN_FIELDS: &[Field] = &[
 pub(super) const LLAMA_FIELDS: &[Field] =
     &[(&["prompt_token_count"], Part::Input), (&["generation_token_count"], Part::Output)];
 
-pub(super) const TITAN_STREAM: &[(Path, Wanted)] = &[(&["outputText"], Wanted::Text(Text::Answer))];
+pub(super) const TITAN_STREAM: &[(Path, What)] = &[(&["outputText"], What::Text(Text::Answer))];
 
-pub(super) const LLAMA_STREAM: &[(Path, Wanted)] = &[(&["generation"], Wanted::Text(Text::Answer))];
+pub(super) const LLAMA_STREAM: &[(Path, What)] = &[(&["generation"], What::Text(Text::Answer))];
 
 /// The model's own dialect says most; Bedrock's count is there for the others.
 pub(super) fn read(readings: &Readings) -> TokenUsage {

@@ -2,19 +2,19 @@
 
 use crate::TokenUsage;
 use crate::dialect::{Dialect, Field, Path};
-use crate::paths::{Text, Wanted};
+use crate::paths::{Text, What};
 use crate::readings::{Part, Readings};
 
 pub(super) const FIELDS: &[Field] = &[(&["prompt_eval_count"], Part::Input), (&["eval_count"], Part::Output)];
 
-pub(super) const STREAM: &[(Path, Wanted)] = &[
-    (&["message", "content"], Wanted::Text(Text::Answer)),
-    (&["message", "thinking"], Wanted::Text(Text::Reasoning)),
-    (&["response"], Wanted::Text(Text::Generated)),
-    (&["thinking"], Wanted::Text(Text::Reasoning)),
+pub(super) const STREAM: &[(Path, What)] = &[
+    (&["message", "content"], What::Text(Text::Answer)),
+    (&["message", "thinking"], What::Text(Text::Reasoning)),
+    (&["response"], What::Text(Text::Generated)),
+    (&["thinking"], What::Text(Text::Reasoning)),
     // There is no other identifier.
-    (&["created_at"], Wanted::Text(Text::Id)),
-    (&["done_reason"], Wanted::Text(Text::Reason)),
+    (&["created_at"], What::Text(Text::Id)),
+    (&["done_reason"], What::Text(Text::Reason)),
 ];
 
 /// An embedding has a prompt only, so no output is then said.

@@ -3,7 +3,7 @@
 
 use crate::TokenUsage;
 use crate::dialect::{Dialect, Field, Path, gemini};
-use crate::paths::{Text, Wanted};
+use crate::paths::{Text, What};
 use crate::readings::{Part, Readings};
 
 /// Realtime has `input_token_details`, and Responses `input_tokens_details`.
@@ -23,10 +23,10 @@ pub(super) const FIELDS: &[Field] = &[
 
 pub(super) const LIVE_FIELDS: &[Field] = &[(&["usageMetadata", "responseTokenCount"], Part::Output)];
 
-pub(super) const STREAM: &[(Path, Wanted)] = &[
-    (&["type"], Wanted::Text(Text::Kind)),
-    (&["session", "model"], Wanted::Text(Text::Model)),
-    (&["setup", "model"], Wanted::Text(Text::Model)),
+pub(super) const STREAM: &[(Path, What)] = &[
+    (&["type"], What::Text(Text::Kind)),
+    (&["session", "model"], What::Text(Text::Model)),
+    (&["setup", "model"], What::Text(Text::Model)),
 ];
 
 /// Cache reads are inside the input, reasoning is inside the output.

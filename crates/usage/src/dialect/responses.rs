@@ -2,7 +2,7 @@
 
 use crate::TokenUsage;
 use crate::dialect::{Dialect, Field, Path};
-use crate::paths::{Mark, Text, Wanted};
+use crate::paths::{Mark, Text, What};
 use crate::readings::{Part, Readings};
 
 pub(super) const FIELDS: &[Field] = &[
@@ -20,13 +20,13 @@ pub(super) const FIELDS: &[Field] = &[
     (&["response", "usage", "output_tokens_details", "reasoning_tokens"], Part::Reasoning),
 ];
 
-pub(super) const STREAM: &[(Path, Wanted)] = &[
+pub(super) const STREAM: &[(Path, What)] = &[
     // Of text, refusals, summaries, arguments and code alike.
-    (&["delta"], Wanted::Text(Text::Answer)),
-    (&["type"], Wanted::Text(Text::Kind)),
-    (&["sequence_number"], Wanted::Mark(Mark::Sequence)),
-    (&["response", "id"], Wanted::Text(Text::Id)),
-    (&["response", "created_at"], Wanted::Mark(Mark::Created)),
+    (&["delta"], What::Text(Text::Answer)),
+    (&["type"], What::Text(Text::Kind)),
+    (&["sequence_number"], What::Mark(Mark::Sequence)),
+    (&["response", "id"], What::Text(Text::Id)),
+    (&["response", "created_at"], What::Mark(Mark::Created)),
 ];
 
 /// Cache reads are inside the input, reasoning is inside the output.

@@ -11,24 +11,20 @@ use tollgate_usage::{Request, Response, Scanner, TokenUsage};
 /// Random splits of each body.
 const SPLITS: usize = 20;
 
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     std::env::var_os("TOLLGATE_BODIES").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/bodies"),
         PathBuf::from,
     )
 }
 
-/// The folder and the index of its cases; none when it is not there.
-pub(crate) fn index() -> (PathBuf, Vec<Value>) {
-    let folder = folder();
-    let Ok(index) = std::fs::read(folder.join("index.json")) else {
-        println!("skipped: no real bodies in {}", folder.display());
-        return (folder, Vec::new());
-    };
-    let mut index: Value = serde_json::from_slice(&index).unwrap();
-    let Value::Array(cases) = index["cases"].take() else { panic!("{} has no cases", folder.display()) };
+/// The index of the cases in `folder`, if it is there.
+pub(crate) fn index(folder: &Path) -> Option<Vec<Value>> {
+    let index = std::fs::read(folder.join("index.json")).ok()?;
+    let index: Value = serde_json::from_slice(&index).unwrap();
+    let cases = index["cases"].as_array().unwrap().clone();
     assert!(!cases.is_empty(), "{} has no cases", folder.display());
-    (folder, cases)
+    Some(cases)
 }
 
 /// A recorded response.
@@ -66,7 +62,8 @@ impl Case {
 
 /// The recorded responses; none when they are not at hand.
 pub(crate) fn cases() -> Vec<Case> {
-    let (folder, cases) = index();
+    let folder = folder();
+    let cases = index(&folder).unwrap_or_default();
     let case = |case: &Value| Case {
         id: case["id"].to_string(),
         json: case.clone(),
@@ -148,7 +145,11 @@ fn check(case: &Value, body: &[u8], rng: &mut TestRng) -> Result<(), String> {
 
 #[test]
 fn real_responses_give_what_the_provider_meant() {
-    let (folder, cases) = index();
+    let folder = folder();
+    let Some(cases) = index(&folder) else {
+        println!("skipped: no real responses in {}", folder.display());
+        return;
+    };
     let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut shapes: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
     let mut failures = Vec::new();

@@ -7,6 +7,7 @@ mod chunking;
 mod codings;
 mod frames;
 mod numbers;
+mod pointers;
 mod realtime;
 mod requests;
 mod streams;

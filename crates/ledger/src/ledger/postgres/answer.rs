@@ -5,7 +5,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use super::{
-    PostgresError, batch,
+    PostgresError, commit,
     connection::{Connection, Purpose},
     context::Context,
     minutes, presence, sums,
@@ -157,7 +157,7 @@ type Seen = (Minutes, Vec<(Uuid, Position)>);
 
 async fn begin_snapshot(connection: &Connection) -> Result<Seen, PostgresError> {
     connection.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    Ok((minutes::read(connection).await?, batch::watermarks(connection).await?))
+    Ok((minutes::read(connection).await?, commit::watermarks(connection).await?))
 }
 
 async fn end_snapshot(connection: &Connection, seen: &mut Option<Seen>) -> Result<(), PostgresError> {

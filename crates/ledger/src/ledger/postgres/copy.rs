@@ -1,11 +1,14 @@
 //! Lines as binary COPY wants them.
 
-use tollgate_core::{Charge, Event, Settlement, UnixMillis};
+use std::{iter, ops::Range};
+
+use bytes::Bytes;
+use tollgate_core::{Charge, Event, RequestKey, Settlement, UnixMillis};
 
 use super::types::{At, stored, stored_json};
 use crate::LedgerEvent;
 
-/// The columns, in the order of [`Lines::push`].
+/// The columns, in the order of `Lines::row`.
 macro_rules! columns {
     () => {
         "id, at, user_id, org_id, tier, meter, amount, estimated, route, method, status, duration_ms, \
@@ -15,24 +18,64 @@ macro_rules! columns {
 pub(super) use columns;
 const COLUMN_COUNT: i16 = 15;
 
-const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
+/// Before all rows: the signature, no flags, no extension.
+const FRONT: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// Behind them.
+const END: &[u8] = &[0xff, 0xff];
 /// Of jsonb's binary form.
 const JSONB_VERSION: u8 = 1;
 
+/// Sent at once: the server works on it while the next one is put together. More than the server takes in
+/// during a turn of whoever else is busy on this thread.
+const CHUNK_BYTES: usize = 256 * 1024;
+
 /// Rows, encoded.
-#[derive(Debug)]
-pub(super) struct Lines(Vec<u8>);
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    bytes: Vec<u8>,
+    /// Where in `bytes` the rows of each settlement are.
+    settlements: Vec<(RequestKey, Range<usize>)>,
+}
 
 impl Lines {
-    pub(super) fn new() -> Self {
-        let mut bytes = SIGNATURE.to_vec();
-        // No flags, no extension.
-        bytes.extend([0; 8]);
-        Self(bytes)
+    /// Appends the rows of the settlement's events. No two settlements may have the same key.
+    pub(super) fn push(&mut self, settlement: &Settlement<'_>) {
+        let start = self.bytes.len();
+        for event in settlement.events() {
+            self.row(&event);
+        }
+        if self.bytes.len() > start {
+            self.settlements.push((settlement.key, start..self.bytes.len()));
+        }
     }
 
-    /// Appends the event's row.
-    pub(super) fn push(&mut self, event: &Event<'_>) {
+    /// Puts them in the order of their ids.
+    pub(super) fn sort(&mut self) {
+        self.settlements.sort_unstable_by_key(|(key, _)| *key);
+    }
+
+    /// Whose they are, in the order in which they are sent.
+    pub(super) fn keys(&self) -> impl ExactSizeIterator<Item = RequestKey> {
+        self.settlements.iter().map(|(key, _)| *key)
+    }
+
+    /// All rows in their order, with what COPY wants before and behind them.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = Bytes> {
+        let mut settlements = self.settlements.iter();
+        let rows = iter::from_fn(move || {
+            // The last settlement that goes in may go beyond.
+            let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
+            while chunk.len() < CHUNK_BYTES
+                && let Some((_, rows)) = settlements.next()
+            {
+                chunk.extend_from_slice(&self.bytes[rows.clone()]);
+            }
+            (!chunk.is_empty()).then(|| Bytes::from(chunk))
+        });
+        iter::once(Bytes::from_static(FRONT)).chain(rows).chain(iter::once(Bytes::from_static(END)))
+    }
+
+    fn row(&mut self, event: &Event<'_>) {
         let Event { id, charge: Charge { meter, amount, estimated }, settlement } = event;
         let Settlement {
             key: _,
@@ -50,7 +93,7 @@ impl Lines {
             settled_by: _,
             charges: _,
         } = settlement;
-        self.0.extend(COLUMN_COUNT.to_be_bytes());
+        self.bytes.extend(COLUMN_COUNT.to_be_bytes());
         self.value(&id.to_bits().to_be_bytes());
         self.value(&At::from(*at).micros().to_be_bytes());
         self.text(Some(user_id));
@@ -69,34 +112,28 @@ impl Lines {
             Some(metadata) => {
                 let json = stored_json(metadata);
                 self.length(json.len() + 1);
-                self.0.push(JSONB_VERSION);
-                self.0.extend(json.as_bytes());
+                self.bytes.push(JSONB_VERSION);
+                self.bytes.extend(json.as_bytes());
             }
             None => self.text(None),
         }
     }
 
-    /// All of it, with its end.
-    pub(super) fn finish(mut self) -> Vec<u8> {
-        self.0.extend((-1i16).to_be_bytes());
-        self.0
-    }
-
     fn text(&mut self, text: Option<&str>) {
         match text {
             Some(text) => self.value(stored(text).as_bytes()),
-            None => self.0.extend((-1i32).to_be_bytes()),
+            None => self.bytes.extend((-1i32).to_be_bytes()),
         }
     }
 
     fn value(&mut self, bytes: &[u8]) {
         self.length(bytes.len());
-        self.0.extend(bytes);
+        self.bytes.extend(bytes);
     }
 
     fn length(&mut self, bytes: usize) {
         // A record has some KiB at most.
-        self.0.extend(i32::try_from(bytes).unwrap_or(i32::MAX).to_be_bytes());
+        self.bytes.extend(i32::try_from(bytes).unwrap_or(i32::MAX).to_be_bytes());
     }
 }
 

@@ -6,11 +6,7 @@
 use tollgate_core::UnixMillis;
 
 use super::{
-    PostgresError,
-    batch::{Added, on_conflict_add},
-    connection::Connection,
-    locks,
-    types::At,
+    PostgresError, commit::Added, connection::Connection, locks, rollups::on_conflict_add, types::At,
 };
 use crate::ledger::{
     minutes::{KEPT_MILLIS, Minutes},

@@ -3,10 +3,14 @@
 //! One thread with a runtime of its own, and two connections: batches go over one, questions and signs of
 //! life over the other, so that neither waits for the other. After any error a connection is dropped, and
 //! with it the transaction that it was in; a new one begins with what the database says.
+//!
+//! While the server is busy with a batch, the next one is read and encoded. Its COPY is most of the work; what
+//! it adds up to is known before.
 
 mod answer;
 mod audit;
 mod batch;
+mod commit;
 mod connection;
 mod context;
 mod copy;
@@ -18,6 +22,7 @@ mod options;
 mod partitions;
 mod presence;
 mod reader;
+mod rollups;
 mod schema;
 mod ship;
 pub(crate) mod subjects;

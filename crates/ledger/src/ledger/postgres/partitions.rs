@@ -23,7 +23,7 @@ pub(super) struct Month(Date);
 
 impl Month {
     /// The month of an id; the last one that the calendar has for those beyond it.
-    pub(super) fn of(id: u128) -> Self {
+    fn of(id: u128) -> Self {
         let millis = i64::try_from(id >> MILLIS_SHIFT).unwrap_or(i64::MAX);
         Self::at(Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX))
     }
@@ -46,6 +46,20 @@ impl Month {
         let start = self.0.to_zoned(TimeZone::UTC).map(|start| start.timestamp().as_millisecond());
         let millis = u128::from(start.unwrap_or(0).max(0).unsigned_abs());
         Uuid::from_u128(millis << MILLIS_SHIFT)
+    }
+
+    /// The months of ids that come in their order.
+    pub(super) fn of_all(ids: impl Iterator<Item = u128>) -> BTreeSet<Self> {
+        let mut months = BTreeSet::new();
+        let mut end = Some(0);
+        for id in ids {
+            if end.is_some_and(|end| id >= end) {
+                let month = Self::of(id);
+                end = month.next().map(|next| next.first_id().as_u128());
+                months.insert(month);
+            }
+        }
+        months
     }
 
     fn table(self) -> String {
@@ -123,6 +137,10 @@ mod tests {
         assert_eq!(november.next(), Some(december));
         assert_eq!(december.first_id().as_u128() >> MILLIS_SHIFT, 1_796_083_200_000);
         assert_eq!(Month::of(0).table(), "usage_ledger_1970_01");
+        let ids = [0, 1, id(1_796_083_199_999), id(1_796_083_200_000), u128::MAX - 1, u128::MAX];
+        let months = Month::of_all(ids.into_iter());
+        assert_eq!(months, BTreeSet::from_iter(ids.map(Month::of)));
+        assert_eq!(months.len(), 4);
         let last = Month::of(u128::MAX);
         assert!(last.bounds().ends_with("TO (MAXVALUE)"), "{}", last.bounds());
     }

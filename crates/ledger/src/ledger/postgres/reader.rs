@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{
     PostgresOptions,
     audit::{self, Compared},
-    batch,
+    commit,
     connection::{Connection, Purpose},
     events, minutes, schema, sums,
 };
@@ -50,7 +50,7 @@ impl Reader {
     }
 
     pub(crate) fn watermarks(&self) -> Result<Vec<(Uuid, Position)>, LedgerError> {
-        Ok(self.runtime.block_on(batch::watermarks(&self.connection))?)
+        Ok(self.runtime.block_on(commit::watermarks(&self.connection))?)
     }
 
     /// Counts the lines, and compares every sum of `periods` with them.

@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
+use futures_util::future::try_join;
 use tokio::time::sleep;
 
 use super::{
     PostgresOptions,
-    batch::{self, Batch},
+    batch::Batch,
+    commit::{self, Committed},
     connection::{Connection, Purpose},
     context::Context,
     minutes,
@@ -17,7 +19,8 @@ use crate::{
     Journal, LedgerError, Position,
     journal::ReadError,
     ledger::{
-        PERIOD, ahead, feed,
+        PERIOD, ahead,
+        feed::{self, Expect},
         progress::{Pause, Shared},
     },
 };
@@ -41,6 +44,11 @@ impl From<super::PostgresError> for ShipError {
 pub(super) struct Session {
     connection: Connection,
     partitions: Partitions,
+    expect: Expect,
+    /// Most bytes of records in the batch to come.
+    bytes_max: u64,
+    /// What was read while the batch before was under way.
+    next: Option<Batch>,
 }
 
 impl Session {
@@ -51,29 +59,44 @@ impl Session {
     ) -> Result<(Self, Position), LedgerError> {
         let connection = Connection::open(options, Purpose::Ship).await?;
         schema::ensure(&connection, options).await?;
-        connection.run(batch::STAGING).await?;
-        let watermarks = batch::watermarks(&connection).await?;
+        connection.run(commit::STAGING).await?;
+        let watermarks = commit::watermarks(&connection).await?;
         let own = watermarks.into_iter().find(|(id, _)| *id == journal.id());
         let watermark = own.map(|(_, position)| position).unwrap_or_default();
         ahead(watermark, journal)?;
         let mut partitions = Partitions::default();
         partitions.ensure(&connection, &BTreeSet::new()).await?;
-        Ok((Self { connection, partitions }, watermark))
+        let (expect, bytes_max, next) = (Expect::default(), feed::BATCH_BYTES_FIRST, None);
+        Ok((Self { connection, partitions, expect, bytes_max, next }, watermark))
     }
 
-    /// One transaction, and the merging that it owes.
-    async fn ship_batch(&mut self, shared: &Shared) -> Result<(), ShipError> {
-        let mut batch = Batch::new();
-        let reached = feed::next_batch(&shared.journal, shared.shipped(), |settlement| {
-            batch.add(settlement);
-            Ok::<_, ReadError>(())
-        })?;
-        self.partitions.ensure(&self.connection, batch.months()).await?;
-        let added = batch.commit(&self.connection, shared.journal.id(), reached).await?;
-        shared.has_shipped(reached);
-        if let Some(added) = added {
-            minutes::merge(&self.connection, added).await?;
-        }
+    /// One transaction, and the merging that it owes. Meanwhile the next batch is read, if the journal goes
+    /// on before `tail`: the server and this thread each have their half of the work, at the same time.
+    async fn ship_batch(&mut self, shared: &Shared, tail: Position) -> Result<(), ShipError> {
+        let Self { connection, partitions, expect, bytes_max, next } = self;
+        let (journal, from) = (&*shared.journal, shared.shipped());
+        let batch = match next.take().filter(|next| next.from == from) {
+            Some(batch) => batch,
+            None => Batch::read(journal, from, *bytes_max).await?,
+        };
+        partitions.ensure(connection, &batch.months()).await?;
+        let reached = batch.reached;
+        *bytes_max = (*bytes_max * 2).min(feed::BATCH_BYTES_MAX);
+        let ship = async {
+            let Committed { added, expect: of_next } =
+                batch.commit(connection, journal.id(), *expect).await?;
+            *expect = of_next;
+            shared.has_shipped(reached);
+            match added {
+                Some(added) => minutes::merge(connection, added).await,
+                None => Ok(()),
+            }
+        };
+        let ahead = async {
+            // What cannot be read now is read again in its turn, and then it is an error.
+            Ok(if reached < tail { Batch::read(journal, reached, *bytes_max).await.ok() } else { None })
+        };
+        ((), *next) = try_join(ship, ahead).await?;
         Ok(())
     }
 }
@@ -86,7 +109,7 @@ pub(super) async fn run(context: &Context, (mut session, mut pause): (Option<Ses
         rest(context, &pause).await;
         let tail = shared.journal.tail();
         while shared.shipped() < tail {
-            let shipped = ship(context, &mut session).await;
+            let shipped = ship(context, &mut session, tail).await;
             match &shipped {
                 Ok(()) => pause.succeeded(shared),
                 Err(error) => {
@@ -109,7 +132,7 @@ pub(super) async fn run(context: &Context, (mut session, mut pause): (Option<Ses
 }
 
 /// Ships a batch; connects first where that is needed.
-async fn ship(context: &Context, session: &mut Option<Session>) -> Result<(), ShipError> {
+async fn ship(context: &Context, session: &mut Option<Session>, tail: Position) -> Result<(), ShipError> {
     let Context { shared, options, .. } = context;
     let open = match session.take_if(|session| !session.connection.is_closed()) {
         Some(open) => open,
@@ -121,7 +144,7 @@ async fn ship(context: &Context, session: &mut Option<Session>) -> Result<(), Sh
             open
         }
     };
-    session.insert(open).ship_batch(shared).await
+    session.insert(open).ship_batch(shared, tail).await
 }
 
 /// Until there is something to do. The order to stop ends every wait but a pause that began after it.

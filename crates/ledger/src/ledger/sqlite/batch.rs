@@ -1,13 +1,19 @@
 //! One transaction: lines, rollups, watermark.
 
 use rusqlite::{Connection, OptionalExtension, Result, Transaction, TransactionBehavior, params};
-use tollgate_core::{Charge, Event, Settlement, UnixMillis};
+use tollgate_core::{Charge, Event, UnixMillis};
 use uuid::Uuid;
 
-use super::{insert::Insert, minutes};
+use super::{
+    insert::{Insert, Inserts},
+    lines::Lines,
+    minutes,
+};
 use crate::{
-    Position,
+    Journal, Position,
+    journal::ReadError,
     ledger::{
+        feed::{self, Expect},
         period::Period,
         totals::{Key, Total, Totals, clamp, coarsen},
     },
@@ -34,52 +40,99 @@ macro_rules! roll_up {
     };
 }
 
-/// An open transaction; dropping it changes nothing.
-pub(super) struct Batch<'c> {
-    // Before the transaction: a statement that failed is reset before the rollback.
-    insert: Insert<'c>,
-    transaction: Transaction<'c>,
-    /// Sums of the lines that were new.
-    new: Totals,
+/// Settlements that wait for their transaction.
+pub(super) struct Batch {
+    lines: Lines,
+    /// The watermark afterwards.
+    pub(super) reached: Position,
+}
+
+/// What the lines that were new add up to.
+#[derive(Default)]
+struct New {
+    totals: Totals,
     /// The latest admission among them.
     newest: Option<UnixMillis>,
 }
 
-impl<'c> Batch<'c> {
-    /// The connection must be in no transaction.
-    pub(super) fn begin(connection: &'c Connection) -> Result<Self> {
-        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-        let insert = Insert::prepare(connection)?;
-        Ok(Self { insert, transaction, new: Totals::default(), newest: None })
+impl Batch {
+    /// Reads as many settlements from `from` on as a batch takes.
+    pub(super) fn read(journal: &Journal, from: Position) -> std::result::Result<Self, ReadError> {
+        let mut lines = Lines::default();
+        let reached = feed::next(journal, from, feed::BATCH_BYTES_MAX, |record| lines.push(&record))?;
+        lines.sort();
+        Ok(Self { lines, reached })
     }
 
-    /// Inserts the settlement's lines, except those that are there.
-    pub(super) fn add(&mut self, settlement: &Settlement<'_>) -> Result<()> {
-        for event in settlement.events() {
-            if self.insert.insert(&event)? {
-                let Event { id: _, charge: Charge { meter, amount, estimated: _ }, settlement } = event;
-                self.new.add(settlement, meter, amount);
-                self.newest = self.newest.max(Some(settlement.at));
+    /// Inserts the lines that are new, adds them to the rollups, moves the watermark, commits; says what to
+    /// expect of the next batch. The connection must be in no transaction.
+    pub(super) fn commit(&self, connection: &Connection, journal: Uuid, expect: Expect) -> Result<Expect> {
+        if expect == Expect::New {
+            let transaction = begin(connection)?;
+            if let Some(new) = self.insert_all(&transaction)? {
+                self.end(transaction, journal, new)?;
+                return Ok(Expect::New);
             }
+            // Nobody knows which of them are new: dropping the transaction takes them back.
         }
-        Ok(())
+        let transaction = begin(connection)?;
+        let (new, expect) = self.insert_new(&transaction)?;
+        self.end(transaction, journal, new)?;
+        Ok(expect)
     }
 
-    /// Adds what was new to the rollups, moves the watermark, commits.
-    pub(super) fn commit(self, journal: Uuid, watermark: Position) -> Result<()> {
-        let Self { insert, transaction, new, newest } = self;
-        drop(insert);
+    /// Inserts all lines; none when one of them was there.
+    fn insert_all(&self, transaction: &Transaction<'_>) -> Result<Option<New>> {
+        let mut new = New::default();
+        let mut inserts = Inserts::prepare(transaction, self.lines.count())?;
+        self.lines.each(|event| {
+            new.add(event);
+            inserts.insert(event)
+        })?;
+        Ok((inserts.inserted() == self.lines.count()).then_some(new))
+    }
+
+    /// Inserts the lines that are not there, one by one.
+    fn insert_new(&self, transaction: &Transaction<'_>) -> Result<(New, Expect)> {
+        let (mut new, mut expect) = (New::default(), Expect::New);
+        let mut insert = Insert::prepare(transaction, 1)?;
+        self.lines.each(|event| {
+            insert.bind(0, event)?;
+            match insert.execute()? {
+                0 => expect = Expect::Repeated,
+                _ => new.add(event),
+            }
+            Ok(())
+        })?;
+        Ok((new, expect))
+    }
+
+    fn end(&self, transaction: Transaction<'_>, journal: Uuid, new: New) -> Result<()> {
+        let New { totals, newest } = new;
         if let Some(newest) = newest {
-            add_to_rollups(&transaction, new.into_vec(), newest)?;
+            add_to_rollups(&transaction, totals.into_vec(), newest)?;
         }
+        let position = i64::try_from(self.reached.get()).unwrap_or(i64::MAX);
         transaction
             .prepare_cached(
                 "INSERT INTO journal_watermark (journal, position) VALUES (?1, ?2) \
                  ON CONFLICT (journal) DO UPDATE SET position = excluded.position",
             )?
-            .execute(params![journal.to_string(), i64::try_from(watermark.get()).unwrap_or(i64::MAX)])?;
+            .execute(params![journal.to_string(), position])?;
         transaction.commit()
     }
+}
+
+impl New {
+    fn add(&mut self, event: &Event<'_>) {
+        let Event { id: _, charge: Charge { meter, amount, estimated: _ }, settlement } = event;
+        self.totals.add(settlement, meter, *amount);
+        self.newest = self.newest.max(Some(settlement.at));
+    }
+}
+
+fn begin(connection: &Connection) -> Result<Transaction<'_>> {
+    Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
 }
 
 fn add_to_rollups(transaction: &Transaction<'_>, mut new: Vec<Total>, newest: UnixMillis) -> Result<()> {

@@ -3,6 +3,7 @@
 mod batch;
 mod events;
 mod insert;
+mod lines;
 mod minutes;
 mod reader;
 pub(crate) mod schema;

@@ -12,7 +12,8 @@ use super::{batch, batch::Batch, sums};
 use crate::{
     journal::ReadError,
     ledger::{
-        LoadError, LoadRequest, Loaded, PERIOD, feed,
+        LoadError, LoadRequest, Loaded, PERIOD,
+        feed::Expect,
         load::Ask,
         progress::{Ending, Pause, Shared},
         waiting::Waiting,
@@ -35,11 +36,19 @@ pub(crate) struct Shipper {
     /// Whether the last look at the journal ended before its end.
     unfinished: bool,
     pause: Pause,
+    expect: Expect,
 }
 
 impl Shipper {
     pub(crate) fn new(shared: Arc<Shared>, connection: Connection) -> Self {
-        Self { shared, connection, waiting: Waiting::default(), unfinished: false, pause: Pause::default() }
+        Self {
+            shared,
+            connection,
+            waiting: Waiting::default(),
+            unfinished: false,
+            pause: Pause::default(),
+            expect: Expect::default(),
+        }
     }
 
     /// Ships until told to stop.
@@ -98,12 +107,9 @@ impl Shipper {
     /// One transaction.
     fn ship_batch(&mut self) -> Result<(), ShipError> {
         let Shared { journal, .. } = &*self.shared;
-        let mut batch = Batch::begin(&self.connection)?;
-        let reached = feed::next_batch(journal, self.shared.shipped(), |settlement| {
-            batch.add(settlement).map_err(ShipError::from)
-        })?;
-        batch.commit(journal.id(), reached)?;
-        self.shared.has_shipped(reached);
+        let batch = Batch::read(journal, self.shared.shipped())?;
+        self.expect = batch.commit(&self.connection, journal.id(), self.expect)?;
+        self.shared.has_shipped(batch.reached);
         Ok(())
     }
 

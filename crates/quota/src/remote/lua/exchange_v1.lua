@@ -15,12 +15,13 @@
 -- ARGV[1] this instance   ARGV[2] the epoch that it knows   ARGV[3] this call's id   ARGV[4] its journal position
 -- ARGV[5] the subject's calendar, '' for the default
 -- ARGV[6] instances known to be dead, separated by spaces: what runs in them has ended
--- then 12 for each counter:
+-- then 13 for each counter:
 --   the last call applied as far as it knows, '' for none · spent since then · returned · least that must be set
 --   aside, 0 if nobody waits for it · wanted · more, if there is plenty · limit, -1 for none · start and end of the
 --   window in ms, end -1 for never · c if it counts what runs now ·
 --   the recall whose answers it waits for, 0 for none · the recall that it answers by returning all that it does
---   not hold, 0 for none: not one that it did not know of
+--   not hold, 0 for none: not one that it did not know of · 1 if it tells all that it settled before its journal
+--   position, 0 if it tells nothing
 --
 -- Reply: { status, ms of this store's clock, about which counter, counters... }; a counter is
 --   { s, set aside for others, granted, call, mark, last recall, last recall that it answered, 1 if that was
@@ -74,13 +75,13 @@ local function fail(why, i)
 end
 
 for i = 1, #KEYS - 2 do
-  local key, at = KEYS[i + 2], 6 + (i - 1) * 12
+  local key, at = KEYS[i + 2], 6 + (i - 1) * 13
   local c = {
     key = key, after = ARGV[at + 1], fold = tonumber(ARGV[at + 2]), ret = tonumber(ARGV[at + 3]),
     least = tonumber(ARGV[at + 4]), wanted = tonumber(ARGV[at + 5]), extra = tonumber(ARGV[at + 6]),
     limit = tonumber(ARGV[at + 7]), from = tonumber(ARGV[at + 8]), to = tonumber(ARGV[at + 9]),
     runs = ARGV[at + 10] == 'c',
-    waits = tonumber(ARGV[at + 11]), answers = tonumber(ARGV[at + 12]), g = 0, call = '', mark = '-1', ack = 0, others = 0, holders = 0,
+    waits = tonumber(ARGV[at + 11]), answers = tonumber(ARGV[at + 12]), tells = ARGV[at + 13] == '1', g = 0, call = '', mark = '-1', ack = 0, others = 0, holders = 0,
     recall = 0, recalled_at = 0, watermark = '-1', who = {}, gone = {},
   }
   counters[i] = c
@@ -170,7 +171,8 @@ if status == 'ok' or status == 'full' then
       local share = math.floor((c.left - grant) / (4 * (c.holders + 1)))
       grant = grant + math.max(math.min(c.extra, share), 0)
     end
-    c.s, c.g, c.call, c.mark = c.s2, c.g2 + grant, ARGV[3], ARGV[4]
+    c.s, c.g, c.call = c.s2, c.g2 + grant, ARGV[3]
+    if c.tells then c.mark = ARGV[4] end
     if grant == 0 or c.least == 0 then c.ack = math.max(c.ack, math.min(c.answers, c.recall)) end
     redis.call('HSET', c.key, 'e', epoch[1], 'c', ARGV[5], 's', string.format('%.0f', c.s),
       me, string.format('%.0f', c.g) .. ' ' .. c.call .. ' ' .. c.mark .. ' ' .. c.ack)
