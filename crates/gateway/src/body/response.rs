@@ -226,7 +226,7 @@ impl Proxied {
     /// Reads what came of a model's answer, as far as it is covered: event by event where a limit can end it.
     fn read_covered(&mut self, mut data: Bytes) -> (Bytes, Growth) {
         let Some(answer) = self.answer.as_mut() else { return (data, Growth::Covered) };
-        if answer.progress_limited().is_none() {
+        if answer.written_limited().is_none() {
             return (answer.read(data), Growth::Covered);
         }
         let (mut read, mut growth) = (0, Growth::Covered);
@@ -240,11 +240,11 @@ impl Proxied {
 
     /// Sets more aside for a model's stream, where it nears what is held.
     fn grow(&mut self) -> Growth {
-        let progress = self.answer.as_ref().and_then(|answer| answer.progress_limited());
-        let (Some(progress), Some(admitted)) = (progress, &mut self.admitted) else {
+        let written = self.answer.as_ref().and_then(|answer| answer.written_limited());
+        let (Some(written), Some(admitted)) = (written, &mut self.admitted) else {
             return Growth::Covered;
         };
-        admitted.grow(progress)
+        admitted.grow(written)
     }
 
     /// What was read waits for the shared store to say whether it is covered.

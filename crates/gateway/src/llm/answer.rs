@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use tollgate_usage::{Progress, Scanner, TokenUsage, UsageChunkFilter};
+use tollgate_usage::{Scanner, TokenUsage, UsageChunkFilter};
 
-use super::Call;
+use super::{Call, Written};
 use crate::{admitted::Admitted, connection::Connection};
 
 /// A model's answer as it passes.
@@ -85,9 +85,10 @@ impl Answer {
     }
 
     /// How far it has come, if a limit can end it.
-    pub(crate) fn progress_limited(&self) -> Option<Progress> {
+    pub(crate) fn written_limited(&self) -> Option<Written> {
         let scanner = self.scanner.as_ref().filter(|_| self.is_limited && !self.is_full)?;
-        Some(scanner.progress())
+        let said = scanner.usage().and_then(|usage| usage.output).unwrap_or(0);
+        Some(Written { progress: scanner.progress(), said })
     }
 
     /// A limit ends it as soon as it can end.

@@ -6,7 +6,7 @@ use tollgate_core::SETTLEMENT_CHARGES_MAX;
 use tollgate_quota::{Asked, Extension, Hold, Terms};
 use tollgate_usage::Progress;
 
-use super::call::Bound;
+use super::{Call, call::Bound};
 use crate::{admission::Needs, admitted::Admission, live::RouteCharge};
 
 /// Tokens that are written while more is set aside; what one chunk of a stream brings, and more.
@@ -18,6 +18,18 @@ const STEPS: [i64; 3] = [AHEAD_TOKENS + SLICE_TOKENS, AHEAD_TOKENS, 0];
 const LAST_STEP: usize = STEPS.len() - 1;
 /// Questions to a shared store for one step; more are not chance.
 const ROUNDS_MAX: u8 = 4;
+
+/// An estimate may be so many times what the request lets the model write: models keep to that, and their tokens may be
+/// longer than the estimate takes them for.
+const ESTIMATE_TIMES_MAX: i64 = 2;
+
+/// What a stream has written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written {
+    pub(crate) progress: Progress,
+    /// Tokens of its output that it said itself.
+    pub(crate) said: i64,
+}
 
 /// Whether what is held covers what was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +47,7 @@ pub(crate) enum Growth {
 pub(crate) struct Question {
     pub(crate) asked: Asked,
     rounds: u8,
-    /// Position in [`STEPS`]; what was wanted before it is not there.
+    /// Position in [`STEPS`]; what was wanted before it is not there. Beyond the last, nothing is wanted any more.
     step: usize,
 }
 
@@ -45,8 +57,9 @@ pub(crate) fn grow(
     hold: &mut Hold,
     needs: &mut Needs,
     question: &mut Question,
-    progress: Progress,
+    written: Written,
 ) -> Growth {
+    let progress = written.progress;
     let lacking = |needs: &Needs, ahead: i64| lacking(request, hold.at(), needs, progress, ahead);
     if is_none(&lacking(needs, AHEAD_TOKENS)) {
         return Growth::Covered;
@@ -83,7 +96,22 @@ pub(crate) fn grow(
         *question = Question { step: LAST_STEP.min(step + 1), ..Question::default() };
     }
     // Up to the last token that is held, it goes on.
-    if is_covered { Growth::Covered } else { Growth::Full }
+    if is_covered {
+        return Growth::Covered;
+    }
+    let within = request.call.as_ref().and_then(|call| within_bound(call, written));
+    if within.is_some_and(|progress| is_none(&self::lacking(request, hold.at(), needs, progress, 0))) {
+        question.step = STEPS.len();
+        return Growth::Covered;
+    }
+    Growth::Full
+}
+
+/// What was written, if it may well be no more than the request lets the model write.
+fn within_bound(call: &Call, written: Written) -> Option<Progress> {
+    let (most, Progress { input, output }) = (call.bound()?.output, written.progress);
+    let is_plausible = written.said <= most && output <= most.saturating_mul(ESTIMATE_TIMES_MAX);
+    is_plausible.then_some(Progress { input, output: output.min(most) })
 }
 
 /// Whether the shared store has not answered yet.
