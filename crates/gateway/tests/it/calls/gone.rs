@@ -121,6 +121,7 @@ fn a_client_who_stops_reading_is_left_and_the_rest_is_read() {
     // It has its answer's head, and never reads on.
     let mut wire = calls.sent("ann", CHAT, chat_stream(100_000));
     assert!(wire.read_until(BOUND, |read| !read.is_empty()));
+    assert!(eventually(BOUND * 4, || calls.held("output") == 0), "it is read to its end");
     let lines = calls.lines("output");
     assert_eq!(ends(&lines), [(OUTPUT, false, end("client_gone_read_on"))]);
     drop(wire);

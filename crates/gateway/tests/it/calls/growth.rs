@@ -108,6 +108,40 @@ fn at_a_hard_limit_a_message_ends_as_at_its_length() {
 }
 
 #[test]
+fn a_model_that_keeps_to_what_was_asked_is_not_ended_for_its_long_words() {
+    let (honest, greedy) = (Gate::new(), Gate::new());
+    let long = |words| events(words, 5, 100).into_iter().map(|event| event.replace("word", "letters"));
+    let origin = Origin::builder()
+        .on(CHAT, gated(long(100).collect(), &honest))
+        .on("/greedy/chat/completions", gated(long(400).collect(), &greedy));
+    let calls = Setting::new().limits("output = \"100/lifetime\"").start(origin);
+    honest.open();
+    let answer = calls.call("ann", CHAT, chat_stream(100));
+    assert_eq!(said(&answer.text()).len(), 102, "all of its words");
+    let mut stream = calls.begun("bob", "/greedy/chat/completions", chat_stream(100));
+    greedy.pass(PASSED);
+    let text = stream.response(false, BOUND).unwrap().text();
+    assert!(
+        said(&text).len() < 125,
+        "twice as much as was asked for can be no mistake: {}",
+        said(&text).len()
+    );
+    assert_eq!(ends(&calls.lines("output")), [(100, false, None), (100, true, end("limit"))]);
+    // Cut in the middle, it is not said to have passed the limit either.
+    let cut = Gate::new();
+    let calls = Setting::new()
+        .llm("client_gone = \"cancel\"")
+        .limits("output = \"100/lifetime\"")
+        .start(Origin::builder().on(CHAT, gated(long(100).collect(), &cut)));
+    let mut stream = calls.begun("ann", CHAT, chat_stream(100));
+    cut.pass(95);
+    let reads = |read: &[u8]| String::from_utf8_lossy(read).matches("letters").count() == 96;
+    assert!(stream.read_until(BOUND, reads));
+    drop(stream);
+    assert_eq!(ends(&calls.lines("output")), [(100, true, end("client_gone"))]);
+}
+
+#[test]
 fn what_others_hold_is_not_taken() {
     let (gate, other) = (Gate::new(), Gate::new());
     let origin = before(&gate).on("/slow/chat/completions", gated(events(60, 5, 60), &other));

@@ -188,7 +188,7 @@ fn assert_settled_once(gateway: &Gateway, seen: &Seen, asked: &[String]) {
         *ends.entry(end.to_owned()).or_default() += 1;
         match end {
             "answered" | "client_gone_read_on" => {
-                assert_eq!((output.amount, output.estimated), (USED, false), "{output:?}")
+                assert_eq!((output.amount, output.estimated), (USED, false), "{output:?}");
             }
             // What was held is charged.
             "crash" => assert_eq!((output.amount, output.estimated), (MAX, true), "{output:?}"),

@@ -49,6 +49,8 @@ fn an_overdraw_covers_what_is_unusual_as_far_as_it_goes() {
     let calls = taught("output = { limit = \"1M/lifetime\", overdraw = 5000 }");
     let held = held_for(&calls, "gpt", true);
     assert!(USUAL_HELD.contains(&held), "{held}");
+    // What comes in one piece cannot be ended where the overdraw ends, and many at once would pass it.
+    assert_eq!(held_for(&calls, "gpt", false), 1000);
     let calls = taught("output = { limit = \"1M/lifetime\", overdraw = 300 }");
     assert_eq!(held_for(&calls, "gpt", true), 700, "all but what the overdraw covers");
 }
