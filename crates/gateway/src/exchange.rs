@@ -133,7 +133,7 @@ async fn serve(
 
     // Route: what matches nothing is not served.
     let route = route.ok_or_else(|| no_route(&parts))?;
-    let target = forwarding::target(&route, &path, parts.uri.query())?;
+    let target = forwarding::target(worker, &route, &path, parts.uri.query())?;
     drop(path);
     context.route = Some(Arc::clone(&route));
 
@@ -255,7 +255,7 @@ impl Exchange<'_> {
             Ok(sent) => sent,
             Err(error) => return Err(self.no_answer(error, &progress, admitted)),
         };
-        let (mut head, inner) = response.into_parts();
+        let (mut head, mut inner) = response.into_parts();
         if let Some(admitted) = &mut admitted {
             admitted.take_reports(&head.headers);
         }
@@ -280,7 +280,7 @@ impl Exchange<'_> {
             };
             // An upstream that has not read the request cannot serve another on this connection.
             if progress.end() == BodyEnd::Complete {
-                lease.finish();
+                lease.finish(&mut inner);
             }
             if let Some(durable) = admitted.and_then(|a| a.settle(End::Answered { status }, &measures)) {
                 poll_fn(|cx| durable.poll(cx)).await.map_err(|error| admission::not_synced(&error))?;

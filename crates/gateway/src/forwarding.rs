@@ -18,6 +18,7 @@ use crate::{
     names::{Claim, TIMESTAMP, USAGE_PREFIX},
     refusal::{Code, Refusal},
     signature::{Signed, timestamp},
+    worker::Worker,
 };
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -27,18 +28,34 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The target on the upstream: the normal path under the route's rewrite, and the query as it came.
-pub(crate) fn target(route: &Route, path: &str, query: Option<&str>) -> Result<Uri, Refusal> {
+pub(crate) fn target(
+    worker: &Worker,
+    route: &Route,
+    path: &str,
+    query: Option<&str>,
+) -> Result<Uri, Refusal> {
     let (rewrite, rest) = route.rewrite(path);
     let question = if query.is_some() { "?" } else { "" };
     let parts = [rewrite, rest, question, query.unwrap_or_default()];
+    // Most requests want what the last one wanted.
+    let last = &mut *worker.last_target.borrow_mut();
+    if is_made_of(last.path_and_query().map_or("", PathAndQuery::as_str), parts) {
+        return Ok(last.clone());
+    }
     let mut target = BytesMut::with_capacity(parts.iter().map(|part| part.len()).sum());
     for part in parts {
         target.put_slice(part.as_bytes());
     }
-    let target = PathAndQuery::from_maybe_shared(target.freeze());
-    target
-        .map(Uri::from)
-        .map_err(|_| Refusal::new(Code::BadRequest, "the request's target is not valid").closing())
+    let target = PathAndQuery::from_maybe_shared(target.freeze())
+        .map_err(|_| Refusal::new(Code::BadRequest, "the request's target is not valid").closing())?;
+    *last = Uri::from(target);
+    Ok(last.clone())
+}
+
+/// Whether `text` is the parts one after another.
+fn is_made_of(text: &str, parts: [&str; 4]) -> bool {
+    let rest = parts.iter().try_fold(text, |text, part| text.strip_prefix(part));
+    rest.is_some_and(str::is_empty)
 }
 
 /// Who sends a request on, for whom.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use http::{Extensions, HeaderMap, HeaderValue, Response, Version, header, response};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
@@ -23,7 +23,7 @@ use crate::{
     deadline::Deadline,
     llm::{Conversation, Tapped},
     refusal::{Code, Refusal},
-    upstream::Lease,
+    upstream::{Lease, Tunnel as UpstreamTunnel, UpstreamBody},
 };
 
 /// How long a client has to close a tunnel that a limit ended.
@@ -33,7 +33,7 @@ const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 /// An upstream's `101`, and what the request holds.
 pub(crate) struct Switch {
     pub(crate) head: response::Parts,
-    pub(crate) inner: Incoming,
+    pub(crate) inner: UpstreamBody,
     pub(crate) lease: Lease,
     pub(crate) admitted: Option<Admitted>,
     /// With a model.
@@ -78,7 +78,7 @@ pub(crate) fn switch(
     idle_timeout: Duration,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let Switch { head, inner, lease, admitted, conversation, busy } = switch;
-    let Some(client) = client else {
+    let (Some(client), Some(upstream)) = (client, inner.into_tunnel()) else {
         if let Some(admitted) = admitted {
             let _ = admitted.settle(End::NoAnswer { status: 502 }, &Measures::default());
         }
@@ -89,11 +89,10 @@ pub(crate) fn switch(
     };
     let mut answer = Response::new(ResponseBody::empty());
     *answer.status_mut() = head.status;
-    *answer.headers_mut() = head.headers.clone();
+    *answer.headers_mut() = head.headers;
     crate::forwarding::undress(answer.headers_mut());
     ask(answer.headers_mut());
 
-    let upstream = hyper::upgrade::on(Response::from_parts(head, inner));
     let held = (admitted, conversation);
     let tunnel = tunnel(Rc::clone(connection), client, upstream, held, idle_timeout);
     connection.worker.spawn(connection, async move {
@@ -106,17 +105,17 @@ pub(crate) fn switch(
 async fn tunnel(
     connection: Rc<Connection>,
     client: OnUpgrade,
-    upstream: OnUpgrade,
+    upstream: UpstreamTunnel,
     (admitted, conversation): (Option<Admitted>, Option<Rc<Conversation>>),
     idle_timeout: Duration,
 ) {
     let deadline = Rc::new(connection.worker.deadlines.add());
     deadline.set(idle_timeout);
-    let (Ok(client), Ok(upstream)) = futures_util::future::join(client, upstream).await else { return };
+    let Ok(client) = client.await else { return };
     let mut tunnel =
         Tunnel { admitted, conversation: conversation.clone(), sent: Rc::default(), received: Rc::default() };
     let mut client = Counted::new(TokioIo::new(client), &tunnel.sent, &deadline, idle_timeout);
-    let upstream = Tapped::new(TokioIo::new(upstream), conversation.clone());
+    let upstream = Tapped::new(upstream, conversation.clone());
     let mut upstream = Counted::new(upstream, &tunnel.received, &deadline, idle_timeout);
     {
         let mut copying = pin!(copy_bidirectional(&mut client, &mut upstream));

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::BufMut as _;
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
 use slab::Slab;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -68,6 +68,8 @@ pub(crate) struct Worker {
     pub(crate) pools: Pools,
     pub(crate) deadlines: Deadlines,
     pub(crate) scratch: RefCell<Scratch>,
+    /// The target of the request that was forwarded last.
+    pub(crate) last_target: RefCell<Uri>,
     random: RefCell<fastrand::Rng>,
     connections: RefCell<Slab<Rc<Connection>>>,
     /// As `deadlines` counts them, for those who are not on this thread's terms.
@@ -101,6 +103,7 @@ impl Worker {
             pools: Pools::default(),
             deadlines: Deadlines::default(),
             scratch: RefCell::default(),
+            last_target: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
             connections: RefCell::default(),
             ticks: Arc::new(AtomicU64::new(0)),

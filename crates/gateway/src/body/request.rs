@@ -35,6 +35,8 @@ pub(crate) struct Forwarded {
     live: Rc<Snapshot>,
     progress: Rc<Progress>,
     bytes_max: u64,
+    /// Whether its being dropped says nothing.
+    given_up: bool,
 }
 
 /// How far a request's body got, for those who do not own it.
@@ -144,7 +146,15 @@ impl RequestBody {
             live: Rc::clone(live),
             progress: Rc::clone(progress),
             bytes_max,
+            given_up: false,
         }))
+    }
+
+    /// Lets it go: it is complete only if it came to its end.
+    pub(crate) fn give_up(self) {
+        if let Self::Stream(mut forwarded) = self {
+            forwarded.given_up = true;
+        }
     }
 }
 
@@ -246,7 +256,9 @@ impl Forwarded {
 impl Drop for Forwarded {
     fn drop(&mut self) {
         // The upstream answered, or went away, without reading all of it.
-        self.progress.complete();
+        if !self.given_up {
+            self.progress.complete();
+        }
     }
 }
 

@@ -11,7 +11,6 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::{BodyError, Progress, request::BodyEnd};
 use crate::{
@@ -21,7 +20,7 @@ use crate::{
     live::Route,
     llm::{Answer, Growth, Place, join, read_on},
     names::USAGE_PREFIX,
-    upstream::Lease,
+    upstream::{Lease, UpstreamBody},
 };
 
 /// What a client is sent.
@@ -37,7 +36,7 @@ pub(crate) struct Awaited(Option<Box<Proxied>>);
 
 /// An upstream's body, passed on frame by frame.
 pub(crate) struct Proxied {
-    inner: Incoming,
+    inner: UpstreamBody,
     status: u16,
     bytes: u64,
     progress: Rc<Progress>,
@@ -67,7 +66,7 @@ pub(crate) struct Proxied {
 
 /// What a [`Proxied`] is made of.
 pub(crate) struct Parts {
-    pub(crate) inner: Incoming,
+    pub(crate) inner: UpstreamBody,
     pub(crate) status: u16,
     pub(crate) progress: Rc<Progress>,
     pub(crate) answer: Option<Box<Answer>>,
@@ -127,14 +126,14 @@ impl Proxied {
             model: self.answer.as_deref().map_or(Model::Unseen, Model::Answer),
         };
         let durable = self.admitted.take().and_then(|admitted| admitted.settle(end, &measures));
-        // Any other end closes the connection, so that the upstream stops too.
-        if matches!(end, End::Answered { .. } | End::ReadOn { .. })
-            && self.progress.end() == BodyEnd::Complete
-            && let Some(lease) = self.lease.take()
-        {
-            lease.finish();
+        let is_whole = matches!(end, End::Answered { .. } | End::ReadOn { .. });
+        match self.lease.take() {
+            Some(lease) if is_whole && self.progress.end() == BodyEnd::Complete => {
+                lease.finish(&mut self.inner);
+            }
+            // So that the upstream stops too.
+            _ => self.inner.close(),
         }
-        self.lease = None;
         durable
     }
 
@@ -314,7 +313,7 @@ impl Proxied {
             }
             Poll::Pending => return Poll::Pending,
             Poll::Ready(None) => return Poll::Ready(None),
-            Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
             Poll::Ready(Some(Ok(frame))) => frame,
         };
         self.progress.moved();

@@ -2,27 +2,20 @@
 
 use std::{future::Future, io, rc::Rc, sync::Arc, time::Duration};
 
-use hyper::{
-    client::conn::{http1, http2},
-    rt::Executor,
-};
+use hyper::{client::conn::http2, rt::Executor};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 use tollgate_config::Protocol;
 
 use super::{
     Endpoint,
     endpoint::Connected,
-    pool::{Pool, SendH1, SendH2},
+    http1::{Connection, Stream},
+    pool::{Pool, SendH2},
     tls,
 };
-use crate::joined::Joined;
 
 /// How often a quiet HTTP/2 connection is asked whether it is alive, and how long it may take to say so.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -45,7 +38,7 @@ pub(crate) enum ConnectError {
 
 /// A connection that nobody uses yet.
 pub(crate) enum Fresh {
-    H1(SendH1),
+    H1(Box<Connection>),
     H2(SendH2),
 }
 
@@ -92,38 +85,30 @@ async fn open(endpoint: &Arc<Endpoint>, connected: Connected, only_h1: bool) -> 
     stream.set_nodelay(true)?;
     let Some(tls) = &endpoint.tls else {
         let is_h2 = endpoint.protocol == Protocol::Http2;
-        return handshake(stream, is_h2, connected).await;
+        return handshake(Stream::Plain(stream), is_h2, connected).await;
     };
     let name = ServerName::try_from(endpoint.url.host.clone()).map_err(|_| ConnectError::ServerName)?;
     let connector = TlsConnector::from(if only_h1 { tls::only_h1(tls) } else { Arc::clone(tls) });
     let stream = connector.connect(name, stream).await?;
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    handshake(stream, is_h2, connected).await
+    handshake(Stream::Tls(Box::new(stream)), is_h2, connected).await
 }
 
-async fn handshake<I>(io: I, is_h2: bool, connected: Connected) -> Result<Fresh, ConnectError>
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    // One task per connection, none per request.
-    if is_h2 {
-        let (sender, connection) = http2::Builder::new(LocalExecutor)
-            .timer(TokioTimer::new())
-            .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-            .handshake(TokioIo::new(io))
-            .await?;
-        tokio::task::spawn_local(async move {
-            let _connected = connected;
-            // How it ended shows in the requests that it carried.
-            let _ = connection.await;
-        });
-        return Ok(Fresh::H2(sender));
+async fn handshake(stream: Stream, is_h2: bool, connected: Connected) -> Result<Fresh, ConnectError> {
+    if !is_h2 {
+        return Ok(Fresh::H1(Box::new(Connection::new(stream, connected))));
     }
-    let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(Joined(io))).await?;
+    // One task per connection and stream; with HTTP/1 there is none.
+    let (sender, connection) = http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .handshake(TokioIo::new(stream))
+        .await?;
     tokio::task::spawn_local(async move {
         let _connected = connected;
-        let _ = connection.with_upgrades().await;
+        // How it ended shows in the requests that it carried.
+        let _ = connection.await;
     });
-    Ok(Fresh::H1(sender))
+    Ok(Fresh::H2(sender))
 }

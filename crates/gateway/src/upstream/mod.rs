@@ -1,8 +1,10 @@
 //! Upstreams: which URL takes a request, over which connection, and what a failure means.
 
+mod body;
 mod connect;
 mod endpoint;
 mod health;
+mod http1;
 mod pool;
 mod send;
 mod tls;
@@ -12,8 +14,10 @@ use std::sync::Arc;
 use metrics::{Counter, counter};
 use tollgate_config::Upstream as Settings;
 
+pub(crate) use body::UpstreamBody;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use health::HealthChecks;
+pub(crate) use http1::Tunnel;
 pub(crate) use pool::{Lease, Pools};
 pub(crate) use send::{SendError, Sent, send};
 pub(crate) use tls::TlsError as UpstreamError;

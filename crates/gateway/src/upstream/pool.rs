@@ -7,13 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use tollgate_config::Upstream as Settings;
 
-use super::{Endpoint, Upstream, endpoint::InFlight};
+use super::{Endpoint, Upstream, UpstreamBody, endpoint::InFlight, http1::Connection};
 use crate::body::RequestBody;
 
-pub(crate) type SendH1 = http1::SendRequest<RequestBody>;
 pub(crate) type SendH2 = http2::SendRequest<RequestBody>;
 
 /// The pools of one worker, by endpoint.
@@ -27,7 +26,8 @@ pub(crate) struct Pool {
     pub(crate) endpoint: Arc<Endpoint>,
     upstream: Arc<Upstream>,
     /// The most recently used is last, and used first: the others can grow old and go.
-    idle: RefCell<Vec<SendH1>>,
+    #[expect(clippy::vec_box, reason = "they move between pool and exchanges, in their boxes")]
+    idle: RefCell<Vec<Box<Connection>>>,
     pub(crate) h2: RefCell<Option<SendH2>>,
     /// Held while connecting where one connection serves all.
     pub(crate) connecting: tokio::sync::Mutex<()>,
@@ -35,12 +35,9 @@ pub(crate) struct Pool {
     pub(crate) negotiated_h1: Cell<bool>,
 }
 
-/// A connection that is serving one request. Dropped before its answer was read to the end, it is
-/// closed, which is how an upstream learns that nobody waits any more.
+/// What a request takes of an upstream while it is served.
 pub(crate) struct Lease {
     pool: Rc<Pool>,
-    /// `None` for HTTP/2, where the connection serves others too.
-    sender: Option<SendH1>,
     _in_flight: InFlight,
 }
 
@@ -53,7 +50,7 @@ impl Pools {
     /// Closes connections that ended meanwhile, and those of endpoints that `upstreams` do not have.
     pub(crate) fn tidy(&self, upstreams: &[Arc<Upstream>]) {
         self.by_endpoint.borrow_mut().retain(|id, pool| {
-            pool.idle.borrow_mut().retain(|sender| !sender.is_closed());
+            pool.idle.borrow_mut().retain_mut(|connection| connection.is_quiet());
             // A pool keeps the settings it was made with: gone with them, made anew with new ones.
             upstreams.iter().any(|upstream| {
                 upstream.settings == pool.upstream.settings && upstream.endpoints.iter().any(|e| e.id == *id)
@@ -84,11 +81,11 @@ impl Pool {
     }
 
     /// The connection used last, unless it ended.
-    pub(crate) fn take_idle(&self) -> Option<SendH1> {
+    pub(crate) fn take_idle(&self) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(sender) = idle.pop() {
-            if !sender.is_closed() {
-                return Some(sender);
+        while let Some(mut connection) = idle.pop() {
+            if connection.is_quiet() {
+                return Some(connection);
             }
         }
         None
@@ -99,23 +96,24 @@ impl Pool {
         self.h2.borrow().as_ref().filter(|sender| !sender.is_closed()).cloned()
     }
 
-    fn keep(&self, sender: SendH1) {
+    fn keep(&self, connection: Box<Connection>) {
         let mut idle = self.idle.borrow_mut();
-        if !sender.is_closed() && idle.len() < self.settings().idle_connections_max {
-            idle.push(sender);
+        if idle.len() < self.settings().idle_connections_max {
+            idle.push(connection);
         }
     }
 }
 
 impl Lease {
-    pub(crate) fn new(pool: Rc<Pool>, sender: Option<SendH1>, in_flight: InFlight) -> Self {
-        Self { pool, sender, _in_flight: in_flight }
+    pub(crate) fn new(pool: Rc<Pool>, in_flight: InFlight) -> Self {
+        Self { pool, _in_flight: in_flight }
     }
 
-    /// The answer was read to its end: the connection can serve another request.
-    pub(crate) fn finish(mut self) {
-        if let Some(sender) = self.sender.take() {
-            self.pool.keep(sender);
+    /// The answer was read to its end: its connection can serve another request, unless there is more on it
+    /// or to be sent.
+    pub(crate) fn finish(self, body: &mut UpstreamBody) {
+        if let Some(connection) = body.finish() {
+            self.pool.keep(connection);
         }
     }
 }

@@ -3,20 +3,20 @@
 use std::{future::poll_fn, rc::Rc, sync::Arc};
 
 use http::{HeaderValue, Method, Request, Response, Uri, Version, header, uri::PathAndQuery};
-use hyper::body::Incoming;
 use tollgate_config::Protocol;
 
 use super::{
-    Endpoint, Lease, Upstream,
+    Endpoint, Lease, Upstream, UpstreamBody,
     connect::{ConnectError, Fresh, connect},
     endpoint::display,
-    pool::{Pool, Pools, SendH1, SendH2},
+    http1::{Answer, Connection},
+    pool::{Pool, Pools, SendH2},
 };
-use crate::body::{Progress, RequestBody};
+use crate::body::{BodyError, Progress, RequestBody};
 
 /// An answer's head, and the connection its body comes over.
 pub(crate) struct Sent {
-    pub(crate) response: Response<Incoming>,
+    pub(crate) response: Response<UpstreamBody>,
     pub(crate) lease: Lease,
 }
 
@@ -28,25 +28,12 @@ pub(crate) enum SendError {
     #[error("{url}: {error}")]
     Connect { url: String, error: ConnectError },
     #[error("{url}: {error}")]
-    Failed { url: String, error: hyper::Error },
+    Failed { url: String, error: BodyError },
 }
 
-/// A request until it is sent, and again where nothing of it was. In one place, as it is too large to
+/// A request until it is sent, and again where it may be repeated. In one place, as it is too large to
 /// be handed from future to future.
 type Unsent = Option<Request<RequestBody>>;
-
-/// How one try ended without an answer.
-struct Failure {
-    error: SendError,
-    on_pooled: bool,
-}
-
-impl Failure {
-    /// What was sent already is not sent again.
-    fn nothing_to_send() -> Box<Self> {
-        Box::new(Self { error: SendError::NoneAvailable, on_pooled: false })
-    }
-}
 
 /// Sends `request`, whose URI is the target on the upstream.
 ///
@@ -61,45 +48,35 @@ pub(crate) async fn send(
     random: u64,
 ) -> Result<Sent, SendError> {
     let first = upstream.pick(random, None).ok_or(SendError::NoneAvailable)?;
-    let copy = repeatable_copy(&request);
     let mut unsent = Some(request);
-    let failure = match attempt(&pools.of(upstream, first), &mut unsent, progress, true).await {
+    let error = match attempt(&pools.of(upstream, first), &mut unsent, progress, true).await {
         Ok(sent) => return Ok(sent),
-        Err(failure) => failure,
+        Err(error) => error,
     };
-    let Failure { error, on_pooled } = *failure;
-    let second = match (&unsent, copy, &error) {
+    let second = match (&unsent, &*error) {
         // The URL does not accept connections: another may.
-        (Some(_), _, SendError::Connect { .. }) => upstream.pick(random, Some(first.id)),
-        (Some(_), _, _) => Some(first),
-        (None, copy @ Some(_), _) if on_pooled => {
-            unsent = copy;
-            Some(first)
-        }
-        (None, _, _) => return Err(error),
+        (Some(_), SendError::Connect { .. }) => upstream.pick(random, Some(first.id)),
+        (Some(_), _) => Some(first),
+        (None, _) => return Err(*error),
     };
-    let Some(second) = second else { return Err(error) };
+    let Some(second) = second else { return Err(*error) };
     upstream.retries.increment(1);
-    Box::pin(attempt(&pools.of(upstream, second), &mut unsent, progress, false))
-        .await
-        .map_err(|failure| failure.error)
+    Box::pin(attempt(&pools.of(upstream, second), &mut unsent, progress, false)).await.map_err(|error| *error)
 }
 
-/// A copy of what may be repeated even if the upstream has seen it.
-fn repeatable_copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let idempotent =
-        matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
-    if !idempotent || !matches!(request.body(), RequestBody::Empty) {
-        return None;
-    }
-    if request.headers().contains_key(header::UPGRADE) {
-        return None;
-    }
+/// Whether it may be repeated even if the upstream has seen it.
+fn is_repeatable(request: &Request<RequestBody>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+        && matches!(request.body(), RequestBody::Empty)
+        && !request.headers().contains_key(header::UPGRADE)
+}
+
+fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
     let mut copy = Request::new(RequestBody::Empty);
     copy.method_mut().clone_from(request.method());
     copy.uri_mut().clone_from(request.uri());
     copy.headers_mut().clone_from(request.headers());
-    Some(copy)
+    copy
 }
 
 async fn attempt(
@@ -107,7 +84,7 @@ async fn attempt(
     request: &mut Unsent,
     progress: &Progress,
     pooled: bool,
-) -> Result<Sent, Box<Failure>> {
+) -> Result<Sent, Box<SendError>> {
     let protocol = pool.endpoint.protocol;
     // Over HTTP/2 an upgrade would be lost, and the request an ordinary one.
     let only_h1 = protocol == Protocol::Auto
@@ -115,13 +92,8 @@ async fn attempt(
     if let Some(sender) = pool.shared().filter(|_| !only_h1) {
         return send_h2(pool, sender, request, progress).await;
     }
-    if pooled {
-        while let Some(mut sender) = pool.take_idle() {
-            // The connection may still be ending its last exchange, or have died since.
-            if poll_fn(|cx| sender.poll_ready(cx)).await.is_ok() {
-                return send_h1(pool, sender, request, progress, true).await;
-            }
-        }
+    if pooled && let Some(connection) = pool.take_idle() {
+        return send_h1(pool, connection, request, progress, true).await;
     }
     // Where one connection can serve all, one connects and the others wait for it.
     let connecting = match protocol {
@@ -144,34 +116,40 @@ async fn attempt(
     // What is waited for is the connection, not somebody else's answer.
     drop(connecting);
     match fresh {
-        Ok(Fresh::H1(sender)) => send_h1(pool, sender, request, progress, false).await,
+        Ok(Fresh::H1(connection)) => send_h1(pool, connection, request, progress, false).await,
         Ok(Fresh::H2(sender)) => send_h2(pool, sender, request, progress).await,
         Err(error) => {
             let error = SendError::Connect { url: display(&pool.endpoint.url), error };
-            Err(Box::new(Failure { error, on_pooled: false }))
+            Err(Box::new(error))
         }
     }
 }
 
 async fn send_h1(
     pool: &Rc<Pool>,
-    mut sender: SendH1,
+    mut connection: Box<Connection>,
     unsent: &mut Unsent,
     progress: &Progress,
     on_pooled: bool,
-) -> Result<Sent, Box<Failure>> {
-    let Some(mut request) = unsent.take() else { return Err(Failure::nothing_to_send()) };
-    *request.version_mut() = Version::HTTP_11;
-    request.headers_mut().insert(header::HOST, pool.endpoint.authority.clone());
+) -> Result<Sent, Box<SendError>> {
+    let Some(request) = unsent else { return Err(Box::new(SendError::NoneAvailable)) };
     let in_flight = pool.endpoint.begin();
     progress.set_sent(true);
-    match sender.try_send_request(request).await {
-        Ok(response) => Ok(Sent { response, lease: Lease::new(Rc::clone(pool), Some(sender), in_flight) }),
-        Err(mut failed) => {
-            *unsent = failed.take_message();
-            progress.set_sent(unsent.is_none());
-            let error = SendError::Failed { url: display(&pool.endpoint.url), error: failed.into_error() };
-            Err(Box::new(Failure { error, on_pooled }))
+    // Of a connection that was idle, only the attempt shows that it was closed.
+    let repeatable = on_pooled && is_repeatable(request);
+    connection.begin(request, &pool.endpoint.authority);
+    match poll_fn(|cx| connection.poll_head(request, cx)).await {
+        Ok(head) => {
+            *unsent = None;
+            let response = head.map(|()| UpstreamBody::H1(Answer::new(connection)));
+            Ok(Sent { response, lease: Lease::new(Rc::clone(pool), in_flight) })
+        }
+        Err(error) => {
+            if !(repeatable && error.is_closed()) {
+                *unsent = None;
+            }
+            let error = SendError::Failed { url: display(&pool.endpoint.url), error: error.into() };
+            Err(Box::new(error))
         }
     }
 }
@@ -181,8 +159,9 @@ async fn send_h2(
     mut sender: SendH2,
     unsent: &mut Unsent,
     progress: &Progress,
-) -> Result<Sent, Box<Failure>> {
-    let Some(mut request) = unsent.take() else { return Err(Failure::nothing_to_send()) };
+) -> Result<Sent, Box<SendError>> {
+    let Some(mut request) = unsent.take() else { return Err(Box::new(SendError::NoneAvailable)) };
+    let copy = is_repeatable(&request).then(|| copy(&request));
     let target = request.uri().path_and_query().cloned();
     *request.uri_mut() = absolute(&pool.endpoint, target);
     *request.version_mut() = Version::HTTP_2;
@@ -192,14 +171,19 @@ async fn send_h2(
     let in_flight = pool.endpoint.begin();
     progress.set_sent(true);
     match sender.try_send_request(request).await {
-        Ok(response) => Ok(Sent { response, lease: Lease::new(Rc::clone(pool), None, in_flight) }),
+        Ok(response) => {
+            let response = response.map(UpstreamBody::H2);
+            Ok(Sent { response, lease: Lease::new(Rc::clone(pool), in_flight) })
+        }
         Err(mut failed) => {
             *unsent = failed.take_message();
             progress.set_sent(unsent.is_none());
-            let error = SendError::Failed { url: display(&pool.endpoint.url), error: failed.into_error() };
+            *unsent = unsent.take().or(copy);
+            let error =
+                SendError::Failed { url: display(&pool.endpoint.url), error: failed.into_error().into() };
             // A connection that went away must not be found again.
             pool.h2.borrow_mut().take_if(|shared| shared.is_closed());
-            Err(Box::new(Failure { error, on_pooled: true }))
+            Err(Box::new(error))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Several URLs, and services that are slow, stale or away.
 
 mod availability;
+mod connections;
 mod timeouts;
 
 use std::{

@@ -1,0 +1,92 @@
+//! Where an answer's body ends (RFC 9112, section 6.3).
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Frame, SizeHint};
+
+use super::{Error, chunked::Chunked};
+
+/// What is left of a body, by the way its end is known.
+#[derive(Debug, Default)]
+pub(super) enum Decoder {
+    /// Nothing.
+    #[default]
+    End,
+    /// So many bytes; never 0.
+    Length(u64),
+    Chunked(Chunked),
+    /// All until the upstream closes the connection.
+    Close,
+    /// What follows is wrong; said when what came before it was taken.
+    Failed(Error),
+}
+
+impl Decoder {
+    pub(super) fn length(bytes: u64) -> Self {
+        if bytes == 0 { Self::End } else { Self::Length(bytes) }
+    }
+
+    /// Takes the next frame that `buffer` holds; `None` when more must be read, or at the end.
+    pub(super) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Error> {
+        match self {
+            Self::End => Ok(None),
+            Self::Length(left) => {
+                let count = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
+                if count == 0 {
+                    return Ok(None);
+                }
+                *self = Self::length(*left - count as u64);
+                Ok(Some(Frame::data(buffer.split_to(count).freeze())))
+            }
+            Self::Chunked(chunked) => {
+                if let Some(data) = chunked.data(buffer)? {
+                    self.advance(buffer);
+                    return Ok(Some(Frame::data(data)));
+                }
+                if !chunked.is_end() {
+                    return Ok(None);
+                }
+                let trailers = chunked.take_trailers()?;
+                *self = Self::End;
+                Ok(trailers.map(Frame::trailers))
+            }
+            Self::Close if buffer.is_empty() => Ok(None),
+            Self::Close => Ok(Some(Frame::data(buffer.split().freeze()))),
+            Self::Failed(_) => match std::mem::take(self) {
+                Self::Failed(error) => Err(error),
+                _ => Ok(None),
+            },
+        }
+    }
+
+    /// Reads ahead to the end, if `buffer` holds it and no frame is before it: an end that is known need not
+    /// be asked for.
+    pub(super) fn advance(&mut self, buffer: &mut BytesMut) {
+        let Self::Chunked(chunked) = self else { return };
+        match chunked.advance(buffer) {
+            Ok(()) if chunked.is_end() && !chunked.has_trailers() => *self = Self::End,
+            Ok(()) => {}
+            Err(error) => *self = Self::Failed(error),
+        }
+    }
+
+    /// The upstream closed the connection.
+    pub(super) fn close(&mut self) -> Result<(), Error> {
+        match std::mem::take(self) {
+            Self::End | Self::Close => Ok(()),
+            Self::Length(_) | Self::Chunked(_) => Err(Error::Cut),
+            Self::Failed(error) => Err(error),
+        }
+    }
+
+    pub(super) fn is_end(&self) -> bool {
+        matches!(self, Self::End)
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::End => SizeHint::with_exact(0),
+            Self::Length(left) => SizeHint::with_exact(*left),
+            Self::Chunked(_) | Self::Close | Self::Failed(_) => SizeHint::default(),
+        }
+    }
+}

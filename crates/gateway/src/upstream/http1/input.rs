@@ -1,0 +1,54 @@
+//! What was read and not yet taken.
+
+use std::{
+    future::Future as _,
+    io,
+    pin::pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+/// Room for one read: at first, which is enough for most answers, and at most, for those that keep filling it.
+const READ_BYTES_MIN: usize = 8 * 1024;
+const READ_BYTES_MAX: usize = 256 * 1024;
+
+/// The bytes that came, and how many to expect at once.
+pub(super) struct Input {
+    pub(super) buffer: BytesMut,
+    room: usize,
+}
+
+impl Input {
+    pub(super) fn new() -> Self {
+        Self { buffer: BytesMut::new(), room: READ_BYTES_MIN }
+    }
+
+    /// Reads what is there, once; 0 at the end of the stream.
+    pub(super) fn poll_read(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        // What is left of the room serves for small reads: memory is given back when its last slice is.
+        if self.buffer.capacity() - self.buffer.len() < self.room / 2 {
+            self.buffer.reserve(self.room);
+        }
+        let room = self.buffer.capacity() - self.buffer.len();
+        let count = ready!(pin!(stream.read_buf(&mut self.buffer)).poll(cx))?;
+        if count == room {
+            self.room = (self.room * 2).min(READ_BYTES_MAX);
+        } else if count < self.room / 4 {
+            self.room = (self.room / 2).max(READ_BYTES_MIN);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// Forgets what the last exchange taught, and its memory if that was much.
+    pub(super) fn rest(&mut self) {
+        if self.room > READ_BYTES_MIN {
+            *self = Self::new();
+        }
+    }
+}
