@@ -15,7 +15,7 @@ use tollgate_core::{
 };
 use tollgate_ledger::{OpenError, OpenRequest, Position};
 use tollgate_quota::{Hold, Mark, Mode};
-use tollgate_usage::{Progress as StreamProgress, TokenUsage};
+use tollgate_usage::TokenUsage;
 
 use crate::{
     admission::Needs,
@@ -23,7 +23,7 @@ use crate::{
     durable::Durable,
     identity::text,
     live::{Route, RouteCharge, Snapshot},
-    llm::{self, Answer, Call, Extent, Growth, Owed, Question, Used},
+    llm::{self, Answer, Call, Extent, Growth, Owed, Question, Used, Written},
     shared::Shared,
 };
 
@@ -168,17 +168,15 @@ impl Admitted {
     /// Whether a limit can refuse more of what a model's answer says.
     pub(crate) fn is_limited(&self) -> bool {
         let Some(Inner { request, .. }) = self.0.as_deref() else { return false };
-        let overdraws = &request.route.grant(request.tier).overdraws;
-        let mut charges = request.route.charges.iter().zip(overdraws);
-        request.live.mode == Mode::Enforce
-            && charges.any(|(charge, overdraw)| charge.is_of_model() && overdraw.is_some())
+        let mut charges = request.route.charges.iter().enumerate();
+        charges.any(|(position, charge)| charge.is_of_model() && request.is_limited(position))
     }
 
     /// Sets more aside where an answer nears what is held for it.
-    pub(crate) fn grow(&mut self, progress: StreamProgress) -> Growth {
+    pub(crate) fn grow(&mut self, written: Written) -> Growth {
         let Some(inner) = self.0.as_deref_mut() else { return Growth::Covered };
         let Inner { request, hold, needs, question, .. } = inner;
-        llm::grow(request, hold, needs, question, progress)
+        llm::grow(request, hold, needs, question, written)
     }
 
     /// Whether the shared store has answered what [`Admitted::grow`] asked.
@@ -253,9 +251,10 @@ impl Inner {
                     (Some(report), _) => (report, false),
                     (None, Some(used)) if charge.is_of_model() => {
                         let (amount, estimated) = request.amount(charge, *first, used, &hold);
-                        // What nobody counted is not said to have passed the limit that ended it.
-                        let is_cut = matches!(end, End::Limited { .. });
-                        (if is_cut { amount.min(*need) } else { amount }, estimated)
+                        // What nobody counted is not said to have passed a limit.
+                        let is_held =
+                            matches!(end, End::Limited { .. }) || (estimated && request.is_limited(position));
+                        (if is_held { amount.min(*need) } else { amount }, estimated)
                     }
                     (None, _) => amount(charge, *need, measures, success),
                 };
@@ -302,6 +301,12 @@ impl Inner {
 }
 
 impl Admission {
+    /// Whether a limit can refuse more of the charge at `position`.
+    fn is_limited(&self, position: usize) -> bool {
+        let overdraws = &self.route.grant(self.tier).overdraws;
+        self.live.mode == Mode::Enforce && overdraws.get(position).is_some_and(Option::is_some)
+    }
+
     fn settlement<'a>(
         &'a self,
         hold: &Hold,

@@ -168,7 +168,8 @@ impl Call {
             Bound { output: bound.output.min(output), ..bound }.amount(measure, priced)
         };
         let need = match route.grant(*tier).overdraws[position] {
-            Some(0) => most,
+            // Only a stream can be ended where the overdraw ends.
+            Some(overdraw) if overdraw == 0 || !self.is_stream() => most,
             Some(overdraw) => {
                 usual().map_or(most, |usual| usual.max(most.saturating_sub(overdraw)).min(most))
             }

@@ -4,6 +4,7 @@
 
 mod audit;
 mod books;
+mod calls;
 mod check;
 mod crash;
 mod demo;

@@ -21,6 +21,13 @@ pub enum Answer {
         /// What lets events pass; all at once when there is none.
         gate: Option<Gate>,
     },
+    /// Another answer, begun when the gate lets it pass; the peer may give up meanwhile.
+    After {
+        /// What lets it begin.
+        gate: Gate,
+        /// The answer.
+        answer: Box<Answer>,
+    },
     /// A chunked body with trailers.
     Chunked {
         /// The chunks.
@@ -68,6 +75,12 @@ impl Answer {
     #[must_use]
     pub fn json(body: impl Into<String>) -> Self {
         Self::Reply(Reply::json(200, body))
+    }
+
+    /// This answer, begun when `gate` lets it pass.
+    #[must_use]
+    pub fn after(self, gate: &Gate) -> Self {
+        Self::After { gate: gate.clone(), answer: Box::new(self) }
     }
 
     /// This status and an empty body.

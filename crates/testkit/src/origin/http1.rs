@@ -67,7 +67,14 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
         _ => inbound.body(&mut received, None).await?,
     }
     state.was_read(&received);
-    let answer = scripted.unwrap_or_else(|| state.handled(&received));
+    let mut answer = scripted.unwrap_or_else(|| state.handled(&received));
+    while let Answer::After { gate, answer: next } = answer {
+        tokio::select! {
+            () = gate.step() => {}
+            () = inbound.gone() => return Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+        answer = *next;
+    }
     send(inbound, answer, &received).await
 }
 
@@ -119,7 +126,7 @@ async fn send<S: AsyncRead + AsyncWrite + Unpin>(
             write(stream, chunked_head("text/plain", &[]) + &body).await?;
             return Ok(Next::Close);
         }
-        Answer::Close => return Ok(Next::Close),
+        Answer::Close | Answer::After { .. } => return Ok(Next::Close),
         Answer::Raw(bytes) => {
             write(stream, bytes).await?;
             return Ok(Next::Close);

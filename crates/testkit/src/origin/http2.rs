@@ -59,7 +59,11 @@ async fn exchange(
         }
     }
     state.was_read(&received);
-    let answer = scripted.unwrap_or_else(|| state.handled(&received));
+    let mut answer = scripted.unwrap_or_else(|| state.handled(&received));
+    while let Answer::After { gate, answer: next } = answer {
+        gate.step().await;
+        answer = *next;
+    }
     respond(answer, &received, unanswered).await
 }
 
@@ -112,7 +116,7 @@ async fn respond(answer: Answer, received: &Received, unanswered: Unanswered) ->
             plain(typed("text/plain"))
         }
         Answer::Hang => std::future::pending().await,
-        Answer::Close => return Err(io::ErrorKind::UnexpectedEof.into()),
+        Answer::Close | Answer::After { .. } => return Err(io::ErrorKind::UnexpectedEof.into()),
     };
     if received.method == "HEAD" {
         reply.body.clear();
