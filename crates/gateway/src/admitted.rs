@@ -41,8 +41,10 @@ struct Inner {
     started: Instant,
     /// How far the request got on its way to an upstream; none before it is forwarded.
     progress: Option<Rc<Progress>>,
-    /// What was held, by position of the charge.
+    /// What was held when it opened, by position of the charge.
     needs: Needs,
+    /// What is held by now.
+    held: Needs,
     /// What was asked of a shared store for more.
     question: Question,
     /// What the upstream reported, by position of the charge.
@@ -130,7 +132,7 @@ impl Admitted {
         };
         let started = Instant::now();
         let reported = ArrayVec::new();
-        let needs = needs.clone();
+        let (needs, held) = (needs.clone(), needs.clone());
         let inner = Inner {
             request,
             hold,
@@ -138,6 +140,7 @@ impl Admitted {
             started,
             progress: None,
             needs,
+            held,
             question: Question::default(),
             reported,
             metadata: None,
@@ -172,8 +175,8 @@ impl Admitted {
     /// Sets more aside where an answer nears what is held for it.
     pub(crate) fn grow(&mut self, written: Written) -> Growth {
         let Some(inner) = self.0.as_deref_mut() else { return Growth::Covered };
-        let Inner { request, hold, needs, question, .. } = inner;
-        llm::grow(request, hold, needs, question, written)
+        let Inner { request, hold, held, question, .. } = inner;
+        llm::grow(request, hold, held, question, written)
     }
 
     /// Whether the shared store has answered what [`Admitted::grow`] asked.
@@ -215,7 +218,8 @@ impl Drop for Admitted {
 
 impl Inner {
     fn settle(self: Box<Self>, end: End, measures: &Measures<'_>) -> Option<Durable> {
-        let Self { request, hold, open, started, progress, needs, question: _, reported, metadata } = *self;
+        let Self { request, hold, open, started, progress, needs, held, question: _, reported, metadata } =
+            *self;
         let progress = progress.as_deref();
         let measures = &Measures {
             request_bytes: measures.request_bytes.max(progress.map_or(0, Progress::bytes)),
@@ -250,7 +254,8 @@ impl Inner {
                         // What nobody counted is not said to have passed a limit.
                         let is_held =
                             matches!(end, End::Limited { .. }) || (estimated && request.is_limited(position));
-                        (if is_held { amount.min(*need) } else { amount }, estimated)
+                        let most = held.get(position).filter(|_| is_held).copied().unwrap_or(i64::MAX);
+                        (amount.min(most), estimated)
                     }
                     (None, _) => amount(charge, *need, measures, success),
                 };
@@ -342,6 +347,7 @@ impl Admission {
             used: Used::of(call, answer, extent),
             asked: call.model(),
             model: named.or(call.model()),
+            written: answer.map_or(0, Answer::written),
             has_failed: answer.is_some_and(Answer::has_failed),
         }
     }
@@ -351,7 +357,12 @@ impl Admission {
         let priced = (self.live.plans(), hold.at());
         match charge.measure().and_then(|measure| call.used.amount(measure, call.model, priced)) {
             Some(amount) => (amount, call.used.is_estimated()),
-            None => (need, true),
+            None => {
+                // What more was set aside for was not all written.
+                let counts_output =
+                    matches!(charge.measure(), Some(Measure::LlmTotalTokens | Measure::LlmOutputTokens));
+                (need.max(if counts_output { call.written } else { 0 }), true)
+            }
         }
     }
 
@@ -390,6 +401,8 @@ struct CallUsed<'a> {
     asked: Option<&'a str>,
     /// The model that answered, or else that was asked for.
     model: Option<&'a str>,
+    /// Tokens that were written, by their text.
+    written: i64,
     /// Whether the answer says that the upstream failed.
     has_failed: bool,
 }
