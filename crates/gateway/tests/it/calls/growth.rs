@@ -157,6 +157,21 @@ fn what_others_hold_is_not_taken() {
 }
 
 #[test]
+fn of_what_is_set_aside_ahead_nothing_is_charged_that_was_not_written() {
+    let gate = Gate::new();
+    let calls = Setting::new().llm("client_gone = \"cancel\"").start(before(&gate));
+    // Of such a body nobody knows how much is read: what the route says is held, and charged.
+    drop(calls.begun("ann", CHAT, "{}"));
+    let mut stream = calls.begun("bob", CHAT, "{}");
+    gate.pass(PASSED);
+    let words = |read: &[u8]| String::from_utf8_lossy(read).matches("word").count();
+    assert!(stream.read_until(BOUND, |read| words(read) == PASSED + 1));
+    drop(stream);
+    let amounts = |meter| calls.lines(meter).iter().map(|line| line.amount).collect::<Vec<_>>();
+    assert_eq!((amounts("output"), amounts("total")), (vec![30, 301], vec![40, 301]));
+}
+
+#[test]
 fn a_limit_that_is_charged_ends_nothing() {
     let calls = Setting::new()
         .limits("output = { limit = \"100/lifetime\", over = \"charge\" }")
