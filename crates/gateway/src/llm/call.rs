@@ -31,7 +31,7 @@ pub(crate) struct Call {
     asked: Option<Asked>,
     bound: Option<Bound>,
     /// Whether it reads more than is in it, of which no bound may be known.
-    reads_elsewhere: bool,
+    reads_unbounded: bool,
     /// Whether the client asked for usage.
     wants_usage: bool,
     /// Whether usage was asked for in the client's name, so that the answer has an event more.
@@ -62,7 +62,7 @@ impl Call {
             is_conversation: is_upgrade,
             asked: None,
             bound: None,
-            reads_elsewhere: false,
+            reads_unbounded: false,
             wants_usage: false,
             adds_usage: false,
         }))
@@ -94,7 +94,7 @@ impl Call {
         let Some(mut asked) = self.asked_in(content_type, text).await else { return };
         // Where the path alone would say that nothing is written, what the body says bounds nothing.
         self.bound = bound(live, options.max_output_tokens, &asked).filter(|_| self.request().is_billable());
-        self.reads_elsewhere = asked.reads_elsewhere;
+        self.reads_unbounded = asked.reads_elsewhere && !has_context(live, &asked);
         self.wants_usage = asked.is_stream && asked.include_usage.is_none();
         if let Some(edit) = asked.include_usage.take().filter(|_| options.include_usage)
             && !is_sealed(headers)
@@ -198,8 +198,9 @@ impl Call {
             }
             None => usual().unwrap_or(most),
         };
+        let counts_input = !matches!(measure, Measure::LlmOutputTokens | Measure::LlmReasoningTokens);
         // Of what it reads elsewhere nothing is known but what the route says.
-        need.saturating_add(if self.reads_elsewhere { flat } else { 0 }).max(1)
+        need.saturating_add(if self.reads_unbounded && counts_input { flat } else { 0 }).max(1)
     }
 }
 
@@ -243,6 +244,12 @@ pub(super) fn unseal(headers: &mut HeaderMap) {
     for name in DIGESTS {
         headers.remove(name);
     }
+}
+
+/// Whether it is known how much the model can take.
+fn has_context(live: &Live, asked: &Asked) -> bool {
+    let limits = asked.model.as_deref().and_then(|model| live.gateway().model_limits(model));
+    limits.is_some_and(|limits| limits.context.is_some())
 }
 
 /// `None` when the request says neither which model it is for nor how much may be written: it may have any shape.

@@ -74,7 +74,8 @@ pub(crate) fn grow(
     let wanted = STEPS.map(|ahead| lacking(needs, ahead));
     let grant = request.route.grant(request.tier);
     let warn_at = &request.live.tier(request.tier).warn_at;
-    let mut refused = false;
+    // Where nothing is wanted any more, nothing was left.
+    let mut refused = true;
     for (step, wanted) in wanted.iter().enumerate().skip(question.step) {
         let (checks, tracked, mode) = (&grant.checks, &request.route.tracked, request.live.mode);
         let terms = Terms { checks, needs: wanted, warn_at, mode, tracked };
