@@ -3,6 +3,7 @@
 pub mod case;
 pub mod encode;
 pub mod ending;
+pub mod events;
 pub mod frame;
 pub mod pieces;
 pub mod pointed;
