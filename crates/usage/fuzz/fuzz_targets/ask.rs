@@ -17,6 +17,9 @@ fuzz_target!(|input: &[u8]| -> Corpus {
         assert!(!value.is_some_and(|value| value.is_object()), "an object was not read");
         return Corpus::Keep;
     };
+    if let Some(value) = &value {
+        assert_is_read(request, value);
+    }
     let Asked {
         model,
         input_tokens,
@@ -37,6 +40,21 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     }
     Corpus::Keep
 });
+
+/// Spaces change nothing, and the model is the one that another reader finds.
+fn assert_is_read(request: Request<'_>, value: &Value) {
+    let [dense, loose] = [format!("{value}"), format!("{value:#}")].map(|body| {
+        let mut asked = ask(request, None, body.as_bytes()).expect("what was read is read again");
+        // Where the edit is may differ.
+        let has_edit = asked.include_usage.take().is_some();
+        (asked, has_edit)
+    });
+    assert_eq!(dense, loose);
+    let (Some(model), Some(read)) = (value["model"].as_str(), &dense.0.model) else { return };
+    if request.model().is_none() {
+        assert_eq!(read, model);
+    }
+}
 
 /// `body` is `before`, if that can be read, with the option, and says so to who reads it next.
 fn assert_is_edited(request: Request<'_>, body: &[u8], before: Option<Value>, edit: IncludeUsage) {
