@@ -40,6 +40,7 @@ mod include_usage;
 mod json;
 mod lines;
 mod media;
+mod memo;
 mod model;
 mod overheads;
 mod paths;
