@@ -7,6 +7,7 @@ mod instructions;
 pub(crate) mod proc;
 mod servers;
 mod stage;
+mod streams;
 mod table;
 
 use std::path::PathBuf;
@@ -15,10 +16,15 @@ use std::time::Duration;
 use anyhow::Context;
 
 use contestant::{Contestant, Kind};
-use stage::Stage;
+use instructions::Task;
+use stage::{Running, Stage};
+use streams::StreamOptions;
 
 /// A drain, a flush and a profile written at exit take less.
 const STOP_MAX: Duration = Duration::from_secs(60);
+/// Requests that are run under callgrind.
+const REQUESTS_FEW: u64 = 2_000;
+const REQUESTS_MANY: u64 = 12_000;
 
 /// What to compare, and how.
 #[derive(clap::Args)]
@@ -44,12 +50,14 @@ pub(crate) struct Options {
     /// A profile-guided build of the gateway, as `cargo xtask dist` makes it.
     #[arg(long)]
     pgo: Option<PathBuf>,
-    /// Count user-space instructions per request under callgrind instead of measuring time.
+    /// Count user-space instructions per request or chunk under callgrind instead of measuring time.
     #[arg(long)]
     instructions: bool,
     /// Keep callgrind's files in this directory, for `callgrind_annotate`.
     #[arg(long, requires = "instructions")]
     callgrind_out: Option<PathBuf>,
+    #[command(flatten)]
+    streams: StreamOptions,
     #[command(flatten)]
     cores: Cores,
 }
@@ -90,10 +98,18 @@ pub(crate) struct TrainOptions {
 /// When a contestant does not start, fails, or answers anything but 200.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let contestants = contestant::present(options)?;
+    if options.streams.streams {
+        return streams::run(options, &contestants);
+    }
     let shared = contestants.iter().any(|contestant| contestant.kind.is_shared());
     let stage = Stage::set(options.cores, shared)?;
     if options.instructions {
-        instructions::run(&stage, &contestants, options.callgrind_out.as_deref())
+        let drive = |_: &Contestant, running: &Running, requests: u64| -> anyhow::Result<u64> {
+            Ok(stage.load(running, &["--requests", &requests.to_string()])?.requests)
+        };
+        let (few, many) = (REQUESTS_FEW, REQUESTS_MANY);
+        let task = Task { label: "", unit: "request", few, many, drive: &drive };
+        instructions::run(&stage, &contestants, &task, options.callgrind_out.as_deref())
     } else {
         compare::run(&stage, &contestants, options)
     }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::driver::proc::CpuTime;
 use client::Client;
-use histogram::Histogram;
+pub(crate) use histogram::Histogram;
 use redis::Redis;
 pub(crate) use redis::RedisUse;
 

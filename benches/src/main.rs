@@ -11,6 +11,7 @@ mod driver;
 mod http1;
 mod load;
 mod origin;
+mod streams;
 mod yardstick;
 
 use std::process::ExitCode;
@@ -20,7 +21,7 @@ use clap::{Parser, Subcommand};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// CPU, latency and instructions per request: Tollgate, a bare hyper proxy, nginx.
+/// CPU, latency and instructions per request, or per chunk of a stream: Tollgate, a bare hyper proxy, nginx.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {

@@ -8,8 +8,49 @@ use anyhow::Context;
 /// Lua in nginx, and what it needs.
 const LUA_MODULES: [&str; 2] = ["ndk_http_module.so", "ngx_http_lua_module.so"];
 
+/// What the contestants are given to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Requests that are charged as calls.
+    Calls,
+    /// Streams of a model that are charged as calls and tokens.
+    Streams,
+}
+
+impl Work {
+    /// `tier-limits.toml`.
+    pub(super) fn tiers(self) -> &'static str {
+        match self {
+            Self::Calls => TIERS,
+            Self::Streams => STREAM_TIERS,
+        }
+    }
+
+    fn charge(self) -> &'static str {
+        match self {
+            Self::Calls => r#"[{ meter = "api_calls" }]"#,
+            Self::Streams => {
+                r#"[{ meter = "api_calls" }, { meter = "llm_tokens", amount = "llm.total_tokens", hold = 2000 }]"#
+            }
+        }
+    }
+}
+
+/// A limit of calls and a hard one of tokens, neither of which is ever reached.
+const STREAM_TIERS: &str = r#"default_tier = "bench"
+
+[meters]
+api_calls = { unit = "calls" }
+llm_tokens = { unit = "tokens" }
+
+[tiers.bench]
+[tiers.bench.limits]
+api_calls = "1000000000/minute"
+llm_tokens = "1000000000000/day"
+"#;
+
 /// Three limits on the metered route, none of which is ever reached.
-pub(super) const TIERS: &str = r#"default_tier = "bench"
+const TIERS: &str = r#"default_tier = "bench"
 
 [meters]
 api_calls = { unit = "calls" }
@@ -38,6 +79,7 @@ pub(super) fn gateway(
     listen: SocketAddr,
     admin: SocketAddr,
     origin: SocketAddr,
+    work: Work,
     Stores { counters, ledger }: &Stores,
 ) -> String {
     format!(
@@ -68,13 +110,14 @@ urls = ["http://{origin}"]
 path = "/api/v1/llm/"
 rewrite = "/v1/"
 upstream = "llm"
-charge = [{{ meter = "api_calls" }}]
+charge = {charge}
 "#,
-        dir = dir.display()
+        dir = dir.display(),
+        charge = work.charge()
     )
 }
 
-/// One worker, which is the only process; nothing logged; connections are never closed for their age. With a Redis,
+/// One worker, which is the only process; nothing logged; connections are never closed for their age; streams pass at once. With a Redis,
 /// every request is counted there first.
 ///
 /// # Errors
@@ -83,6 +126,7 @@ pub(super) fn nginx(
     dir: &Path,
     listen: SocketAddr,
     origin: SocketAddr,
+    work: Work,
     redis: Option<SocketAddr>,
 ) -> anyhow::Result<String> {
     let (modules, access) = match redis {
@@ -93,6 +137,7 @@ pub(super) fn nginx(
             (LUA_MODULES.map(load).concat(), access_by_lua(redis))
         }
     };
+    let buffering = if work == Work::Streams { "proxy_buffering off;" } else { "" };
     Ok(format!(
         r#"{modules}daemon off;
 master_process off;
@@ -122,6 +167,7 @@ http {{
             proxy_pass http://llm/v1/;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
+            {buffering}
         }}
     }}
 }}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 
 use super::Options;
-use super::configuration::{self, Stores};
+use super::configuration::{self, Stores, Work};
 use super::proc::{find_program, free_address};
 use super::servers::Servers;
 use super::stage::Launch;
@@ -96,6 +96,7 @@ impl Contestant {
         dir: &Path,
         listen: SocketAddr,
         origin: SocketAddr,
+        work: Work,
         servers: Option<&Servers>,
     ) -> anyhow::Result<Launch> {
         let program = self.program.canonicalize()?;
@@ -107,12 +108,13 @@ impl Contestant {
         let servers = || servers.context("this kind needs --shared");
         let tollgate = |stores: &Stores| -> anyhow::Result<_> {
             let admin = free_address()?;
-            write("tier-limits.toml", configuration::TIERS.to_owned())?;
-            let config = write("gateway.toml", configuration::gateway(dir, listen, admin, origin, stores))?;
+            write("tier-limits.toml", work.tiers().to_owned())?;
+            let text = configuration::gateway(dir, listen, admin, origin, work, stores);
+            let config = write("gateway.toml", text)?;
             Ok((vec!["serve".to_owned(), config], vec![("TOLLGATE_ADMIN_TOKEN", "bench")], Some(admin)))
         };
         let nginx = |redis: Option<SocketAddr>| -> anyhow::Result<_> {
-            let config = write("nginx.conf", configuration::nginx(dir, listen, origin, redis)?)?;
+            let config = write("nginx.conf", configuration::nginx(dir, listen, origin, work, redis)?)?;
             Ok((vec!["-c".to_owned(), config, "-p".to_owned(), dir.display().to_string()], Vec::new(), None))
         };
         let mut redis = None;

@@ -1,6 +1,6 @@
-//! User-space instructions per request, which do not depend on the machine's mood.
+//! User-space instructions per request or chunk, which do not depend on the machine's mood.
 //!
-//! Each proxy runs twice under callgrind with different numbers of requests; the difference of the totals leaves
+//! Each proxy runs twice under callgrind with different numbers of requests or streams; the difference of the totals leaves
 //! start-up, connecting and shutdown out. The ledger's thread is counted apart: it works in batches of so much time,
 //! and so costs the more for each request the slower the proxy is under callgrind.
 
@@ -13,15 +13,27 @@ use anyhow::{Context, ensure};
 use super::STOP_MAX;
 use super::contestant::{Contestant, Kind};
 use super::proc::find_program;
-use super::stage::Stage;
+use super::stage::{Running, Stage};
 use super::table;
 
-const REQUESTS_FEW: u64 = 2_000;
-const REQUESTS_MANY: u64 = 12_000;
 /// Only the thread that ships to the ledger runs functions of this name.
 const LEDGER_THREAD: &str = "ledger::shipper::Shipper::ship";
 /// Writing callgrind's file is slower than the proxy's own end.
 const STOP_UNDER_VALGRIND_MAX: Duration = STOP_MAX.saturating_mul(2);
+
+/// Drives a contestant with so much work; returns how many units of it there were.
+pub(super) type Drive<'a> = dyn Fn(&Contestant, &Running, u64) -> anyhow::Result<u64> + 'a;
+
+/// What a contestant is given to do, few and many times.
+pub(super) struct Task<'a> {
+    /// Tells callgrind's files apart.
+    pub(super) label: &'a str,
+    /// What the instructions are divided by.
+    pub(super) unit: &'static str,
+    pub(super) few: u64,
+    pub(super) many: u64,
+    pub(super) drive: &'a Drive<'a>,
+}
 
 /// Instructions, by the threads that ran them.
 #[derive(Clone, Copy, Default)]
@@ -30,7 +42,13 @@ struct Counts {
     ledger: f64,
 }
 
-pub(super) fn run(stage: &Stage, contestants: &[Contestant], keep: Option<&Path>) -> anyhow::Result<()> {
+pub(super) fn run(
+    stage: &Stage,
+    contestants: &[Contestant],
+    task: &Task<'_>,
+    keep: Option<&Path>,
+) -> anyhow::Result<()> {
+    let unit = task.unit;
     ensure!(find_program("valgrind").is_some(), "--instructions needs valgrind: apt-get install valgrind");
     if let Some(dir) = keep {
         fs::create_dir_all(dir)?;
@@ -38,8 +56,8 @@ pub(super) fn run(stage: &Stage, contestants: &[Contestant], keep: Option<&Path>
     let dir = keep.unwrap_or(stage.dir()).canonicalize()?;
     let mut counts = Vec::new();
     for contestant in contestants {
-        let count = per_request(stage, contestant, &dir).with_context(|| contestant.name.clone())?;
-        println!("{}: {:.0} instructions a request", contestant.name, count.serving);
+        let count = per_unit(stage, contestant, task, &dir).with_context(|| contestant.name.clone())?;
+        println!("{}: {:.0} instructions a {unit}", contestant.name, count.serving);
         counts.push(count);
     }
 
@@ -61,8 +79,8 @@ pub(super) fn run(stage: &Stage, contestants: &[Contestant], keep: Option<&Path>
         })
         .collect();
     println!();
-    let header =
-        ["proxy", "instructions/request", "beyond yardstick", "/ yardstick", "/ nginx", "ledger's thread"];
+    let instructions = format!("instructions/{unit}");
+    let header = ["proxy", &instructions, "beyond yardstick", "/ yardstick", "/ nginx", "ledger's thread"];
     table::print(&header, &rows);
     if keep.is_some() {
         println!("\ncallgrind's files are in {}; read them with callgrind_annotate", dir.display());
@@ -70,19 +88,24 @@ pub(super) fn run(stage: &Stage, contestants: &[Contestant], keep: Option<&Path>
     Ok(())
 }
 
-fn per_request(stage: &Stage, contestant: &Contestant, dir: &Path) -> anyhow::Result<Counts> {
-    let few = total(stage, contestant, dir, REQUESTS_FEW)?;
-    let many = total(stage, contestant, dir, REQUESTS_MANY)?;
-    let requests = (REQUESTS_MANY - REQUESTS_FEW) as f64;
-    let per_request = |few: f64, many: f64| (many - few).max(0.0) / requests;
-    Ok(Counts {
-        serving: per_request(few.serving, many.serving),
-        ledger: per_request(few.ledger, many.ledger),
-    })
+fn per_unit(stage: &Stage, contestant: &Contestant, task: &Task<'_>, dir: &Path) -> anyhow::Result<Counts> {
+    let (few, units_few) = total(stage, contestant, task, dir, task.few)?;
+    let (many, units_many) = total(stage, contestant, task, dir, task.many)?;
+    let units = units_many.saturating_sub(units_few).max(1) as f64;
+    let per_unit = |few: f64, many: f64| (many - few).max(0.0) / units;
+    Ok(Counts { serving: per_unit(few.serving, many.serving), ledger: per_unit(few.ledger, many.ledger) })
 }
 
-fn total(stage: &Stage, contestant: &Contestant, dir: &Path, requests: u64) -> anyhow::Result<Counts> {
-    let name = format!("callgrind.{}.{requests}", contestant.name);
+/// What `amount` of work took, and how many units of it there were.
+fn total(
+    stage: &Stage,
+    contestant: &Contestant,
+    task: &Task<'_>,
+    dir: &Path,
+    amount: u64,
+) -> anyhow::Result<(Counts, u64)> {
+    let label = if task.label.is_empty() { String::new() } else { format!("{}.", task.label) };
+    let name = format!("callgrind.{}.{label}{amount}", contestant.name);
     let prefix = [
         "valgrind".to_owned(),
         "--tool=callgrind".to_owned(),
@@ -90,9 +113,9 @@ fn total(stage: &Stage, contestant: &Contestant, dir: &Path, requests: u64) -> a
         format!("--callgrind-out-file={}", dir.join(&name).display()),
     ];
     let running = stage.start(contestant, &prefix, &[])?;
-    stage.load(&running, &["--requests", &requests.to_string()])?;
+    let units = (task.drive)(contestant, &running, amount)?;
     running.process.stop(STOP_UNDER_VALGRIND_MAX)?;
-    sum_of_threads(dir, &name)
+    Ok((sum_of_threads(dir, &name)?, units))
 }
 
 /// Adds up the files that callgrind wrote, one for each thread: `NAME-01` and so on.

@@ -10,6 +10,7 @@ use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
 use super::Cores;
+use super::configuration::Work;
 use super::contestant::Contestant;
 use super::proc::{Process, free_address, listens};
 use super::servers::Servers;
@@ -24,7 +25,8 @@ pub(super) struct Stage {
     dir: TempDir,
     own_program: PathBuf,
     origin: SocketAddr,
-    _origin: Process,
+    _origin: Option<Process>,
+    work: Work,
     servers: Option<Servers>,
 }
 
@@ -59,7 +61,16 @@ impl Stage {
         let mut process = Process::start("origin", command, &dir.path().join("origin.log"))?;
         process.wait_until(START_MAX, || listens(origin))?;
         let servers = shared.then(Servers::start);
-        Ok(Self { cores, dir, own_program, origin, _origin: process, servers })
+        let (_origin, work) = (Some(process), Work::Calls);
+        Ok(Self { cores, dir, own_program, origin, _origin, work, servers })
+    }
+
+    /// A stage for streams, whose upstream this process itself is.
+    pub(super) fn for_streams(cores: Cores, origin: SocketAddr) -> anyhow::Result<Self> {
+        keep_to(cores.load_core)?;
+        let dir = tempfile::Builder::new().prefix("tollgate-bench-").tempdir()?;
+        let (own_program, work) = (std::env::current_exe()?, Work::Streams);
+        Ok(Self { cores, dir, own_program, origin, _origin: None, work, servers: None })
     }
 
     /// Starts a contestant behind `prefix` (valgrind and its options, or nothing) and waits until it is ready.
@@ -71,7 +82,7 @@ impl Stage {
     ) -> anyhow::Result<Running> {
         let listen = free_address()?;
         let dir = tempfile::Builder::new().prefix(&contestant.name).tempdir_in(self.dir.path())?.keep();
-        let launch = contestant.launch(&dir, listen, self.origin, self.servers.as_ref())?;
+        let launch = contestant.launch(&dir, listen, self.origin, self.work, self.servers.as_ref())?;
         let mut command = pinned(self.cores.proxy_core);
         command.args(prefix).arg(&launch.program).args(&launch.args);
         command.envs(launch.env.iter().copied()).envs(env.iter().copied()).current_dir(&dir);

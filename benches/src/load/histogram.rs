@@ -9,33 +9,33 @@ const SUB_COUNT: u64 = 1 << SUB_BITS;
 const BUCKETS: usize = 36 << SUB_BITS;
 
 /// Counts of nanoseconds, log-linear.
-pub(super) struct Histogram {
+pub(crate) struct Histogram {
     counts: Vec<u64>,
     total: u64,
 }
 
 impl Histogram {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { counts: vec![0; BUCKETS], total: 0 }
     }
 
-    pub(super) fn record(&mut self, latency: Duration) {
+    pub(crate) fn record(&mut self, latency: Duration) {
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         self.counts[bucket(nanos).min(BUCKETS - 1)] += 1;
         self.total += 1;
     }
 
-    pub(super) fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.total
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.counts.fill(0);
         self.total = 0;
     }
 
     /// The latency that `permille` of the requests did not exceed.
-    pub(super) fn quantile(&self, permille: u64) -> Duration {
+    pub(crate) fn quantile(&self, permille: u64) -> Duration {
         let rank = (self.total * permille).div_ceil(1000).max(1);
         let mut seen = 0;
         let found = self.counts.iter().position(|count| {

@@ -8,6 +8,7 @@ use crate::lines;
 use crate::paths::Paths;
 use crate::readings::Readings;
 use crate::sse::EventStream;
+use crate::stream::Remembered;
 
 /// How the body is cut.
 #[derive(Debug)]
@@ -15,7 +16,7 @@ enum Cut {
     /// Not at all.
     Whole,
     Lines,
-    Events(EventStream),
+    Events(EventStream<Remembered>),
     /// Boxed, because few bodies come in frames and they need a second document.
     Frames(Box<Frames>),
 }

@@ -69,6 +69,15 @@ struct Level {
     element: Option<NonZeroU32>,
 }
 
+/// Where a reader stands in a document after a key, or before a key or an element.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Halt {
+    state: State,
+    levels: [Level; PATH_LEVELS_MAX],
+    depth: usize,
+    at: Option<Place>,
+}
+
 /// The reader of one document; it holds a path and a key, never the document.
 #[derive(Debug)]
 pub(crate) struct Document {
@@ -142,6 +151,22 @@ impl Document {
         matches!(self.state, State::Start).then_some(self.row)
     }
 
+    /// Whether the document has not begun.
+    pub(crate) fn is_at_start(&self) -> bool {
+        matches!(self.state, State::Start)
+    }
+
+    /// Where the reader stands, if that does not depend on the bytes that come next.
+    pub(crate) fn halt(&self) -> Option<Halt> {
+        let Self { state, levels, depth, at, .. } = *self;
+        matches!(state, State::BeforeKey | State::BeforeValue).then_some(Halt { state, levels, depth, at })
+    }
+
+    /// Reads on as if the document's beginning had led here.
+    pub(crate) fn resume(&mut self, halt: Halt) {
+        Halt { state: self.state, levels: self.levels, depth: self.depth, at: self.at } = halt;
+    }
+
     /// Reads the document's next bytes. Amounts go to `sink` when the byte after them shows that they are whole.
     pub(crate) fn feed(&mut self, chunk: &[u8], sink: &mut impl Sink) {
         let mut rest = chunk;
@@ -152,7 +177,7 @@ impl Document {
     }
 
     /// Reads at least one byte; returns how many. `rest` is not empty.
-    fn step(&mut self, rest: &[u8], sink: &mut impl Sink) -> usize {
+    pub(crate) fn step(&mut self, rest: &[u8], sink: &mut impl Sink) -> usize {
         match self.state {
             State::Over => rest.len(),
             State::Skipping { depth, quote } => self.skip(rest, depth, quote),

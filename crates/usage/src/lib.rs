@@ -16,7 +16,8 @@
 //!
 //! Contract
 //! - Any chunking of the same bytes gives the same usage.
-//! - Memory is [`SCANNER_BYTES_MAX`] at most and the window of a decoder, whatever is sent; the body is never kept.
+//! - Memory is [`SCANNER_BYTES_MAX`] at most and the window of a decoder, whatever is sent. Of the body, no more is kept
+//!   than the beginning of an event, which the next one is compared with.
 //! - Absent is not zero: a field that is missing, or that is no non-negative integer within `i64`, is `None`.
 //! - No input makes it panic; what it cannot read it skips.
 //! - A request is read from its whole body without recursion; memory is a few bytes for each open bracket, 256 at most, and
@@ -40,6 +41,7 @@ mod include_usage;
 mod json;
 mod lines;
 mod media;
+mod memo;
 mod model;
 mod overheads;
 mod paths;

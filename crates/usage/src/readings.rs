@@ -1,10 +1,11 @@
 //! What the documents of one response say, by dialect.
 
 use crate::dialect::Dialect;
+use crate::memo::Recall;
 use crate::model::Model;
 use crate::paths::{Mark, Take, Text};
 use crate::scalar::{Packed, Reading};
-use crate::stream::Stream;
+use crate::stream::{Remembered, Stream};
 
 /// The parts of usage that dialects have fields for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,5 +180,19 @@ impl Sink for Readings {
     fn next_document(&mut self) {
         self.given = Default::default();
         self.stream.next_document();
+    }
+}
+
+impl Recall for Readings {
+    type Memory = Remembered;
+
+    fn memory(&self) -> Option<Remembered> {
+        let is_given = self.given.iter().any(|&given| given != 0);
+        if is_given { None } else { self.stream.remembered() }
+    }
+
+    /// The names of the answer and of the model are known since the document that had this beginning first.
+    fn recall(&mut self, memory: Remembered) {
+        self.stream.recall(memory);
     }
 }

@@ -6,14 +6,17 @@ use crate::decoder::Decoder;
 use crate::dialect::{Api, faults};
 use crate::frames::Frames;
 use crate::framing::by_media_type;
+use crate::memo::Memo;
 use crate::paths::Paths;
 use crate::pointers::Shape;
+use crate::stream::Remembered;
 use crate::{Framing, Progress, Request, Response, TokenUsage, ending};
 
 /// Bytes that a scanner holds at most, besides the window of a decoder when the body is compressed: 16 MiB at most.
 pub const SCANNER_BYTES_MAX: usize = 3328;
 
 const _: () = assert!(size_of::<Scanner>() + size_of::<Frames>() <= SCANNER_BYTES_MAX);
+const _: () = assert!(size_of::<Scanner>() + size_of::<Memo<Remembered>>() <= SCANNER_BYTES_MAX);
 
 /// Reads the bytes of one response as they pass, in any chunks.
 ///

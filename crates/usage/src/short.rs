@@ -3,7 +3,7 @@
 use crate::readings::Piece;
 
 /// A string as it stands between its quotes, if it has at most `BYTES_MAX` bytes there.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Short<const BYTES_MAX: usize> {
     bytes: [u8; BYTES_MAX],
     /// More than `BYTES_MAX` when the string is too long.

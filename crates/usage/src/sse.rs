@@ -5,7 +5,7 @@
 use memchr::memchr2;
 
 use crate::document::Document;
-use crate::readings::Sink;
+use crate::memo::{Memo, Recall};
 
 /// Where in a line the next byte is.
 #[derive(Clone, Copy, Debug)]
@@ -19,24 +19,31 @@ enum Line {
     Other,
 }
 
-/// The reader of one event stream; it holds no line.
+/// The reader of one event stream; it holds no line, but what lines begin with. `M` is what its sink remembers.
 #[derive(Debug)]
-pub(crate) struct EventStream {
+pub(crate) struct EventStream<M> {
     line: Line,
     /// The last byte was a CR: an LF now belongs to the same line end.
     after_cr: bool,
     /// A line of the present event has begun; comments are of none.
     in_event: bool,
     has_crlf: bool,
+    memo: Box<Memo<M>>,
 }
 
-impl EventStream {
+impl<M: Copy> EventStream<M> {
     pub(crate) fn new() -> Self {
-        Self { line: Line::Name(0), after_cr: false, in_event: false, has_crlf: false }
+        Self {
+            line: Line::Name(0),
+            after_cr: false,
+            in_event: false,
+            has_crlf: false,
+            memo: Box::new(Memo::new()),
+        }
     }
 
     /// Reads the stream's next bytes into `document`, which is restarted after each event.
-    pub(crate) fn feed(&mut self, chunk: &[u8], document: &mut Document, sink: &mut impl Sink) {
+    pub(crate) fn feed(&mut self, chunk: &[u8], document: &mut Document, sink: &mut impl Recall<Memory = M>) {
         let mut rest = chunk;
         while !rest.is_empty() {
             let read = self.step(rest, document, sink);
@@ -65,7 +72,12 @@ impl EventStream {
     }
 
     /// Reads some bytes, or none and is changed; returns how many. `rest` is not empty.
-    pub(crate) fn step(&mut self, rest: &[u8], document: &mut Document, sink: &mut impl Sink) -> usize {
+    pub(crate) fn step(
+        &mut self,
+        rest: &[u8],
+        document: &mut Document,
+        sink: &mut impl Recall<Memory = M>,
+    ) -> usize {
         const NAME: &[u8] = b"data:";
         let byte = rest[0];
         if std::mem::take(&mut self.after_cr) && byte == b'\n' {
@@ -96,14 +108,16 @@ impl EventStream {
             }
             Line::Data => {
                 let data = &rest[..line_end(rest)];
-                document.feed(data, sink);
+                let is_whole = data.len() < rest.len();
+                let begun = document.is_at_start().then(|| self.memo.begin(data, is_whole, document, sink));
+                document.feed(&data[begun.unwrap_or(0)..], sink);
                 data.len()
             }
             Line::Other => line_end(rest),
         }
     }
 
-    fn end_line(&mut self, document: &mut Document, sink: &mut impl Sink) {
+    fn end_line(&mut self, document: &mut Document, sink: &mut impl Recall<Memory = M>) {
         match self.line {
             Line::Name(0) => {
                 document.restart();

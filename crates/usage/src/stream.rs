@@ -40,6 +40,14 @@ pub(crate) enum Open {
     Call(i64),
 }
 
+/// What a document's beginning has changed that its end undoes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Remembered {
+    kind: Short<KIND_BYTES_MAX>,
+    index: i64,
+    created: Option<i64>,
+}
+
 /// The state of one stream.
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
@@ -61,11 +69,16 @@ pub(crate) struct Stream {
     /// Ollama's answer to a prompt rather than to a chat.
     is_generated: bool,
     has_ended: bool,
+    /// When the present document says that the answer was begun.
+    created_here: Option<i64>,
+    /// The present document has changed what its end does not undo.
+    is_lasting: bool,
 }
 
 impl Stream {
     /// Reads on in a string; [`Text::Model`] and [`Text::Wrapped`] are none of its.
     pub(crate) fn text(&mut self, text: Text, piece: Piece<'_>) {
+        self.is_lasting |= !matches!(text, Text::Id | Text::Model | Text::Kind);
         match text {
             Text::Answer => self.written.push(Voice::Answer, piece),
             Text::Generated => {
@@ -91,6 +104,7 @@ impl Stream {
 
     pub(crate) fn mark(&mut self, mark: Mark, reading: Reading) {
         let Some(amount) = reading.amount() else { return };
+        self.is_lasting |= matches!(mark, Mark::Sequence | Mark::Opened | Mark::Closed);
         match mark {
             Mark::Index => self.index = amount,
             Mark::ChoiceIndex => {
@@ -98,7 +112,7 @@ impl Stream {
                 self.choices |= bit(amount);
             }
             // Azure's first chunk says 0.
-            Mark::Created if amount > 0 => self.created = amount,
+            Mark::Created if amount > 0 => (self.created, self.created_here) = (amount, Some(amount)),
             Mark::Sequence => self.sequence = Some(amount),
             Mark::Opened => {
                 self.open = Some(Open::Content(amount));
@@ -146,6 +160,20 @@ impl Stream {
         self.kind.clear();
         self.index = 0;
         self.has_reason = false;
+        self.created_here = None;
+        self.is_lasting = false;
+    }
+
+    /// What the present document has changed, if all of that but what stays the same is undone at its end.
+    pub(crate) fn remembered(&self) -> Option<Remembered> {
+        let Self { kind, index, created_here: created, .. } = *self;
+        (!self.is_lasting).then_some(Remembered { kind, index, created })
+    }
+
+    /// Changes what a document with the same beginning did.
+    pub(crate) fn recall(&mut self, Remembered { kind, index, created }: Remembered) {
+        (self.kind, self.index, self.created_here) = (kind, index, created);
+        self.created = created.unwrap_or(self.created);
     }
 
     /// What the answer is called, as a JSON string.

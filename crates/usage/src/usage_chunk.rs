@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 
 use crate::document::Document;
+use crate::memo::Recall;
 use crate::paths::{EACH, Mark, Paths, Take, Text, Tree, Wanted, What};
 use crate::readings::{Piece, Sink};
 use crate::scalar::Reading;
@@ -43,7 +44,7 @@ static TREE: LazyLock<Tree> = LazyLock::new(|| {
 /// ```
 #[derive(Debug)]
 pub struct UsageChunkFilter {
-    events: EventStream,
+    events: EventStream<Seen>,
     document: Document,
     seen: Seen,
     /// The beginning of the present event, which came in earlier chunks.
@@ -187,5 +188,17 @@ impl Sink for Seen {
 
     fn next_document(&mut self) {
         self.is_over = true;
+    }
+}
+
+impl Recall for Seen {
+    type Memory = Self;
+
+    fn memory(&self) -> Option<Self> {
+        Some(*self)
+    }
+
+    fn recall(&mut self, memory: Self) {
+        *self = memory;
     }
 }

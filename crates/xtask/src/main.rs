@@ -36,7 +36,7 @@ enum Chore {
     },
     /// Everything a change has to pass: fmt, clippy, docs, deny, test.
     Ci,
-    /// Compare CPU, latency and instructions per request with a bare hyper proxy and nginx.
+    /// Compare CPU, latency and instructions per request or chunk with a bare hyper proxy and nginx.
     Bench {
         /// Passed on to the bench; `--help` lists them.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
