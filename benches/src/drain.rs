@@ -66,8 +66,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         drain("sqlite", options, LedgerOptions::Sqlite { path: home.path().join("ledger.sqlite3") })?;
     }
     if options.only != Some(Store::Sqlite) {
-        let settings =
-            ["fsync=on", "full_page_writes=on", "shared_buffers=256MB", "log_min_duration_statement=0"];
+        let settings = [
+            "fsync=on",
+            "full_page_writes=on",
+            "shared_buffers=256MB",
+            "max_wal_size=1GB",
+            "log_min_duration_statement=0",
+        ];
         let server = Postgres::with_settings(&settings);
         drain("postgres", options, LedgerOptions::Postgres(at(&server)))?;
         let (log, events) = (server.logs(), options.events());

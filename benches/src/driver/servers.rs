@@ -8,7 +8,8 @@ use tollgate_testkit::{Postgres, Redis};
 use super::configuration::Stores;
 
 /// As a ledger that may not lose anything is run.
-const POSTGRES_SETTINGS: [&str; 3] = ["fsync=on", "full_page_writes=on", "shared_buffers=256MB"];
+const POSTGRES_SETTINGS: [&str; 4] =
+    ["fsync=on", "full_page_writes=on", "shared_buffers=256MB", "max_wal_size=1GB"];
 /// Of the contestants with a ledger in Postgres.
 const POSTGRES: &str = "bench_postgres";
 const LEASES: &str = "bench_leases";
