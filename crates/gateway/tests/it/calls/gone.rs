@@ -1,5 +1,7 @@
 //! Clients who leave in the middle of an answer: it is read to its end, or ended with them.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use tollgate_testkit::{Answer, BOUND, Client, Gate, Origin, eventually, eventually_async};
@@ -12,6 +14,8 @@ use super::{
 const INPUT: i64 = 5;
 const OUTPUT: i64 = 40;
 const WORDS: usize = 20;
+/// Between two words of a model that goes on and on.
+const PACE: Duration = Duration::from_millis(100);
 
 fn before(gate: &Gate, http2: bool) -> tollgate_testkit::OriginBuilder {
     let builder = Origin::builder()
@@ -97,12 +101,11 @@ fn what_takes_too_long_for_nobody_is_ended() {
     let calls = Setting::new().tables("[llm]\ndrain_timeout = \"1s\"").start(before(&gate, false));
     drop(calls.begun("ann", CHAT, chat_stream(100)));
     // A model that goes on and on gets no more time than one that does nothing.
-    let mut passed = 0;
+    let (mut passed, mut last) = (0, Instant::now());
     let ended = eventually(BOUND, || {
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        if passed < WORDS {
+        if passed < WORDS && last.elapsed() >= PACE {
             gate.pass(1);
-            passed += 1;
+            (passed, last) = (passed + 1, Instant::now());
         }
         calls.origin.abandoned() == 1
     });

@@ -90,10 +90,13 @@ fn is_refused(read: &[u8]) -> bool {
 /// One client: one stream after the other, until it ends.
 fn client(number: usize, address: std::net::SocketAddr, seen: &Seen) {
     while !seen.ended.load(Ordering::SeqCst) {
-        let Ok(mut wire) = Wire::try_connect(address) else {
-            thread::sleep(Duration::from_millis(2));
-            continue;
-        };
+        let mut connected = None;
+        let is_back = eventually(BOUND, || {
+            connected = Wire::try_connect(address).ok();
+            connected.is_some() || seen.ended.load(Ordering::SeqCst)
+        });
+        assert!(is_back, "the gateway does not come back");
+        let Some(mut wire) = connected else { continue };
         let body = chat_stream(MAX).to_string();
         let headers = [("X-User-Id", "ann"), ("Content-Type", "application/json")];
         wire.send(head("POST", PATHS[number % 2], &headers, Some(body.len())) + &body);
