@@ -21,6 +21,7 @@ use crate::{
     admission::Needs,
     body::Progress,
     durable::Durable,
+    end::End,
     identity::text,
     live::{Route, RouteCharge, Snapshot},
     llm::{self, Answer, Call, Extent, Growth, Owed, Question, Used, Written},
@@ -65,25 +66,6 @@ pub(crate) struct Admission {
     pub(crate) request_id: HeaderValue,
     /// What a model is asked for.
     pub(crate) call: Option<Box<Call>>,
-}
-
-/// How an exchange ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// The upstream's answer is whole.
-    Answered { status: u16 },
-    /// The client went away, and the upstream's answer was read to its end without them.
-    ReadOn { status: u16 },
-    /// The upstream's answer stopped before its end.
-    Cut { status: u16 },
-    /// The gateway ended the answer, because a limit was reached.
-    Limited { status: u16 },
-    /// The gateway ended the answer, because it cannot be told whether a limit is reached.
-    Untold { status: u16 },
-    /// The client went away, before or after the answer's head.
-    ClientGone { status: Option<u16> },
-    /// There is no upstream's answer; the client is told `status` by the gateway.
-    NoAnswer { status: u16 },
 }
 
 /// What was seen of an exchange.
@@ -406,59 +388,6 @@ struct CallUsed<'a> {
     has_failed: bool,
     /// Tokens that were seen to be written.
     written: i64,
-}
-
-impl End {
-    /// As in the ledger; 499 is what nginx calls a client that went away before the answer.
-    fn status(self) -> u16 {
-        match self {
-            Self::Answered { status }
-            | Self::ReadOn { status }
-            | Self::Cut { status }
-            | Self::Limited { status }
-            | Self::Untold { status }
-            | Self::NoAnswer { status } => status,
-            Self::ClientGone { status } => status.unwrap_or(499),
-        }
-    }
-
-    /// The upstream's status, 0 if there was none.
-    fn answered_with(self) -> u16 {
-        match self {
-            Self::Answered { status }
-            | Self::ReadOn { status }
-            | Self::Cut { status }
-            | Self::Limited { status }
-            | Self::Untold { status } => status,
-            Self::ClientGone { status } => status.unwrap_or(0),
-            Self::NoAnswer { .. } => 0,
-        }
-    }
-
-    /// As in an event's metadata, unless it is the usual one.
-    fn name(self) -> Option<&'static str> {
-        match self {
-            Self::Answered { .. } => None,
-            Self::ReadOn { .. } => Some("client_gone_read_on"),
-            Self::Cut { .. } => Some("upstream_cut"),
-            Self::Limited { .. } => Some("limit"),
-            Self::Untold { .. } => Some("store_unavailable"),
-            Self::ClientGone { .. } => Some("client_gone"),
-            Self::NoAnswer { .. } => Some("no_answer"),
-        }
-    }
-
-    fn metadata(self) -> Option<&'static str> {
-        match self {
-            Self::Answered { .. } => None,
-            Self::ReadOn { .. } => Some(r#"{"end":"client_gone_read_on"}"#),
-            Self::Cut { .. } => Some(r#"{"end":"upstream_cut"}"#),
-            Self::Limited { .. } => Some(r#"{"end":"limit"}"#),
-            Self::Untold { .. } => Some(r#"{"end":"store_unavailable"}"#),
-            Self::ClientGone { .. } => Some(r#"{"end":"client_gone"}"#),
-            Self::NoAnswer { .. } => Some(r#"{"end":"no_answer"}"#),
-        }
-    }
 }
 
 /// What is charged where no model's answer says it, and whether it is an estimate.

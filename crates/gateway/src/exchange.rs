@@ -20,9 +20,10 @@ use tollgate_quota::{Hold, Standings};
 
 use crate::{
     admission::{self, Applicant, Asking},
-    admitted::{Admission, Admitted, End, Measures, Model},
+    admitted::{Admission, Admitted, Measures, Model},
     body::{self, BodyEnd, Progress, ProxiedParts, RequestBody, ResponseBody},
     connection::{Busy, Connection},
+    end::End,
     forwarding::{self, Sender},
     identity::{self, Caller},
     live::{Live, Route, Snapshot},

@@ -18,6 +18,7 @@ mod counting;
 mod deadline;
 mod demo;
 mod durable;
+mod end;
 mod exchange;
 mod forwarding;
 mod identity;

@@ -17,10 +17,11 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
 use crate::{
-    admitted::{Admitted, End, Measures, Model},
+    admitted::{Admitted, Measures, Model},
     body::ResponseBody,
     connection::{Busy, Connection},
     deadline::Deadline,
+    end::End,
     llm::{Conversation, Tapped},
     refusal::{Code, Refusal},
     upstream::{Lease, Tunnel as UpstreamTunnel, UpstreamBody},

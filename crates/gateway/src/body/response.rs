@@ -14,9 +14,10 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::{BodyError, Progress, request::BodyEnd};
 use crate::{
-    admitted::{Admitted, End, Measures, Model},
+    admitted::{Admitted, Measures, Model},
     connection::Busy,
     durable::Durable,
+    end::End,
     live::Route,
     llm::{Answer, Growth, Place, join, read_on},
     names::USAGE_PREFIX,

@@ -12,9 +12,10 @@ use std::{
 
 use super::Answer;
 use crate::{
-    admitted::{Admitted, End, Measures},
+    admitted::{Admitted, Measures},
     body::{Progress, Proxied, ProxiedParts},
     connection::Connection,
+    end::End,
     shared::Shared,
     upstream::{SendError, Sent},
     worker::Phase,

@@ -22,8 +22,9 @@ use tollgate_usage::{Realtime, TokenUsage, close_frame};
 use super::used;
 use crate::{
     admission::{self, Applicant, Needs},
-    admitted::{Admission, Admitted, End, Measures, Model},
+    admitted::{Admission, Admitted, Measures, Model},
     connection::Connection,
+    end::End,
     identity::Caller,
     live::{Route, RouteCharge, Snapshot},
     refusal::{Code, Refusal},
