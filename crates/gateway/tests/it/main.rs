@@ -23,6 +23,7 @@ mod numbers;
 mod observability;
 mod pointers;
 mod postgres;
+mod presets;
 mod protocols;
 mod quotas;
 mod realtime;
