@@ -5,6 +5,7 @@ mod clock;
 mod preset;
 
 mod ops_center;
+mod phase_12;
 
 use preset::{NAMES, Preset};
 
