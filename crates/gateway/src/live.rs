@@ -34,6 +34,8 @@ pub(crate) struct Live {
     pub(crate) tiers: Vec<LiveTier>,
     pub(crate) signer: Option<Signer>,
     pub(crate) mode: Mode,
+    /// All that is counted of each subject, where counters are shared.
+    pub(crate) counted: Vec<Tracked>,
 }
 
 /// A configuration as one worker holds it: requests count references on their own thread, not on a
@@ -162,7 +164,7 @@ impl Live {
             Enforcement::Observe => Mode::Observe,
         };
         let names = Names::new(&gateway.identity);
-        Ok(Self { names, routes, upstreams, tiers, signer, mode, config })
+        Ok(Self { names, routes, upstreams, tiers, signer, mode, counted, config })
     }
 
     pub(crate) fn gateway(&self) -> &Gateway {

@@ -4,6 +4,7 @@ use std::{
     env, io,
     net::SocketAddr,
     path::{Path, PathBuf},
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     thread,
     time::{Duration, Instant},
@@ -32,6 +33,7 @@ use crate::{
     logging,
     meters::MeterIds,
     reload::{POLL, Reloader},
+    resources,
     shared::{self, SettlementObserver, Shared},
     subjects::Subjects,
     telemetry,
@@ -169,6 +171,7 @@ impl Control {
         let mut poll = time::interval(POLL);
         let mut sample = time::interval(SAMPLE);
         let mut samples = 0u32;
+        let mut sweeper = pin!(resources::sweep(Arc::clone(&self.shared)));
         self.shared.ready.store(true, Ordering::Release);
         tracing::info!(listen = %addresses.listen, admin = %addresses.admin, "serving");
         on_ready(addresses);
@@ -184,6 +187,7 @@ impl Control {
                         bail!("the thread that counts in Redis ended by itself; see the log");
                     }
                 }
+                () = &mut sweeper => {}
                 () = signals.stop() => break,
                 _ = deaths.recv() => {
                     let _ = self.phase.send(Phase::Closing);
