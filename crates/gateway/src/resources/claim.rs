@@ -2,7 +2,8 @@
 
 use std::{
     sync::{Arc, PoisonError},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use tokio::{sync::oneshot, time::timeout};
@@ -17,6 +18,9 @@ use crate::shared::Shared;
 pub(crate) const CLAIM_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How often a claim in the shared store is passed on within this gateway before other gateways have their turn.
 const PASSES_MAX: u32 = 16;
+
+/// How often is looked whether nothing is claimed, at the end.
+const IDLE_LOOK: Duration = Duration::from_millis(5);
 
 /// Why a resource is not claimed; neither is the client's fault, and both are worth trying again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,8 +167,11 @@ impl super::Resources {
         }
     }
 
-    /// Whether nothing is claimed.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.table.names() == 0
+    /// Waits until nothing is claimed, for at most so long. For the end, when nobody claims any more; blocks.
+    pub(crate) fn wait_idle(&self, time_max: Duration) {
+        let end = Instant::now() + time_max;
+        while self.table.names() > 0 && Instant::now() < end {
+            thread::sleep(IDLE_LOOK);
+        }
     }
 }

@@ -98,8 +98,8 @@ fn expiry(meter: &str, open: OpenResource) -> Option<Expiry> {
         resource: resource.into(),
         user: user_id.into(),
         org: (!org_id.is_empty()).then(|| org_id.into()),
-        tier: "".into(),
-        route: "".into(),
+        tier: first.tier.into(),
+        route: first.route.into(),
     })
 }
 

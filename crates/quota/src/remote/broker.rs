@@ -302,7 +302,8 @@ impl Broker {
     }
 
     /// Returns everything, and says that this instance is gone.
-    async fn say_farewell(&self) {
+    async fn say_farewell(self: &Rc<Self>) {
+        self.let_go().await;
         let mut subjects = self.active.take();
         subjects.extend(self.gate.take_active());
         stream::iter(subjects)

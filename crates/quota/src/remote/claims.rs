@@ -257,6 +257,17 @@ impl Broker {
         }
     }
 
+    /// Lets go of what was asked for last, and of what could not be let go of before.
+    pub(super) async fn let_go(self: &Rc<Self>) {
+        for order in self.shared.claims.take_orders() {
+            match order {
+                Order::Claim { reply, .. } => reply(Claimed::Away),
+                release @ Order::Release { .. } => Rc::clone(self).obey(release).await,
+            }
+        }
+        Rc::clone(self).tend_claims().await;
+    }
+
     fn renewed(&self, name: ClaimName, number: u64) {
         let mut held = lock(&self.shared.claims.held);
         match held.get_mut(&name).filter(|held| held.number == number) {
