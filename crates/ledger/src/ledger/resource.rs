@@ -101,7 +101,7 @@ pub struct ResourcePlace {
 
 impl ResourceRequest {
     /// With all names as long as the ledger keeps them.
-    pub(super) fn as_kept(self) -> Self {
+    pub(super) fn into_kept(self) -> Self {
         let kept = |text: String, bytes_max| codec::cut(&text, bytes_max).to_owned();
         let Self { subject, meter, resource, reached, reply } = self;
         let subject = match subject {
