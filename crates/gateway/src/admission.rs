@@ -42,7 +42,7 @@ pub(crate) fn needs(asking: &Asking<'_>, size: &SizeHint) -> Needs {
     let charges = route.charges.iter().zip(&route.needs).enumerate();
     let need = charges.map(|(position, (charge, flat))| match (charge.measure(), exact_bytes, call) {
         (Some(Measure::RequestBytes), Some(bytes), _) => bytes,
-        (Some(measure), _, Some(call)) if measure.is_llm() => call.need(asking, position, measure, *flat),
+        (Some(Measure::Llm(measure)), _, Some(call)) => call.need(asking, position, *measure, *flat),
         (_, _, Some(call)) if !charge.counts_model(call.model()) => 0,
         _ => *flat,
     });

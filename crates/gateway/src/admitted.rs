@@ -9,7 +9,7 @@ use std::{
 
 use arrayvec::ArrayVec;
 use http::{HeaderMap, HeaderValue, Method};
-use tollgate_config::{Amount, Measure};
+use tollgate_config::{Amount, Measure, Measured};
 use tollgate_core::{
     Charge, Charges, MeterKind, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement, TierIndex,
 };
@@ -341,7 +341,7 @@ impl Admission {
     /// held for it, or what was written where that is more; not what was set aside ahead of it.
     fn amount(&self, charge: &RouteCharge, first: i64, call: &CallUsed<'_>, hold: &Hold) -> (i64, bool) {
         let (plans, at) = (self.live.plans(), hold.at());
-        let Some(measure) = charge.measure() else { return (first, true) };
+        let Some(measure) = charge.llm_measure() else { return (first, true) };
         match call.used.amount(measure, call.model, (plans, at)) {
             Some(amount) => (amount, call.used.is_estimated()),
             None => (first.max(llm::written(call.written, measure, (plans, call.asked, at))), true),
@@ -393,13 +393,13 @@ struct CallUsed<'a> {
 /// What is charged where no model's answer says it, and whether it is an estimate.
 fn amount(charge: &RouteCharge, need: i64, measures: &Measures<'_>, success: bool) -> (i64, bool) {
     let bytes = |bytes: u64| (i64::try_from(bytes).unwrap_or(i64::MAX), false);
-    match charge.amount {
+    match &charge.amount {
         // What was not stored takes no room, and what was not deleted gives none back.
         Amount::Constant(_) if charge.kind == MeterKind::Level && !success => (0, false),
-        Amount::Constant(amount) => (amount, false),
-        Amount::Measured { source: Measure::RequestBytes, .. } => bytes(measures.request_bytes),
-        Amount::Measured { source: Measure::ResponseBytes, .. } => bytes(measures.response_bytes),
-        Amount::Measured { .. } => (need, need != 0),
+        Amount::Constant(amount) => (*amount, false),
+        Amount::Measured(Measured { source: Measure::RequestBytes, .. }) => bytes(measures.request_bytes),
+        Amount::Measured(Measured { source: Measure::ResponseBytes, .. }) => bytes(measures.response_bytes),
+        Amount::Measured(_) => (need, need != 0),
     }
 }
 

@@ -7,8 +7,8 @@ use std::{net::IpAddr, ops::Deref, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Method};
 use tollgate_config::{
-    Amount, ChargeOn, ClientGone, Config, CounterStore, Enforcement, Gateway, LlmOptions, Measure,
-    UsagePointers,
+    Amount, ChargeOn, ClientGone, Config, CounterStore, Enforcement, Gateway, LlmMeasure, LlmOptions,
+    Measure, UsagePointers,
 };
 use tollgate_core::{Currency, Max, MeterKind, ModelPattern, Nanos, Plans, Scope, Tier, TierIndex};
 use tollgate_quota::{CHECKS_MAX, Check, CounterKey, Kinds, MeterId, Mode, Tracked};
@@ -34,6 +34,8 @@ pub(crate) struct Live {
     pub(crate) tiers: Vec<LiveTier>,
     pub(crate) signer: Option<Signer>,
     pub(crate) mode: Mode,
+    /// All that is counted of each subject, where counters are shared.
+    pub(crate) counted: Vec<Tracked>,
 }
 
 /// A configuration as one worker holds it: requests count references on their own thread, not on a
@@ -162,7 +164,7 @@ impl Live {
             Enforcement::Observe => Mode::Observe,
         };
         let names = Names::new(&gateway.identity);
-        Ok(Self { names, routes, upstreams, tiers, signer, mode, config })
+        Ok(Self { names, routes, upstreams, tiers, signer, mode, counted, config })
     }
 
     pub(crate) fn gateway(&self) -> &Gateway {
@@ -216,7 +218,7 @@ impl Route {
                     id: ids.of(&meter.name),
                     meter: meter.name.clone(),
                     kind: meter.kind,
-                    amount: charge.amount,
+                    amount: charge.amount.clone(),
                     models: meter.models.clone(),
                     currency: meter.currency(),
                     usage_header: HeaderName::try_from(format!("{USAGE_PREFIX}{}", meter.name)).ok(),
@@ -291,16 +293,24 @@ fn shape(usage: &UsagePointers) -> Shape {
 
 impl RouteCharge {
     /// Where its amount comes from, if it is measured.
-    pub(crate) fn measure(&self) -> Option<Measure> {
-        match self.amount {
+    pub(crate) fn measure(&self) -> Option<&Measure> {
+        match &self.amount {
             Amount::Constant(_) => None,
-            Amount::Measured { source, .. } => Some(source),
+            Amount::Measured(measured) => Some(&measured.source),
+        }
+    }
+
+    /// What of a model's answer it counts.
+    pub(crate) fn llm_measure(&self) -> Option<LlmMeasure> {
+        match self.measure() {
+            Some(Measure::Llm(measure)) => Some(*measure),
+            _ => None,
         }
     }
 
     /// Whether a model's answer says how much is charged.
     pub(crate) fn is_of_model(&self) -> bool {
-        self.measure().is_some_and(Measure::is_llm)
+        self.llm_measure().is_some()
     }
 
     /// Whether it counts calls to `model`. One that is not known counts, so that it is never free.
@@ -319,9 +329,9 @@ impl RouteCharge {
 
     /// What is held where the request says nothing about itself.
     fn flat_need(&self) -> i64 {
-        match self.amount {
-            Amount::Constant(amount) => amount,
-            Amount::Measured { hold, .. } => hold,
+        match &self.amount {
+            Amount::Constant(amount) => *amount,
+            Amount::Measured(measured) => measured.hold,
         }
     }
 }

@@ -18,6 +18,9 @@ pub(super) static BEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_
 pub(super) static EPOCH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/epoch_v1.lua")));
 pub(super) static LOAD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/load_v1.lua")));
 pub(super) static CARRY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/carry_v1.lua")));
+pub(super) static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/claim_v1.lua")));
+pub(super) static UNCLAIM: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/unclaim_v1.lua")));
 
 /// A call, as it was made up under the subject's lock.
 #[derive(Debug)]

@@ -45,6 +45,7 @@
 
 mod broker;
 mod call;
+mod claims;
 mod epochs;
 mod keys;
 mod replay;
@@ -66,7 +67,9 @@ use std::{
 
 use tokio::sync::Notify;
 
+use self::claims::Claims;
 pub use self::{
+    claims::{ClaimName, ClaimReply, Claimed},
     keys::{Kind, Kinds},
     replay::Replay,
     source::{LedgerSums, Reply, Source},
@@ -132,6 +135,7 @@ struct Shared {
     gate: Arc<Gate>,
     kinds: Mutex<Kinds>,
     status: Mutex<RemoteStatus>,
+    claims: Claims,
     stop: AtomicBool,
     abandoned: AtomicBool,
     stopped: Notify,
@@ -158,6 +162,7 @@ impl Remote {
             gate,
             kinds: Mutex::new(options.kinds.clone()),
             status: Mutex::default(),
+            claims: Claims::default(),
             stop: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             stopped: Notify::new(),

@@ -10,6 +10,7 @@
 )]
 
 mod calendars;
+mod claims;
 mod conformance;
 mod extensions;
 mod failover;
