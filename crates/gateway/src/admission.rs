@@ -1,6 +1,6 @@
 //! From the limits of a route and tier to a hold, or to the refusal that says why not.
 
-use std::{future::poll_fn, time::Duration};
+use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use arrayvec::ArrayVec;
 use http_body::SizeHint;
@@ -10,7 +10,7 @@ use tollgate_core::{Max, SETTLEMENT_CHARGES_MAX, Scope, TierIndex, UnixMillis};
 use tollgate_ledger::{LoadError, LoadRequest, Loaded, OpenError, Subject as LedgerSubject, SyncFailed};
 use tollgate_quota::{
     Admission as Decision, Asked, Hold, LoadTicket, Mark, Parties, Refusal as QuotaRefusal, Standings,
-    SubjectKey, Terms,
+    Subject, SubjectKey, Terms,
 };
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     identity::{Caller, text},
     live::{Live, Route},
     llm::Call,
+    meters::MeterIds,
     ratelimit,
     refusal::{Code, Quota, Refusal},
     shared::Shared,
@@ -28,7 +29,7 @@ use crate::{
 const LOAD_WAIT_MAX: Duration = Duration::from_secs(2);
 /// A window may turn, a load be overtaken, or others take what was just granted, while a request waits;
 /// more often than this is not chance.
-const ATTEMPTS_MAX: u32 = 16;
+pub(crate) const ATTEMPTS_MAX: u32 = 16;
 /// When to try again after something of the gateway's own was not there.
 const RETRY_SECONDS: u64 = 1;
 
@@ -79,18 +80,7 @@ pub(crate) async fn admit(
     open: impl FnOnce(Hold) -> Result<Admitted, Refusal>,
 ) -> Result<Admitted, Refusal> {
     let Applicant { live, route, caller, needs, arrived } = applicant;
-    let subject = |scope, id| {
-        worker.shared.counters.subject(SubjectKey { scope, id }).map_err(|error| {
-            tracing::warn!(%error, "request refused");
-            overloaded("more customers are active than the gateway has room for; try again soon")
-        })
-    };
-    let user = subject(Scope::User, text(&caller.user))?;
-    caller.calendars.apply_to_user(&user);
-    let org = caller.org.as_ref().map(|org| subject(Scope::Org, text(org))).transpose()?;
-    if let Some(org) = &org {
-        caller.calendars.apply_to_org(org);
-    }
+    let (user, org) = subjects(worker, caller)?;
     let parties = Parties { user: &user, org: org.as_ref() };
     let grant = route.grant(caller.tier);
     let warn_at = &live.tier(caller.tier).warn_at;
@@ -118,7 +108,7 @@ pub(crate) async fn admit(
                 return Err(refused(live, route, caller, (&refusal, needs), now));
             }
             // Rare: not part of every exchange's future.
-            Decision::NotLoaded => Box::pin(load(worker, parties, terms, route, caller)).await?,
+            Decision::NotLoaded => Box::pin(load(worker, parties, terms, caller)).await?,
             Decision::NotLeased => {
                 asked = parties.begin_ask(terms, now);
                 Box::pin(answered(parties, asked)).await?;
@@ -134,8 +124,28 @@ pub(crate) async fn admit(
     Err(store_unavailable("what was used before is not known yet; try again soon"))
 }
 
+/// Whose limits hold for the caller, with their windows as the table says.
+pub(crate) fn subjects(
+    worker: &Worker,
+    caller: &Caller,
+) -> Result<(Arc<Subject>, Option<Arc<Subject>>), Refusal> {
+    let subject = |scope, id| {
+        worker.shared.counters.subject(SubjectKey { scope, id }).map_err(|error| {
+            tracing::warn!(%error, "request refused");
+            overloaded("more customers are active than the gateway has room for; try again soon")
+        })
+    };
+    let user = subject(Scope::User, text(&caller.user))?;
+    caller.calendars.apply_to_user(&user);
+    let org = caller.org.as_ref().map(|org| subject(Scope::Org, text(org))).transpose()?;
+    if let Some(org) = &org {
+        caller.calendars.apply_to_org(org);
+    }
+    Ok((user, org))
+}
+
 /// Waits for the shared store to answer what was asked.
-async fn answered(parties: Parties<'_>, asked: Asked) -> Result<(), Refusal> {
+pub(crate) async fn answered(parties: Parties<'_>, asked: Asked) -> Result<(), Refusal> {
     let answered = poll_fn(|cx| parties.poll_asked(asked, cx));
     tokio::time::timeout(LOAD_WAIT_MAX, answered)
         .await
@@ -143,11 +153,10 @@ async fn answered(parties: Parties<'_>, asked: Asked) -> Result<(), Refusal> {
 }
 
 /// Asks the ledger for what the counters do not know, or waits for others who asked.
-async fn load(
+pub(crate) async fn load(
     worker: &Worker,
     parties: Parties<'_>,
     terms: Terms<'_>,
-    route: &Route,
     caller: &Caller,
 ) -> Result<(), Refusal> {
     let shared = &worker.shared;
@@ -156,7 +165,7 @@ async fn load(
             (Scope::Org, Some(org)) => LedgerSubject::Org(text(org).to_owned()),
             (Scope::Org | Scope::User, _) => LedgerSubject::User(text(&caller.user).to_owned()),
         };
-        let sums = meters_and_spans(&ticket, route);
+        let sums = meters_and_spans(&ticket, &shared.meters);
         // After `begin_load`: all that is older is in the ledger's answer, all that is newer in the ticket.
         let reached = shared.journal.tail();
         let reply = Box::new(move |answer: Result<Loaded, LoadError>| match answer {
@@ -172,12 +181,13 @@ async fn load(
         .map_err(|_| store_unavailable("what was used before is not known yet; try again soon"))
 }
 
-fn meters_and_spans(ticket: &LoadTicket, route: &Route) -> Vec<(String, tollgate_core::Span)> {
-    let name = |id| route.charges.iter().find(|charge| charge.id == id).map_or("", |charge| &charge.meter);
-    ticket.spans.iter().map(|asked| (name(asked.key.meter).to_owned(), asked.span)).collect()
+fn meters_and_spans(ticket: &LoadTicket, meters: &MeterIds) -> Vec<(String, tollgate_core::Span)> {
+    let name = |id| meters.name(id).map(String::from).unwrap_or_default();
+    ticket.spans.iter().map(|asked| (name(asked.key.meter), asked.span)).collect()
 }
 
-fn refused(
+/// Why a limit refuses, for the client.
+pub(crate) fn refused(
     live: &Live,
     route: &Route,
     caller: &Caller,
@@ -254,10 +264,10 @@ pub(crate) fn not_synced(_: &SyncFailed) -> Refusal {
     store_unavailable("usage could not be recorded durably")
 }
 
-fn overloaded(message: &'static str) -> Refusal {
+pub(crate) fn overloaded(message: &'static str) -> Refusal {
     Refusal::new(Code::Overloaded, message).retry_after(RETRY_SECONDS)
 }
 
-fn store_unavailable(message: &'static str) -> Refusal {
+pub(crate) fn store_unavailable(message: &'static str) -> Refusal {
     Refusal::new(Code::StoreUnavailable, message).retry_after(RETRY_SECONDS)
 }

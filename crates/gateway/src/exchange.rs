@@ -21,6 +21,7 @@ use tollgate_quota::{Hold, Standings};
 use crate::{
     admission::{self, Applicant, Asking},
     admitted::{Admission, Admitted, Measures, Model},
+    api,
     body::{self, BodyEnd, Progress, ProxiedParts, RequestBody, ResponseBody},
     connection::{Busy, Connection},
     end::End,
@@ -36,17 +37,17 @@ use crate::{
 
 /// When a request came, and what makes its ids its own.
 #[derive(Clone, Copy)]
-struct Arrival {
-    at: UnixMillis,
-    random: u128,
+pub(crate) struct Arrival {
+    pub(crate) at: UnixMillis,
+    pub(crate) random: u128,
 }
 
 /// What an answer says about its request, as far as the request got.
 pub(crate) struct Context {
-    request_id: HeaderValue,
-    tier: Option<TierIndex>,
-    route: Option<Arc<Route>>,
-    standings: Option<Standings>,
+    pub(crate) request_id: HeaderValue,
+    pub(crate) tier: Option<TierIndex>,
+    pub(crate) route: Option<Arc<Route>>,
+    pub(crate) standings: Option<Standings>,
     /// Whether the connection can carry no further request.
     close: bool,
 }
@@ -126,7 +127,13 @@ async fn serve(
     let route = live.route(host, &path, &parts.method).cloned();
 
     // Identify: who is calling; nothing of it is left for the client to say.
-    let claimed = identity::identify(&mut parts.headers, connection.peer.ip(), live)?;
+    let claimed = identity::identify(&mut parts.headers, connection.peer.ip(), live);
+    if let Some(served) = live.api.as_ref().filter(|api| path.starts_with(&*api.path)) {
+        let _busy = busy;
+        let request = api::Request { worker, live, served, arrival, path: &path, parts: &parts, claimed };
+        return Box::pin(api::answer(request, unread, context)).await;
+    }
+    let claimed = claimed?;
     if let Some(id) = claimed.request_id() {
         context.request_id = id.clone();
     }

@@ -19,7 +19,7 @@ const VALUE_BYTES_MAX: usize = 256;
 const REMOVED_INLINE: usize = 16;
 
 /// Who is calling, as far as a trusted peer says: the table of subjects may know what is left open.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Claimed {
     /// With the default tier where none is said.
     caller: Caller,
@@ -57,6 +57,27 @@ pub(crate) struct Via {
 }
 
 impl Claimed {
+    /// What a service says of whom it reports on.
+    pub(crate) fn by_service(
+        user: HeaderValue,
+        org: Option<HeaderValue>,
+        tier: Option<TierIndex>,
+        live: &Live,
+    ) -> Self {
+        let caller = Caller {
+            user,
+            org,
+            email: None,
+            role: None,
+            tier: tier.unwrap_or(live.plans().default_tier),
+            is_said: false,
+            calendars: Calendars::default(),
+            request_id: None,
+            via: Via::default(),
+        };
+        Self { caller, tier_is_said: tier.is_some(), is_anonymous: false }
+    }
+
     pub(crate) fn user(&self) -> &HeaderValue {
         &self.caller.user
     }

@@ -8,6 +8,7 @@
 mod admin;
 mod admission;
 mod admitted;
+mod api;
 mod audit;
 mod body;
 mod check;

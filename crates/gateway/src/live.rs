@@ -15,6 +15,7 @@ use tollgate_quota::{CHECKS_MAX, Check, CounterKey, Kinds, MeterId, Mode, Tracke
 use tollgate_usage::{Pointers, Shape};
 
 use crate::{
+    api::Served,
     kinds,
     meters::MeterIds,
     names::{Names, USAGE_PREFIX},
@@ -30,6 +31,8 @@ pub(crate) struct Live {
     pub(crate) names: Names,
     pub(crate) routes: Vec<Arc<Route>>,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
+    /// What services report to and ask, if it is served.
+    pub(crate) api: Option<Served>,
     /// By [`TierIndex`].
     pub(crate) tiers: Vec<LiveTier>,
     pub(crate) signer: Option<Signer>,
@@ -128,6 +131,8 @@ pub(crate) enum CompileError {
     Upstream(#[from] UpstreamError),
     #[error("identity.signature: {0}")]
     Signature(#[from] crate::signature::KeyError),
+    #[error("api.service_tokens_env: {0}")]
+    ServiceTokens(#[from] crate::api::TokenError),
 }
 
 impl Live {
@@ -157,6 +162,7 @@ impl Live {
         routes.sort_by_key(|route| {
             std::cmp::Reverse((route.path.len(), route.host.is_some(), route.methods.is_some()))
         });
+        let api = Served::compile(&config, &upstreams, (ids, &counted))?;
         let tiers = plans.tiers.iter().map(LiveTier::new).collect();
         let signer = gateway.identity.signature.as_ref().map(Signer::new).transpose()?;
         let mode = match gateway.enforcement {
@@ -164,7 +170,7 @@ impl Live {
             Enforcement::Observe => Mode::Observe,
         };
         let names = Names::new(&gateway.identity);
-        Ok(Self { names, routes, upstreams, tiers, signer, mode, counted, config })
+        Ok(Self { names, routes, upstreams, api, tiers, signer, mode, counted, config })
     }
 
     pub(crate) fn gateway(&self) -> &Gateway {
@@ -203,7 +209,7 @@ impl LiveTier {
 }
 
 impl Route {
-    fn compile(
+    pub(crate) fn compile(
         route: &tollgate_config::Route,
         plans: &Plans,
         upstreams: &[Arc<Upstream>],

@@ -136,6 +136,15 @@ pub enum Admission {
     },
 }
 
+/// What is taken of what fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// What the request needs.
+    Needs,
+    /// Nothing: it only wants to know.
+    Nothing,
+}
+
 impl Check {
     /// How much may be used, if more is refused.
     pub(crate) fn max_enforced(&self, mode: Mode) -> Option<i64> {
@@ -170,6 +179,11 @@ impl Parties<'_> {
 
     /// As [`Parties::admit`], when the store has answered what was `asked`.
     pub fn admit_asked(&self, terms: Terms<'_>, now: UnixMillis, asked: Asked) -> Admission {
+        self.decide(terms, now, asked, Take::Needs)
+    }
+
+    /// The decision, and what it takes if it admits.
+    pub(crate) fn decide(&self, terms: Terms<'_>, now: UnixMillis, asked: Asked, take: Take) -> Admission {
         // Always the user's lock first: users and organisations are disjoint, so no cycle can form.
         let mut user = self.user.lock();
         let mut org = self.org.map(|org| org.lock());
@@ -247,6 +261,10 @@ impl Parties<'_> {
         }
         if unleased {
             return Admission::NotLeased;
+        }
+        if take == Take::Nothing {
+            let hold = Hold::of_nothing(Arc::clone(self.user), self.org.cloned(), at);
+            return Admission::Admitted { hold, standings, unenforced: refusal, warnings: Warnings::new() };
         }
 
         for taken in &taken {

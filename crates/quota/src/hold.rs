@@ -62,6 +62,11 @@ impl Hold {
         Self { user, org, at, taken, settled: false }
     }
 
+    /// A hold that holds nothing, and whose end changes nothing.
+    pub(crate) fn of_nothing(user: Arc<Subject>, org: Option<Arc<Subject>>, at: UnixMillis) -> Self {
+        Self { user, org, at, taken: ArrayVec::new(), settled: true }
+    }
+
     /// The instant that the request is charged at.
     #[must_use]
     pub fn at(&self) -> UnixMillis {

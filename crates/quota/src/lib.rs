@@ -23,6 +23,8 @@ mod gate;
 mod hold;
 mod lease;
 mod load;
+mod peek;
+mod record;
 mod remote;
 mod room;
 mod subject;
@@ -38,6 +40,7 @@ pub use gate::Gate;
 pub(crate) use gate::Member;
 pub use hold::Hold;
 pub use load::{LoadFailed, LoadSpan, LoadTicket};
+pub use peek::Peek;
 pub use remote::{
     ClaimName, ClaimReply, Claimed, Kind, Kinds, LedgerSums, RedisAddress, RedisError, Remote, RemoteOptions,
     RemoteStatus, Replay, Reply, Source, SurveyedCounter, survey,

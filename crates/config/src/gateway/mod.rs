@@ -1,5 +1,6 @@
 //! `gateway.toml` as validated domain types, one file per table.
 
+mod api;
 mod charge;
 mod charge_on;
 mod header;
@@ -25,6 +26,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use api::{Api, Writers};
 pub use charge::{
     Amount, Condition, Conditions, IdPlace, Job, LlmMeasure, Measure, Measured, MemorySize, Missing, Place,
     RouteCharge, Wanted,
@@ -81,6 +83,8 @@ pub struct Gateway {
     pub admin: Admin,
     /// Who is believed about who is calling.
     pub identity: Identity,
+    /// What services report to and ask.
+    pub api: Api,
     /// Where quotas are counted.
     pub counters: Counters,
     /// Where events end up.
@@ -184,6 +188,7 @@ impl Gateway {
             listen,
             admin,
             identity: root.table("identity", |section| Identity::read(section, reader)),
+            api: root.table("api", |section| Api::read(section, &routes)),
             counters: root.table("counters", |section| Counters::read(section, ledger.as_ref())),
             ledger: ledger.unwrap_or(LedgerStore::Sqlite),
             journal: root.table("journal", JournalLimits::read),

@@ -13,8 +13,11 @@ use crate::scene::{number, request_id};
 const CALL: &str = "POST /api/v1/llm/chat/completions";
 
 /// Per day, and per a longer period; nothing for the unlimited.
-const TIERS: [(&str, i64, (i64, &str)); 3] =
-    [("trial", 100, (700, "7days")), ("starter", 34, (1000, "month")), ("professional", 334, (10_000, "month"))];
+const TIERS: [(&str, i64, (i64, &str)); 3] = [
+    ("trial", 100, (700, "7days")),
+    ("starter", 34, (1000, "month")),
+    ("professional", 334, (10_000, "month")),
+];
 const UNLIMITED: [&str; 3] = ["enterprise", "vip_founder", "byok"];
 
 /// The LLM service: a completion, an error for who asks for one.
@@ -70,7 +73,11 @@ fn o1_over_the_limit_is_429_with_the_fields() {
         let who = Who::on(&user, tier);
         for used in 1..per_day {
             let answer = world.call(who);
-            assert_eq!((answer.status, number(&answer, "x-ratelimit-remaining")), (200, per_day - used), "{tier}");
+            assert_eq!(
+                (answer.status, number(&answer, "x-ratelimit-remaining")),
+                (200, per_day - used),
+                "{tier}"
+            );
         }
         let before = world.origin.requests();
         let day = Limit { meter: "api_calls", window: "day", limit: per_day };
@@ -111,7 +118,8 @@ fn o1_every_call_is_metered_by_service() {
         assert_eq!(world.origin.last().target, seen);
         let amount = i32::from(answer.status == 200);
         let id = request_id(&answer);
-        let sql = format!("SELECT route, meter, amount, user_id, tier FROM usage_ledger WHERE request_id = '{id}'");
+        let sql =
+            format!("SELECT route, meter, amount, user_id, tier FROM usage_ledger WHERE request_id = '{id}'");
         world.preset.until(&sql, &format!("{route}|api_calls|{amount}|ann|professional"));
     }
     assert_eq!(world.preset.call(who, "GET /api/v1/other", &Value::Null).status, 404, "no way around it");
@@ -199,8 +207,6 @@ fn o3_without_redis_nobody_is_locked_out() {
     });
     assert!(caught_up, "{answer:?}");
     let used = 334 - number(&answer, "x-ratelimit-remaining");
-    preset.until(
-        "SELECT sum(amount) FROM usage_ledger WHERE user_id = 'day-professional'",
-        &used.to_string(),
-    );
+    preset
+        .until("SELECT sum(amount) FROM usage_ledger WHERE user_id = 'day-professional'", &used.to_string());
 }

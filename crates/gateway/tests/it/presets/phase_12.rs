@@ -62,7 +62,8 @@ fn llm() -> Origin {
         let usage = json!({ "prompt_tokens": 1, "completion_tokens": total - 1, "total_tokens": total });
         let choice = json!({ "index": 0, "message": { "role": "assistant", "content": "ok" }, "finish_reason": "stop" });
         Answer::json(
-            json!({ "object": "chat.completion", "model": "small-1", "choices": [choice], "usage": usage }).to_string(),
+            json!({ "object": "chat.completion", "model": "small-1", "choices": [choice], "usage": usage })
+                .to_string(),
         )
     };
     Origin::builder().otherwise(answer).start()
@@ -220,8 +221,7 @@ fn p3_a_memory_takes_its_text_vector_tags_metadata_and_row() {
 fn p3_short_term_memories_are_free_and_deleting_gives_the_bytes_back_once() {
     let world = World::start();
     let who = Who::on("ann", "basic");
-    let body =
-        |tier: &str| json!({ "content": "x".repeat(500), "tags": [], "metadata": {}, "tier": tier });
+    let body = |tier: &str| json!({ "content": "x".repeat(500), "tags": [], "metadata": {}, "tier": tier });
     let size = ROW_BYTES + 500 + 4;
     let short = id(&world.preset.call(who, CREATE, &body("stm")));
     assert_eq!(world.used(who, "memory_storage"), 0, "stm");
@@ -230,7 +230,8 @@ fn p3_short_term_memories_are_free_and_deleting_gives_the_bytes_back_once() {
     assert_eq!(world.used(who, "memory_storage"), 2 * size, "itm and ltm");
 
     // A failed write takes nothing.
-    let failed = world.preset.call(who, CREATE, &json!({ "content": "too much", "tags": [], "metadata": {} }));
+    let failed =
+        world.preset.call(who, CREATE, &json!({ "content": "too much", "tags": [], "metadata": {} }));
     assert_eq!(failed.status, 422);
     assert_eq!(world.used(who, "memory_storage"), 2 * size);
 
