@@ -11,7 +11,7 @@ use arrayvec::ArrayVec;
 use http::{HeaderMap, HeaderValue, Method};
 use tollgate_config::{Amount, Measure};
 use tollgate_core::{
-    Charge, Charges, MeterKind, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement, TierIndex,
+    Charge, Charges, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement, TierIndex,
 };
 use tollgate_ledger::{OpenError, OpenRequest, Position};
 use tollgate_quota::{Hold, Mark, Mode};
@@ -110,9 +110,12 @@ impl Admitted {
     pub(crate) fn open(request: Admission, hold: Hold, needs: &Needs) -> Result<Self, OpenError> {
         let open = {
             let held = request.route.charges.iter().zip(needs);
-            let held =
-                held.map(|(charge, need)| Charge { meter: &charge.meter, amount: *need, estimated: true });
-            request.shared.journal.open_request(&request.settlement(&hold, held.collect(), 0, 0, None))?
+            let owed = held.map(|(charge, need)| Charge {
+                meter: &charge.meter,
+                amount: charge.unanswered(*need),
+                estimated: true,
+            });
+            request.shared.journal.open_request(&request.settlement(&hold, owed.collect(), 0, 0, None))?
         };
         let started = Instant::now();
         let reported = ArrayVec::new();
@@ -226,7 +229,7 @@ impl Inner {
                     _ if let Model::Said { amounts, .. } = measures.model => {
                         (amounts.get(position).copied().unwrap_or(0), false)
                     }
-                    _ if !charged => (0, false),
+                    _ if !charged || charge.is_slot() => (0, false),
                     (None, _) if let (Model::Owed(owed), true) = (measures.model, charge.is_of_model()) => {
                         let owes = owed.amounts.get(position).copied().unwrap_or(0);
                         if owed.has_unread { (owes.max(*need), true) } else { (owes, false) }
@@ -260,7 +263,6 @@ impl Inner {
 
         // Journal first: a counter must never know of less than the journal when it is loaded.
         let counted = request.route.charges.iter().zip(&settlement.charges);
-        let counted = counted.filter(|(charge, _)| charge.kind != MeterKind::Concurrent);
         let mut position = Position::default();
         let journal = || {
             position = open.settle(&settlement);

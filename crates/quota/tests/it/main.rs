@@ -16,5 +16,6 @@ mod failover;
 mod hazards;
 mod instance;
 mod invariants;
+mod jobs;
 mod loss;
 mod random;
