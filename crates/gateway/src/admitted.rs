@@ -11,7 +11,7 @@ use arrayvec::ArrayVec;
 use http::{HeaderMap, HeaderValue, Method};
 use tollgate_config::{Amount, Measure};
 use tollgate_core::{
-    Charge, Charges, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement, TierIndex,
+    Charge, Charges, MeterKind, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement, TierIndex,
 };
 use tollgate_ledger::{OpenError, OpenRequest, Position};
 use tollgate_quota::{Hold, Mark, Mode};

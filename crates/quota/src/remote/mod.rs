@@ -87,7 +87,7 @@ const FAILURES_MAX: u32 = 3;
 const PROBE_PERIOD: Duration = Duration::from_millis(200);
 /// How often the epoch is looked at and the instance says that it lives.
 const HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
-/// An instance that has not said so for this long is dead; what ran in it has ended.
+/// An instance that has not said so for this long is dead; what ran in it has ended. The scripts know it, too.
 const DEAD_AFTER: Duration = Duration::from_secs(5);
 
 /// How a shared store is used.

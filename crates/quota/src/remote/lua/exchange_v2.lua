@@ -10,6 +10,7 @@
 --             i:<id>  what instance <id> has, as "granted call mark recall": set aside for it in units; its last
 --                     call that was applied; all its settlements before this journal position are in s; the
 --                     newest recall that it has answered by returning all that it does not hold
+--             a:<id>  when that call was applied (ms), of what runs now
 --             w:<id>  the ledger's watermark of journal <id> in the sum that s began with
 --             r       how often what others have was wanted back, and when last (ms), as "recall ms"
 -- ARGV[1] this instance   ARGV[2] the epoch that it knows   ARGV[3] this call's id   ARGV[4] its journal position
@@ -41,6 +42,7 @@
 local MAX = 9007199254740992
 local RECALL_MS = 5000
 local KEEP_MS = 86400000
+local DEAD_MS = 5000
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -96,6 +98,11 @@ for i = 1, #KEYS - 2 do
       break
     end
   end
+  -- One that has called lately lives, whatever the caller has heard of it.
+  local called = {}
+  for f = 1, c.runs and #fields or 0, 2 do
+    if string.sub(fields[f], 1, 2) == 'a:' then called['i:' .. string.sub(fields[f], 3)] = tonumber(fields[f + 1]) end
+  end
   for f = 1, #fields, 2 do
     local name, value = fields[f], fields[f + 1]
     if name == 's' then
@@ -109,7 +116,7 @@ for i = 1, #KEYS - 2 do
       c.watermark = value
     elseif string.sub(name, 1, 2) == 'i:' then
       local g, _, mark, ack = parse(value)
-      if c.runs and dead[name] then
+      if c.runs and dead[name] and now - (called[name] or 0) >= DEAD_MS then
         if g > 0 then c.gone[#c.gone + 1] = { name, '0 0 ' .. mark .. ' ' .. ack } end
       else
         if g > 0 then c.others, c.holders = c.others + g, c.holders + 1 end
@@ -178,6 +185,7 @@ if status == 'ok' or status == 'full' then
     if grant == 0 or c.least == 0 then c.ack = math.max(c.ack, math.min(c.answers, c.recall)) end
     redis.call('HSET', c.key, 'e', epoch[1], 'c', ARGV[5], 's', string.format('%.0f', c.s),
       me, string.format('%.0f', c.g) .. ' ' .. c.call .. ' ' .. c.mark .. ' ' .. c.ack)
+    if c.runs then redis.call('HSET', c.key, 'a:' .. ARGV[1], now) end
     for _, gone in ipairs(c.gone) do redis.call('HSET', c.key, gone[1], gone[2]) end
     if c.to >= 0 then redis.call('PEXPIREAT', c.key, c.to + KEEP_MS) end
   end
