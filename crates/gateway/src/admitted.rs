@@ -115,13 +115,13 @@ impl Admitted {
     pub(crate) fn open(mut request: Admission, hold: Hold, needs: &Needs) -> Result<Self, OpenError> {
         let open = {
             let held = request.route.charges.iter().zip(needs).enumerate();
-            let held = held.map(|(position, (charge, need))| {
-                // After a crash nobody could give it back.
-                let is_lost = charge.kind == MeterKind::Concurrent || request.act(position).is_some();
-                let amount = if is_lost { 0 } else { *need };
+            let owed = held.map(|(position, (charge, need))| {
+                // Of a resource, nobody could ever give it back.
+                let is_lost = request.act(position).is_some();
+                let amount = if is_lost { 0 } else { charge.unanswered(*need) };
                 Charge { meter: &charge.meter, amount, estimated: true }
             });
-            request.shared.journal.open_request(&request.settlement(&hold, held.collect(), 0, 0, None))?
+            request.shared.journal.open_request(&request.settlement(&hold, owed.collect(), 0, 0, None))?
         };
         let started = Instant::now();
         let held = request.held.take();
@@ -270,8 +270,7 @@ impl Inner {
                     _ if let Model::Said { amounts, .. } = measures.model => {
                         (amounts.get(position).copied().unwrap_or(0), false)
                     }
-                    // A slot is free when the answer ends; of a job, what it does says more.
-                    _ if !charged || charge.kind == MeterKind::Concurrent => (0, false),
+                    _ if !charged || charge.is_slot() => (0, false),
                     (None, _) if let (Model::Owed(owed), true) = (measures.model, charge.is_of_model()) => {
                         let owes = owed.amounts.get(position).copied().unwrap_or(0);
                         if owed.has_unread { (owes.max(*need), true) } else { (owes, false) }

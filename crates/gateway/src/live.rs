@@ -327,6 +327,17 @@ impl RouteCharge {
         self.llm_measure().is_some()
     }
 
+    /// Whether it is a slot for as long as the request runs: then nothing is left to be charged.
+    pub(crate) fn is_slot(&self) -> bool {
+        self.kind == MeterKind::Concurrent
+    }
+
+    /// What is charged where `need` was held and nobody knows how the request ended.
+    pub(crate) fn unanswered(&self, need: i64) -> i64 {
+        // A slot ends with its request, or with the process.
+        if self.is_slot() { 0 } else { need }
+    }
+
     /// Whether it counts calls to `model`. One that is not known counts, so that it is never free.
     pub(crate) fn counts_model(&self, model: Option<&str>) -> bool {
         let is_meant = |model: &str| self.models.iter().any(|pattern| pattern.matches(model));
