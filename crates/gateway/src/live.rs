@@ -20,6 +20,7 @@ use crate::{
     meters::MeterIds,
     names::{Names, USAGE_PREFIX},
     ratelimit::FIELD_INTEGER_MAX,
+    resources::{self, Planned},
     signature::Signer,
     telemetry::{RouteMetrics, TierMetrics},
     upstream::{Upstream, UpstreamError},
@@ -76,6 +77,8 @@ pub(crate) struct Route {
     /// What is held of each charge's meter, in the order of `charges`, where the request itself does not
     /// say more.
     pub(crate) needs: Vec<i64>,
+    /// What its requests do to resources, if any do.
+    pub(crate) planned: Option<Planned>,
     /// By [`TierIndex`].
     grants: Vec<Grant>,
     /// All that is counted of the meters that it charges, on whatever tier, where counters are shared.
@@ -88,6 +91,8 @@ pub(crate) struct RouteCharge {
     pub(crate) id: MeterId,
     pub(crate) meter: Box<str>,
     pub(crate) kind: MeterKind,
+    /// Whether organisations own what their users have of it, as some limit is theirs.
+    pub(crate) is_shared: bool,
     pub(crate) amount: Amount,
     /// Of which models it counts calls; empty for all.
     pub(crate) models: Vec<ModelPattern>,
@@ -224,6 +229,7 @@ impl Route {
                     id: ids.of(&meter.name),
                     meter: meter.name.clone(),
                     kind: meter.kind,
+                    is_shared: resources::is_shared(plans, charge.meter),
                     amount: charge.amount.clone(),
                     models: meter.models.clone(),
                     currency: meter.currency(),
@@ -252,6 +258,9 @@ impl Route {
             llm: is_llm.then(|| route.llm.clone()),
             shape: route.llm.usage.as_ref().filter(|_| is_llm).map(shape),
             needs,
+            planned: Planned::of(&route.charges, |meter| {
+                route.charges.iter().position(|charge| charge.meter == meter)
+            }),
             grants,
             tracked,
             metrics: RouteMetrics::new(&route.name),
@@ -280,6 +289,11 @@ impl Route {
         path_matches
             && self.host.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(host))
             && self.methods.as_ref().is_none_or(|methods| methods.contains(method))
+    }
+
+    /// What of `path`, which this route matches, lies below the route's own.
+    pub(crate) fn below<'a>(&self, path: &'a str) -> &'a str {
+        path.get(self.path.len()..).unwrap_or_default()
     }
 
     /// What the upstream sees of `path`, which this route matches.
@@ -317,6 +331,17 @@ impl RouteCharge {
     /// Whether a model's answer says how much is charged.
     pub(crate) fn is_of_model(&self) -> bool {
         self.llm_measure().is_some()
+    }
+
+    /// Whether it is a slot for as long as the request runs: then nothing is left to be charged.
+    pub(crate) fn is_slot(&self) -> bool {
+        self.kind == MeterKind::Concurrent
+    }
+
+    /// What is charged where `need` was held and nobody knows how the request ended.
+    pub(crate) fn unanswered(&self, need: i64) -> i64 {
+        // A slot ends with its request, or with the process.
+        if self.is_slot() { 0 } else { need }
     }
 
     /// Whether it counts calls to `model`. One that is not known counts, so that it is never free.

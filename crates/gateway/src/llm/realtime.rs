@@ -117,6 +117,7 @@ impl Conversation {
                 key,
                 request_id: request_id.clone(),
                 call: None,
+                held: None,
             };
             Admitted::open(admission, hold, needs).map_err(admission::not_journalled)
         };

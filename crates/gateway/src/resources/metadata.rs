@@ -14,8 +14,19 @@ pub(crate) enum JobLine {
 }
 
 impl JobLine {
+    /// `base`, one JSON object if there is one, with what is said of the job.
+    pub(crate) fn added_to(self, base: Option<&str>) -> String {
+        let own = self.metadata();
+        match base.and_then(|base| base.trim_end().strip_suffix('}')) {
+            Some(base) if !base.trim_end().ends_with('{') => {
+                format!("{base},{}", own.trim_start_matches('{'))
+            }
+            Some(_) | None => own,
+        }
+    }
+
     /// As one JSON object.
-    pub(crate) fn metadata(self) -> String {
+    fn metadata(self) -> String {
         match self {
             Self::Started { expires_at } => match Timestamp::from_millisecond(expires_at.0) {
                 Ok(at) => format!(r#"{{"job":"started","expires_at":"{at}"}}"#),
@@ -42,6 +53,19 @@ pub(super) fn expires_at(metadata: &str) -> Option<UnixMillis> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_of_a_job_is_added() {
+        let line = |base| JobLine::Finished.added_to(base);
+        for (base, expected) in [
+            (None, r#"{"job":"finished"}"#),
+            (Some("{}"), r#"{"job":"finished"}"#),
+            (Some(r#"{"end":"upstream_cut"}"#), r#"{"end":"upstream_cut","job":"finished"}"#),
+            (Some(r#"{"a":{"b":1}}"#), r#"{"a":{"b":1},"job":"finished"}"#),
+        ] {
+            assert_eq!(line(base), expected);
+        }
+    }
 
     #[test]
     fn the_end_is_read_back() {

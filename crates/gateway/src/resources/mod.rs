@@ -16,12 +16,16 @@
 mod change;
 mod claim;
 mod expiries;
+mod facts;
+mod held;
 mod kept;
 mod metadata;
 mod meters;
+mod planned;
 mod sizes;
 mod sweeper;
 mod table;
+mod uses;
 
 use std::sync::{Arc, Mutex};
 
@@ -29,10 +33,14 @@ pub(crate) use self::{
     change::{Change, Line, To, Unchanged, change},
     claim::Unclaimed,
     expiries::Expiry,
+    facts::Known,
+    held::{Claiming, Held, Parties},
     kept::{Kept, Owners, ResourceMeter},
     metadata::JobLine,
     meters::is_shared,
+    planned::{Facts, Planned},
     sweeper::{HOLD, sweep},
+    uses::{Act, Said, Use, Uses},
 };
 use self::{
     claim::Place,

@@ -17,5 +17,6 @@ mod failover;
 mod hazards;
 mod instance;
 mod invariants;
+mod jobs;
 mod loss;
 mod random;
