@@ -27,7 +27,7 @@ use std::{
 
 pub use charge::{
     Amount, Condition, Conditions, IdPlace, Job, LlmMeasure, Measure, Measured, MemorySize, Missing, Place,
-    RouteCharge, Wanted,
+    RouteCharge,
 };
 pub(crate) use charge::{charged_meters, read_ratio};
 pub use charge_on::ChargeOn;
