@@ -29,7 +29,7 @@ use std::{
 pub use api::{Api, Writers};
 pub use charge::{
     Amount, Condition, Conditions, IdPlace, Job, LlmMeasure, Measure, Measured, MemorySize, Missing, Place,
-    RouteCharge, Wanted,
+    RouteCharge,
 };
 pub(crate) use charge::{charged_meters, read_ratio};
 pub use charge_on::ChargeOn;

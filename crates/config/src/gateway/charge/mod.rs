@@ -11,7 +11,7 @@ mod resource;
 mod units;
 
 pub use amount::{Amount, LlmMeasure, Measure, Measured};
-pub use conditions::{Condition, Conditions, Wanted};
+pub use conditions::{Condition, Conditions};
 pub(crate) use conversion::read_ratio;
 pub use memory::MemorySize;
 pub use missing::Missing;
