@@ -41,6 +41,12 @@ impl RequestKey {
         self.0
     }
 
+    /// The time that it was made of.
+    #[must_use]
+    pub fn at(self) -> UnixMillis {
+        UnixMillis(i64::try_from(self.0 >> 80).unwrap_or(i64::MAX))
+    }
+
     /// The id of the request's event number `index`.
     #[must_use]
     pub const fn event(self, index: u8) -> EventId {
@@ -166,5 +172,6 @@ mod tests {
         }
         assert_ne!(key.event(0), key.event(1));
         assert_eq!(RequestKey::from_bits(key.event(7).to_bits()), key);
+        assert_eq!(key.at(), UnixMillis(1_795_000_000_123));
     }
 }

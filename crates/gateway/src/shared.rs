@@ -12,8 +12,8 @@ use tollgate_ledger::{Journal, Ledger};
 use tollgate_quota::{Counters, Remote};
 
 use crate::{
-    counting::Counting, live::Live, llm::Learned, meters::MeterIds, resources::Resources, subjects::Subjects,
-    telemetry::ProcessMetrics,
+    api::Running, counting::Counting, live::Live, llm::Learned, meters::MeterIds, resources::Resources,
+    subjects::Subjects, telemetry::ProcessMetrics,
 };
 
 /// The process-wide state.
@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) learned: Learned,
     /// Streams that are read to their end for clients who left.
     pub(crate) drains: AtomicUsize,
+    /// Requests to the usage API with an idempotency key that are being done.
+    pub(crate) running: Running,
     /// Whether new work should be sent here.
     pub(crate) ready: AtomicBool,
     /// Why the files on disk are not what is in force.
@@ -90,6 +92,7 @@ impl Shared {
             looked_bytes: AtomicU64::new(0),
             learned: Learned::default(),
             drains: AtomicUsize::new(0),
+            running: Running::default(),
             ready: AtomicBool::new(false),
             reload_error: ArcSwap::from_pointee(None),
             sync_before_answer,

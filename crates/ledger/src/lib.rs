@@ -17,7 +17,7 @@ pub use codec::{
 };
 pub use journal::{
     Durability, Journal, JournalOpenError, JournalOptions, JournalStatus, OpenError, OpenRequest, Position,
-    Recovered, SyncFailed, Unanswered,
+    Recovered, Reserved, SyncFailed, Unanswered,
 };
 pub use ledger::{
     BeginIdempotent, BeginReply, Begun, EventFilter, FinishIdempotent, FinishReply, FirstLine, FlushReply,

@@ -56,6 +56,8 @@ pub(crate) struct Calls {
     pub(crate) queued: bool,
     /// Whether a call is under way.
     pub(crate) talking: bool,
+    /// Whether the next call asks where all counters stand.
+    pub(crate) look: bool,
     /// Whether the next call gives back all that is not held.
     pub(crate) give_back: bool,
     /// Whether something of it may have to be told or given back.

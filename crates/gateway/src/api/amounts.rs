@@ -24,6 +24,9 @@ pub(super) struct Amount {
 /// What `object` names: `amounts`, or one `meter` with its `amount`. Each meter is there once.
 pub(super) fn read(object: &Object<'_>, live: &Live) -> Result<Vec<Amount>, Refusal> {
     let Some(list) = object.get("amounts") else { return Ok(vec![read_one(object, live)?]) };
+    if let Some(other) = object.get("meter").or(object.get("amount")) {
+        return Err(other.wrong("must not be there beside amounts"));
+    }
     let mut amounts: Vec<Amount> = Vec::new();
     for one in list.objects(AMOUNTS_MAX)? {
         one.only(&["meter", "amount"])?;

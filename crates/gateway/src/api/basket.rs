@@ -43,7 +43,12 @@ pub(super) async fn peek<'a>(
     let Asks { checks, ranges, needs, tracked } = asks(wanted, caller.tier);
     let terms =
         Terms { checks: &checks, needs: &needs, warn_at: &[], mode: request.live.mode, tracked: &tracked };
-    let mut asked = Asked::default();
+    // What other gateways used since is known to the shared store alone.
+    let mut asked = parties.begin_look(terms, worker.now());
+    Box::pin(admission::answered(parties, asked)).await?;
+    if !parties.is_answered(asked) && needs.iter().all(|need| *need == 0) {
+        return Err(store_unavailable("what is used cannot be told at the moment; try again soon"));
+    }
     for _ in 0..ATTEMPTS_MAX {
         let now = worker.now();
         match look(parties, terms, &ranges, wanted, (now, asked)) {

@@ -37,6 +37,7 @@ pub(super) async fn check(
 ) -> Result<Reply, Refusal> {
     let (live, object) = (request.live, body.object(Code::BadRequest));
     let named = Named::read(&object)?;
+    object.only(&["meter", "amount", "amounts", "user_id", "org_id", "tier"])?;
     let amounts = amounts::read(&object, live)?;
     let caller = speaker.caller(request, &named).await?;
     context.tier = Some(caller.tier);

@@ -1,5 +1,6 @@
 //! JSON as it was sent, read member by member: every mistake knows where it is.
 
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::refusal::{Code, Refusal};
@@ -9,6 +10,7 @@ const NAME_CHARS_SHOWN: usize = 64;
 
 /// A JSON object as a body has it.
 pub(super) struct Input {
+    text: Bytes,
     object: Map<String, Value>,
 }
 
@@ -33,9 +35,9 @@ pub(super) struct Object<'a> {
 }
 
 impl Input {
-    pub(super) fn parse(text: &[u8]) -> Result<Self, Refusal> {
-        match serde_json::from_slice(text) {
-            Ok(Value::Object(object)) => Ok(Self { object }),
+    pub(super) fn parse(text: Bytes) -> Result<Self, Refusal> {
+        match serde_json::from_slice(&text) {
+            Ok(Value::Object(object)) => Ok(Self { text, object }),
             Ok(_) => Err(Refusal::at(Code::BadRequest, "", "the body must be a JSON object")),
             Err(error) => {
                 // What was sent is not repeated: it may be anything.
@@ -44,6 +46,11 @@ impl Input {
                 Err(Refusal::at(Code::BadRequest, "", message))
             }
         }
+    }
+
+    /// As it was sent.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
     }
 
     /// The body's object; mistakes in it have this code.

@@ -10,6 +10,7 @@
 
 mod amount;
 mod amounts;
+mod asking;
 mod basket;
 mod check;
 mod current;
@@ -17,6 +18,7 @@ mod event;
 mod health;
 mod input;
 mod limits;
+mod once;
 mod posting;
 mod reply;
 mod request;
@@ -32,7 +34,7 @@ use http::{Method, Response};
 use hyper::body::Incoming;
 
 use self::speaker::Speaker;
-pub(crate) use self::{request::Request, served::Served, tokens::TokenError};
+pub(crate) use self::{once::Running, request::Request, served::Served, tokens::TokenError};
 use crate::{
     body::ResponseBody,
     exchange::Context,

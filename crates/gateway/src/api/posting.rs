@@ -1,11 +1,12 @@
 //! Charges of what was reported: all of a request's events, or none.
 
-use std::{future::poll_fn, sync::Arc};
+use std::{collections::HashSet, future::poll_fn, sync::Arc};
 
 use ring::digest::{SHA256, digest};
-use tollgate_core::{Charge, Charges, EventId, RequestKey, SettledBy, Settlement, UnixMillis};
-use tollgate_ledger::{OpenRequest, Position};
+use tollgate_core::{Charge, Charges, RequestKey, SettledBy, Settlement, UnixMillis};
+use tollgate_ledger::{Position, Reserved};
 use tollgate_quota::{Mark, Parties, Subject};
+use uuid::Uuid;
 
 use super::{
     Request,
@@ -30,65 +31,88 @@ pub(super) struct Posting<'a> {
     pub(super) estimated: bool,
 }
 
-/// The user and the organisation that are charged, and room for it in the journal.
-type Reserved = (Arc<Subject>, Option<Arc<Subject>>, OpenRequest);
-
-/// Charges all `postings`; the ids of their events, in their order. The same `key` gives the same ids.
-///
-/// Room is set aside for all before anything is charged, so that nothing can fail then. Between the first
-/// charge and the last nothing is waited for. Cancelling it, before, charges nothing.
-pub(super) async fn post(
-    request: &Request<'_>,
-    key: RequestKey,
-    request_id: &str,
-    postings: &[Posting<'_>],
-) -> Result<Vec<EventId>, Refusal> {
-    let settlements: Vec<_> = (0u32..)
-        .zip(postings)
-        .map(|(number, posting)| posting.settlement(request, (key, number), request_id))
-        .collect();
-    let reserved = reserve(request, postings, &settlements)?;
-    let mut last = Position::default();
-    for ((posting, settlement), (user, org, open)) in postings.iter().zip(&settlements).zip(reserved) {
-        let parties = Parties { user: &user, org: org.as_ref() };
-        let journal = || {
-            last = open.settle(settlement);
-            Mark(last.get())
-        };
-        let charges = posting.charge().into_iter().zip(&settlement.charges);
-        let charges = charges.map(|(charge, charged)| (charge.id, charged.amount));
-        parties.record((posting.at, &posting.meter.route.tracked), journal, charges);
-        posting.tell(request, settlement);
-    }
-    let shared = &request.worker.shared;
-    if shared.sync_before_answer && !settlements.is_empty() {
-        let durable = Durable::new(&shared.journal, last);
-        poll_fn(|cx| durable.poll(cx)).await.map_err(|error| admission::not_synced(&error))?;
-    }
-    Ok(settlements.iter().map(|settlement| settlement.key.event(0)).collect())
+/// What a request charges, ready to be charged.
+pub(super) struct Report<'a> {
+    postings: Vec<Posting<'a>>,
+    /// In their order.
+    settlements: Vec<Settlement<'a>>,
 }
 
-/// Room for all of it, or for none.
-fn reserve(
-    request: &Request<'_>,
-    postings: &[Posting<'_>],
-    settlements: &[Settlement<'_>],
-) -> Result<Vec<Reserved>, Refusal> {
-    let mut reserved: Vec<Reserved> = Vec::with_capacity(postings.len());
-    for (posting, settlement) in postings.iter().zip(settlements) {
-        let one = admission::subjects(request.worker, posting.caller).and_then(|(user, org)| {
-            let open = request.worker.shared.journal.open_request(settlement);
-            Ok((user, org, open.map_err(admission::not_journalled)?))
-        });
-        match one {
-            Ok(one) => reserved.push(one),
-            Err(refusal) => {
-                reserved.into_iter().for_each(|(_, _, open)| open.cancel());
-                return Err(refusal);
-            }
-        }
+/// The user and the organisation that are charged, and room for it in the journal.
+type Room = (Arc<Subject>, Option<Arc<Subject>>, Reserved);
+
+impl<'a> Report<'a> {
+    /// The events of `postings`. The same `key` gives the same ids.
+    pub(super) fn new(
+        request: &Request<'a>,
+        (key, request_id): (RequestKey, &'a str),
+        postings: Vec<Posting<'a>>,
+    ) -> Self {
+        let numbered = (0u32..).zip(&postings);
+        let settlements = numbered
+            .map(|(number, posting)| posting.settlement(request, (key, number), request_id))
+            .collect();
+        Self { postings, settlements }
     }
-    Ok(reserved)
+
+    /// The events' ids, in their order.
+    pub(super) fn ids(&self) -> Vec<Uuid> {
+        let id = |settlement: &Settlement<'_>| Uuid::from_u128(settlement.key.event(0).to_bits());
+        self.settlements.iter().map(id).collect()
+    }
+
+    /// What is charged to `caller`, as the postings have them.
+    pub(super) fn meters_of(&self, caller: &Caller) -> impl Iterator<Item = &'a ServedMeter> {
+        self.postings
+            .iter()
+            .filter(|posting| std::ptr::eq(posting.caller, caller))
+            .map(|posting| posting.meter)
+    }
+
+    /// Charges all but those whose ids are `known`.
+    ///
+    /// Room is set aside for all before anything is charged, so that nothing can fail then, and nothing is
+    /// waited for. What to wait for, if the journal is to be synced before the answer.
+    pub(super) fn charge(
+        &self,
+        request: &Request<'_>,
+        known: &HashSet<Uuid>,
+    ) -> Result<Option<Durable>, Refusal> {
+        let is_new = |id: &Uuid| !known.contains(id);
+        let ids = self.ids();
+        let new = || self.postings.iter().zip(&self.settlements).zip(&ids).filter(|(_, id)| is_new(id));
+        let room =
+            new().map(|((posting, _), _)| reserve(request, posting)).collect::<Result<Vec<Room>, _>>()?;
+        let mut last = None;
+        for (((posting, settlement), _), (user, org, reserved)) in new().zip(room) {
+            let parties = Parties { user: &user, org: org.as_ref() };
+            let mut position = Position::default();
+            let journal = || {
+                position = reserved.settle(settlement);
+                Mark(position.get())
+            };
+            let charges = posting.charge().into_iter().zip(&settlement.charges);
+            let charges = charges.map(|(charge, charged)| (charge.id, charged.amount));
+            parties.record((posting.at, &posting.meter.route.tracked), journal, charges);
+            posting.tell(request, settlement);
+            last = Some(position);
+        }
+        let shared = &request.worker.shared;
+        Ok(last.filter(|_| shared.sync_before_answer).map(|last| Durable::new(&shared.journal, last)))
+    }
+}
+
+/// Waits for what [`Report::charge`] says is to be waited for.
+pub(super) async fn synced(durable: Option<Durable>) -> Result<(), Refusal> {
+    let Some(durable) = durable else { return Ok(()) };
+    poll_fn(|cx| durable.poll(cx)).await.map_err(|error| admission::not_synced(&error))
+}
+
+/// Dropping it gives the room back.
+fn reserve(request: &Request<'_>, posting: &Posting<'_>) -> Result<Room, Refusal> {
+    let (user, org) = admission::subjects(request.worker, posting.caller)?;
+    let reserved = request.worker.shared.journal.reserve().map_err(admission::not_journalled)?;
+    Ok((user, org, reserved))
 }
 
 impl<'a> Posting<'a> {

@@ -59,7 +59,7 @@ impl Request<'_> {
         let text = looked
             .text()
             .ok_or_else(|| overloaded("too many bodies are being read; try again soon").closing())?;
-        Input::parse(&text)
+        Input::parse(text)
     }
 
     fn is_json(&self) -> bool {

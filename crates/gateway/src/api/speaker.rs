@@ -59,6 +59,23 @@ impl Speaker {
         self.claimed.as_ref()?.request_id()
     }
 
+    /// Whose idempotency keys its are: those of services are one set, as tokens change.
+    pub(super) fn scope(&self) -> String {
+        match &self.claimed {
+            Some(claimed) if !self.is_service => format!("user:{}", text(claimed.user())),
+            Some(_) | None => "service".to_owned(),
+        }
+    }
+
+    /// All that its headers say of whom is meant.
+    pub(super) fn said(&self, live: &Live) -> Vec<u8> {
+        let Some(claimed) = &self.claimed else { return Vec::new() };
+        let org = claimed.org().map(text).unwrap_or_default();
+        let tier = claimed.tier().map_or("", |tier| &live.tier(tier).name);
+        // No identity has a line's end.
+        [text(claimed.user()), org, tier].join("\n").into_bytes()
+    }
+
     /// Fails if it may not change what is used.
     pub(super) fn may_write(&self, request: &Request<'_>) -> Result<(), Refusal> {
         match request.served.writers {

@@ -1,17 +1,19 @@
 //! `POST track`: what services used, or saw used. It has happened, so it is charged, limits or not.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use serde::Serialize;
-use serde_json::json;
-use tollgate_core::RequestKey;
+use serde_json::{Value, json};
+use tollgate_core::UnixMillis;
+use tollgate_ledger::IDEMPOTENT_ANSWER_BYTES_MAX;
 
 use super::{
-    Request, amounts,
+    Request, amounts, asking,
     basket::{self, Wanted},
     event::{Event, Times},
     input::Input,
-    posting::{self, Posting},
+    once::{Attempt, Failed, once},
+    posting::{Posting, Report, synced},
     reply::Reply,
     speaker::{Named, Speaker},
     view::{self, LimitView, Status},
@@ -29,6 +31,9 @@ const EVENTS_MAX: usize = 1000;
 const CALLERS_TIME_MAX: Duration = Duration::from_secs(10);
 /// Of so many users and organisations, the answer says where their limits stand.
 const SUBJECTS_SHOWN_MAX: usize = 16;
+/// What this may take of an answer, which is kept for repeats.
+const SUBJECTS_BYTES_MAX: usize = 12 * 1024;
+const _: () = assert!(SUBJECTS_BYTES_MAX + 1024 <= IDEMPOTENT_ANSWER_BYTES_MAX);
 
 /// What the answer says of one user and organisation.
 #[derive(Serialize)]
@@ -49,7 +54,19 @@ pub(super) async fn track(
     context: &mut Context,
 ) -> Result<Reply, Refusal> {
     speaker.may_write(request)?;
-    let events = events(request, body)?;
+    once(request, speaker, body, async |attempt| {
+        Box::pin(attempt_it(request, speaker, body, (attempt, context))).await
+    })
+    .await
+}
+
+async fn attempt_it(
+    request: &Request<'_>,
+    speaker: &Speaker,
+    body: &Input,
+    (attempt, context): (Attempt, &mut Context),
+) -> Result<Reply, Failed> {
+    let events = events(request, body, attempt.key.at())?;
     let callers = tokio::time::timeout(CALLERS_TIME_MAX, callers(request, speaker, &events)).await;
     let callers = callers
         .map_err(|_| store_unavailable("not all users could be looked up in time; try again soon"))??;
@@ -69,26 +86,50 @@ pub(super) async fn track(
             estimated: false,
         });
     }
-    let key = RequestKey::new(request.arrival.at, request.arrival.random);
-    let request_id = text(&context.request_id).to_owned();
-    let ids = posting::post(request, key, &request_id, &postings).await?;
-    let mut subjects = Vec::new();
-    for (_, caller) in callers.iter().take(SUBJECTS_SHOWN_MAX) {
-        subjects.push(subject(request, caller, &postings, context, callers.len() == 1).await);
-    }
+    let request_id = match attempt.is_keyed {
+        true => attempt.key.to_string(),
+        false => text(&context.request_id).to_owned(),
+    };
+    let report = Report::new(request, (attempt.key, &request_id), postings);
+    let known = match attempt.is_again {
+        true => asking::known(request, report.ids()).await?,
+        false => HashSet::new(),
+    };
+    let durable = report.charge(request, &known)?;
+    synced(durable).await.map_err(Failed::after_charging)?;
+    let (subjects, status) = subjects(request, &callers, &report, context).await;
     Ok(Reply::ok(&json!({
-        "recorded": ids.len(),
-        "ids": ids.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "over_limit": subjects.iter().any(|subject| subject.status == Some(Status::OverLimit)),
+        "recorded": events.len(),
+        "request_id": request_id,
+        "status": status,
         "subjects": subjects,
     })))
 }
 
+/// Where the limits stand of those who were charged, and the worst of it, as far as an answer has room.
+async fn subjects(
+    request: &Request<'_>,
+    callers: &[(Named, Caller)],
+    report: &Report<'_>,
+    context: &mut Context,
+) -> (Vec<Value>, Option<Status>) {
+    let (mut subjects, mut worst, mut room) = (Vec::new(), None, SUBJECTS_BYTES_MAX);
+    for (_, caller) in callers.iter().take(SUBJECTS_SHOWN_MAX) {
+        let view = subject(request, caller, report, (&mut *context, callers.len() == 1)).await;
+        worst = worst.max(view.status);
+        let value = serde_json::to_value(&view).unwrap_or_default();
+        let Some(left) = usize::checked_sub(room, value.to_string().len()) else { break };
+        room = left;
+        subjects.push(value);
+    }
+    (subjects, worst)
+}
+
 /// What was sent, with what it says of all events in each.
-fn events(request: &Request<'_>, body: &Input) -> Result<Vec<Event>, Refusal> {
+fn events(request: &Request<'_>, body: &Input, now: UnixMillis) -> Result<Vec<Event>, Refusal> {
     let object = body.object(Code::InvalidEvent);
     let late_ms_max = i64::try_from(request.served.late_max.as_millis()).unwrap_or(i64::MAX);
-    let times = Times { now: request.arrival.at, late_ms_max };
+    let times = Times { now, late_ms_max };
     let Some(list) = object.get("events") else {
         return Ok(vec![Event::read(&object, request.live, times)?]);
     };
@@ -121,14 +162,13 @@ async fn callers(
 async fn subject<'a>(
     request: &Request<'a>,
     caller: &'a Caller,
-    postings: &[Posting<'a>],
-    context: &mut Context,
-    is_only: bool,
+    report: &Report<'a>,
+    (context, is_only): (&mut Context, bool),
 ) -> SubjectView<'a> {
     let mut wanted: Vec<Wanted<'_>> = Vec::new();
-    for posting in postings.iter().filter(|posting| std::ptr::eq(posting.caller, caller)) {
-        if wanted.iter().all(|known| known.meter.index != posting.meter.index) {
-            wanted.push(Wanted { meter: posting.meter, need: 0 });
+    for meter in report.meters_of(caller) {
+        if wanted.iter().all(|known| known.meter.index != meter.index) {
+            wanted.push(Wanted { meter, need: 0 });
         }
     }
     // It is recorded, whether or not the ledger can be asked now.

@@ -174,6 +174,7 @@ impl Broker {
         // Under the lock: what is journalled of this subject before the tail is in its counters.
         let mark = self.tail();
         let all = std::mem::take(&mut book.calls.give_back);
+        let looks = std::mem::take(&mut book.calls.look);
         let asks = book.counters.iter().any(|c| c.lease().is_some_and(crate::lease::Lease::asks));
         let kinds = lock(&self.shared.kinds);
         let (mut items, mut tells_all) = (Vec::new(), true);
@@ -184,7 +185,7 @@ impl Broker {
             let held = counter.usage.held;
             let Some(lease) = counter.lease() else { continue };
             let quiet = lease.is_valid(member.generation()) && lease.is_settled(held);
-            if lease.asks() || !quiet || asks {
+            if lease.asks() || !quiet || asks || looks {
                 due.push((lease.urgency(quiet), position));
             }
         }
