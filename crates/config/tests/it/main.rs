@@ -12,6 +12,7 @@ mod bad_gateway;
 mod bad_llm;
 mod bad_routes;
 mod bad_tiers;
+mod beyond;
 mod both;
 mod changes;
 mod files;
