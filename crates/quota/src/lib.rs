@@ -25,6 +25,7 @@ mod lease;
 mod load;
 mod remote;
 mod room;
+mod slots;
 mod subject;
 
 pub use admission::{
@@ -36,10 +37,11 @@ pub use counters::{CounterReading, Counters, SubjectKey, TooManySubjects};
 pub use extension::Extension;
 pub use gate::Gate;
 pub(crate) use gate::Member;
-pub use hold::Hold;
+pub use hold::{Before, Hold};
 pub use load::{LoadFailed, LoadSpan, LoadTicket};
 pub use remote::{
     Kind, Kinds, LedgerSums, RedisAddress, RedisError, Remote, RemoteOptions, RemoteStatus, Replay, Reply,
     Source, SurveyedCounter, survey,
 };
+pub use slots::Freed;
 pub use subject::Subject;
