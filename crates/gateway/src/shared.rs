@@ -13,7 +13,7 @@ use tollgate_quota::{Counters, Remote};
 
 use crate::{
     counting::Counting, live::Live, llm::Learned, meters::MeterIds, subjects::Subjects,
-    telemetry::ProcessMetrics,
+    telemetry::ProcessMetrics, waiting::Lines,
 };
 
 /// The process-wide state.
@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) learned: Learned,
     /// Streams that are read to their end for clients who left.
     pub(crate) drains: AtomicUsize,
+    /// Requests that wait to be admitted.
+    pub(crate) lines: Arc<Lines>,
     /// Whether new work should be sent here.
     pub(crate) ready: AtomicBool,
     /// Why the files on disk are not what is in force.
@@ -88,6 +90,7 @@ impl Shared {
             looked_bytes: AtomicU64::new(0),
             learned: Learned::default(),
             drains: AtomicUsize::new(0),
+            lines: Arc::default(),
             ready: AtomicBool::new(false),
             reload_error: ArcSwap::from_pointee(None),
             sync_before_answer,
