@@ -1,12 +1,12 @@
 //! From the limits of a route and tier to a hold, or to the refusal that says why not.
 
-use std::{future::poll_fn, sync::Arc, time::Duration};
+use std::{cell::Cell, future::poll_fn, sync::Arc, time::Duration};
 
 use arrayvec::ArrayVec;
 use http_body::SizeHint;
 use jiff::Timestamp;
 use tollgate_config::Measure;
-use tollgate_core::{Max, SETTLEMENT_CHARGES_MAX, Scope, TierIndex, UnixMillis};
+use tollgate_core::{Max, SETTLEMENT_CHARGES_MAX, Scope, UnixMillis};
 use tollgate_ledger::{LoadError, LoadRequest, Loaded, OpenError, Subject as LedgerSubject, SyncFailed};
 use tollgate_quota::{
     Admission as Decision, Asked, Hold, LoadTicket, Mark, Parties, Refusal as QuotaRefusal, Standings,
@@ -16,13 +16,14 @@ use tollgate_quota::{
 use crate::{
     admitted::Admitted,
     identity::{Caller, text},
-    live::{Live, Route},
+    live::{Grant, Live, Route},
     llm::Call,
     meters::MeterIds,
     ratelimit,
     refusal::{Code, Quota, Refusal},
     resources::{Held, Unclaimed},
     shared::Shared,
+    waiting::{Next, Waiting},
     worker::Worker,
 };
 
@@ -63,7 +64,7 @@ pub(crate) struct Asking<'a> {
     pub(crate) live: &'a Live,
     pub(crate) shared: &'a Shared,
     pub(crate) route: &'a Route,
-    pub(crate) tier: TierIndex,
+    pub(crate) grant: &'a Grant,
     /// Of a model.
     pub(crate) call: Option<&'a Call>,
     /// What it does to a resource.
@@ -78,6 +79,8 @@ pub(crate) struct Applicant<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) needs: &'a Needs,
     pub(crate) arrived: UnixMillis,
+    /// Told of its place in the line, if it has to wait.
+    pub(crate) queued: &'a Cell<Option<usize>>,
 }
 
 /// Takes what the request needs from all its limits, or from none, and hands the hold to `open` on the
@@ -89,16 +92,39 @@ pub(crate) async fn admit(
     standings: &mut Option<Standings>,
     open: impl FnOnce(Hold) -> Result<Admitted, Refusal>,
 ) -> Result<Admitted, Refusal> {
-    let Applicant { live, route, caller, needs, arrived } = applicant;
+    let Applicant { live, route, caller, needs, arrived, queued } = applicant;
     let (user, org) = subjects(worker, caller)?;
     let parties = Parties { user: &user, org: org.as_ref() };
-    let grant = route.grant(caller.tier);
+    let grant = caller.grant(route);
     let warn_at = &live.tier(caller.tier).warn_at;
-    let terms = Terms { checks: &grant.checks, needs, warn_at, mode: live.mode, tracked: &route.tracked };
+    let (checks, tracked) = (grant.strict_checks(), &*route.tracked);
+    let mut terms = Terms { checks, needs, warn_at, mode: live.mode, tracked };
+    let mut waiting = match grant.beyond.as_deref().filter(|beyond| beyond.may_wait) {
+        None => None,
+        Some(beyond) => {
+            let mut waiting = Box::new(Waiting::new(worker, beyond, caller, (parties, terms)));
+            let next = Box::pin(waiting.behind_others()).await;
+            queued.set(waiting.position);
+            match next {
+                Next::Again => {}
+                Next::Through => terms.checks = &grant.checks,
+                Next::Refused { check, again_after } => {
+                    if let Some(standing) = waiting.standings() {
+                        let (standing, now) = (standings.insert(standing)[check], worker.now());
+                        let refusal = QuotaRefusal { check, standing, is_only: true };
+                        let why = Refused { refusal: &refusal, needs, again_after };
+                        return Err(refused(live, route, caller, why, now));
+                    }
+                }
+            }
+            Some(waiting)
+        }
+    };
 
     let mut asked = Asked::default();
-    for attempt in 0..ATTEMPTS_MAX {
-        let now = if attempt == 0 { arrived } else { worker.now() };
+    let (mut attempt, mut now) = (0, arrived);
+    while attempt < ATTEMPTS_MAX {
+        attempt += 1;
         match parties.admit_asked(terms, now, asked) {
             Decision::Admitted { hold, standings: standing, unenforced, warnings } => {
                 *standings = Some(standing);
@@ -111,11 +137,29 @@ pub(crate) async fn admit(
                     let limit = &grant.limits[usize::from(check)].policy;
                     tracing::info!(user = text(&caller.user), limit = &**limit, percent, "quota warning");
                 }
-                return open(hold);
+                let graces = grant.graces(standings.as_deref().unwrap_or_default());
+                return open(hold).map(|admitted| admitted.in_grace(graces));
             }
             Decision::Refused { refusal, standings: standing } => {
                 *standings = Some(standing);
-                return Err(refused(live, route, caller, (&refusal, needs), now));
+                let next = match &mut waiting {
+                    None => Next::Refused { check: refusal.check, again_after: None },
+                    Some(waiting) => {
+                        let next = Box::pin(waiting.after(&refusal)).await;
+                        queued.set(waiting.position);
+                        next
+                    }
+                };
+                match next {
+                    Next::Again => {}
+                    Next::Through => terms.checks = &grant.checks,
+                    Next::Refused { again_after, .. } => {
+                        let why = Refused { refusal: &refusal, needs, again_after };
+                        return Err(refused(live, route, caller, why, now));
+                    }
+                }
+                // It has waited for something that has happened: what was asked and tried before counts no more.
+                (attempt, asked) = (0, Asked::default());
             }
             // Rare: not part of every exchange's future.
             Decision::NotLoaded => Box::pin(load(worker, parties, terms, caller)).await?,
@@ -130,6 +174,7 @@ pub(crate) async fn admit(
                 return Err(store_unavailable(message));
             }
         }
+        now = worker.now();
     }
     Err(store_unavailable("what was used before is not known yet; try again soon"))
 }
@@ -196,15 +241,23 @@ fn meters_and_spans(ticket: &LoadTicket, meters: &MeterIds) -> Vec<(String, toll
     ticket.spans.iter().map(|asked| (name(asked.key.meter), asked.span)).collect()
 }
 
+/// Which limit refuses a request, what it needs, and when its turn would come if it would wait for one.
+pub(crate) struct Refused<'a> {
+    pub(crate) refusal: &'a QuotaRefusal,
+    pub(crate) needs: &'a Needs,
+    pub(crate) again_after: Option<Duration>,
+}
+
 /// Why a limit refuses, for the client.
 pub(crate) fn refused(
     live: &Live,
     route: &Route,
     caller: &Caller,
-    (refusal, needs): (&QuotaRefusal, &Needs),
+    why: Refused<'_>,
     now: UnixMillis,
 ) -> Refusal {
-    let grant = route.grant(caller.tier);
+    let Refused { refusal, needs, again_after } = why;
+    let grant = caller.grant(route);
     let (check, limit) = (&grant.checks[refusal.check], &grant.limits[refusal.check]);
     let charge = &route.charges[limit.charge];
     let tier = live.tier(caller.tier);
@@ -216,7 +269,11 @@ pub(crate) fn refused(
     let used = refusal.standing.usage.total();
     let need = needs.get(limit.charge).copied().unwrap_or(0);
     let seconds = ratelimit::seconds_left(&refusal.standing, now);
-    let (code, span, again) = if check.concurrent {
+    let turn = again_after.map(|after| after.as_secs().saturating_add(1));
+    let (code, span, again) = if let Some(seconds) = turn {
+        let again = format!("it would have to wait for longer than is sensible; try again in {seconds} s");
+        (Code::RateLimited, format!(" per {window} at once"), again)
+    } else if check.concurrent {
         (Code::TooManyJobs, " at a time".to_owned(), "try again when one has ended".to_owned())
     } else {
         let code = if window.is_rate() { Code::RateLimited } else { Code::QuotaExceeded };
@@ -251,7 +308,7 @@ pub(crate) fn refused(
             limit: max,
             remaining: ratelimit::remaining(check, &refusal.standing),
             reset_at: reset_at.map(|at| at.to_string()),
-            retry_after: seconds.or(check.concurrent.then_some(RETRY_SECONDS)),
+            retry_after: turn.or(seconds).or(check.concurrent.then_some(RETRY_SECONDS)),
             upgrade_url: upgrade.map(str::to_owned),
         },
     )

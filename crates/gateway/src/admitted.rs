@@ -1,6 +1,7 @@
 //! An admitted request, from its hold to its one settlement.
 
 use std::{
+    cell::OnceCell,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
@@ -14,16 +15,17 @@ use tollgate_core::{
     Charge, Charges, MeterKind, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement, TierIndex,
 };
 use tollgate_ledger::{OpenError, OpenRequest, Position};
-use tollgate_quota::{Hold, Mark, Mode};
+use tollgate_quota::{Before, Hold, Mark, Mode};
 use tollgate_usage::TokenUsage;
 
 use crate::{
     admission::Needs,
+    beyond,
     body::Progress,
     durable::Durable,
     end::End,
     identity::text,
-    live::{Route, RouteCharge, Snapshot},
+    live::{Grant, Route, RouteCharge, Snapshot},
     llm::{self, Answer, Call, Extent, Growth, Owed, Question, Used, Written},
     resources::{Act, Claiming, Held, Kept, Known, Parties, Said, Use},
     shared::Shared,
@@ -54,6 +56,8 @@ struct Inner {
     metadata: Option<String>,
     /// What it does to a resource.
     held: Option<Box<Held>>,
+    /// The limits that it was admitted beyond, one bit each.
+    graces: u32,
 }
 
 /// What is known of a request when it is admitted.
@@ -62,6 +66,8 @@ pub(crate) struct Admission {
     pub(crate) live: Rc<Snapshot>,
     pub(crate) route: Arc<Route>,
     pub(crate) tier: TierIndex,
+    /// The limits that hold instead of the tier's.
+    pub(crate) own: Option<Arc<Grant>>,
     pub(crate) user: HeaderValue,
     pub(crate) org: Option<HeaderValue>,
     pub(crate) method: Method,
@@ -139,8 +145,17 @@ impl Admitted {
             reported,
             metadata: None,
             held,
+            graces: 0,
         };
         Ok(Self(Some(Box::new(inner))))
+    }
+
+    /// It was admitted beyond these limits, one bit each.
+    pub(crate) fn in_grace(mut self, graces: u32) -> Self {
+        if let Some(inner) = &mut self.0 {
+            inner.graces = graces;
+        }
+        self
     }
 
     /// From here on the upstream may do the work, whatever becomes of the client: `progress` knows.
@@ -247,6 +262,7 @@ impl Inner {
             reported,
             metadata,
             mut held,
+            graces,
         } = *self;
         let progress = progress.as_deref();
         let measures = &Measures {
@@ -309,19 +325,21 @@ impl Inner {
         let kept = held.as_mut().and_then(|held| held.take_kept());
         let with_job = job.map(|(_, line)| line.added_to(metadata));
         let metadata = with_job.as_deref().or(metadata);
-        let settlement = Settlement {
+        let marks = OnceCell::new();
+        let mut settlement = Settlement {
             resource: held.as_deref().and_then(Held::id),
             ..request.settlement(&hold, charges, status, duration_ms, metadata)
         };
 
         // Journal first: a counter must never know of less than the journal when it is loaded.
-        let counted = request.route.charges.iter().zip(&settlement.charges);
+        let counted = request.route.charges.iter().zip(settlement.charges.clone());
         let mut position = Position::default();
-        let journal = || {
+        let journal = |before: &Before<'_>| {
+            beyond::mark(&mut settlement, &marks, (request.grant(), &request.route.charges), graces, before);
             position = open.settle(&settlement);
             Mark(position.get())
         };
-        hold.settle(journal, counted.map(|(charge, charged)| (charge.id, charged.amount)));
+        hold.settle_after(journal, counted.map(|(charge, charged)| (charge.id, charged.amount)));
 
         if let Some(used) = &call {
             request.learn(used);
@@ -377,9 +395,14 @@ impl Admission {
         Parties { shared: Arc::clone(shared), route: Arc::clone(route), user: user.clone(), org: org.clone() }
     }
 
+    /// The limits that hold for it.
+    pub(crate) fn grant(&self) -> &Grant {
+        self.own.as_deref().unwrap_or_else(|| self.route.grant(self.tier))
+    }
+
     /// Whether a limit can refuse more of the charge at `position`.
     fn is_limited(&self, position: usize) -> bool {
-        let overdraws = &self.route.grant(self.tier).overdraws;
+        let overdraws = &self.grant().overdraws;
         self.live.mode == Mode::Enforce && overdraws.get(position).is_some_and(Option::is_some)
     }
 

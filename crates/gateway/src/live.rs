@@ -10,12 +10,13 @@ use tollgate_config::{
     Amount, ChargeOn, ClientGone, Config, CounterStore, Enforcement, Gateway, LlmMeasure, LlmOptions,
     Measure, UsagePointers,
 };
-use tollgate_core::{Currency, Max, MeterKind, ModelPattern, Nanos, Plans, Scope, Tier, TierIndex};
+use tollgate_core::{Currency, Limit, Max, MeterKind, ModelPattern, Nanos, Plans, Scope, Tier, TierIndex};
 use tollgate_quota::{CHECKS_MAX, Check, CounterKey, Kinds, MeterId, Mode, Tracked};
 use tollgate_usage::{Pointers, Shape};
 
 use crate::{
     api::Served,
+    beyond::{Beyond, Way},
     kinds,
     meters::MeterIds,
     names::{Names, USAGE_PREFIX},
@@ -103,6 +104,7 @@ pub(crate) struct RouteCharge {
 }
 
 /// The limits of one tier on one route.
+#[derive(Debug)]
 pub(crate) struct Grant {
     pub(crate) checks: Vec<Check>,
     /// In the order of `checks`.
@@ -112,9 +114,12 @@ pub(crate) struct Grant {
     pub(crate) overdraws: Vec<Option<i64>>,
     /// `RateLimit-Policy`, the same on every answer.
     pub(crate) policy: Option<HeaderValue>,
+    /// What use beyond the limits does, where some do more than refuse.
+    pub(crate) beyond: Option<Box<Beyond>>,
 }
 
 /// What answers say about a limit.
+#[derive(Debug)]
 pub(crate) struct GrantLimit {
     /// As in `RateLimit-Policy`: `api_calls-minute`; with `-org` for what an organisation shares.
     pub(crate) policy: Box<str>,
@@ -244,7 +249,10 @@ impl Route {
         let grants = plans
             .tiers
             .iter()
-            .map(|tier| Grant::compile(tier, route, &charges))
+            .map(|tier| {
+                let limits_of = |charge: usize| tier.limits_of(route.charges[charge].meter);
+                Grant::compile((&route.name, &tier.name), &charges, limits_of)
+            })
             .collect::<Result<Vec<_>, CompileError>>()?;
         Ok(Self {
             name: route.name.clone(),
@@ -368,48 +376,60 @@ impl RouteCharge {
 }
 
 impl Grant {
-    fn compile(
-        tier: &Tier,
-        route: &tollgate_config::Route,
+    /// The limits of a route for who is on a tier, or has limits of their own: those of the charge at each position.
+    pub(crate) fn compile<'l>(
+        (route, tier): (&str, &str),
         charges: &[RouteCharge],
+        limits_of: impl Fn(usize) -> &'l [Limit],
     ) -> Result<Self, CompileError> {
         let mut checks = Vec::new();
         let mut limits = Vec::new();
         let mut overdraws = Vec::new();
+        let mut ways = Vec::new();
         let mut policies: Vec<String> = Vec::new();
-        for (index, (charge, configured)) in charges.iter().zip(&route.charges).enumerate() {
-            let hard = tier.limits_of(configured.meter).iter().filter(|limit| limit.is_hard());
+        for (index, charge) in charges.iter().enumerate() {
+            let hard = limits_of(index).iter().filter(|limit| limit.is_hard());
             overdraws.push(hard.map(|limit| limit.overdraw).min());
-            for limit in tier.limits_of(configured.meter) {
-                let Max::AtMost(max) = limit.max else { continue };
+            let parts = |limit: &'l Limit| limit.parts().enumerate().map(move |(part, of)| (limit, part, of));
+            for (limit, part, (window, max)) in limits_of(index).iter().flat_map(parts) {
+                let Max::AtMost(units) = max else { continue };
                 checks.push(Check {
-                    counter: CounterKey { meter: charge.id, window: limit.window },
+                    counter: CounterKey { meter: charge.id, window },
                     scope: limit.scope,
-                    max: limit.max,
+                    max,
                     hard: limit.is_hard(),
                     concurrent: charge.kind == MeterKind::Concurrent,
                     need: index,
                     on_store_failure: limit.on_store_failure,
                     overdraw: limit.overdraw,
+                    grace: limit.grace,
                 });
-                // A user's and an organisation's limit may be on the same meter and window.
+                // A user's and an organisation's limit may be on the same meter and window; so may what a burst leaves
+                // of a limit in the next larger window.
+                let sustained = if part > 0 { "-sustained" } else { "" };
                 let shared = if limit.scope == Scope::Org { "-org" } else { "" };
                 let policy = match charge.kind {
-                    MeterKind::Count => format!("{}-{}{shared}", charge.meter, limit.window),
+                    MeterKind::Count => format!("{}-{}{sustained}{shared}", charge.meter, limit.window),
                     MeterKind::Level | MeterKind::Concurrent => format!("{}{shared}", charge.meter),
                 };
-                let window = limit.window.nominal_seconds().map(|w| format!(";w={w}")).unwrap_or_default();
-                let quota = max.min(FIELD_INTEGER_MAX);
-                policies.push(format!("\"{policy}\";q={quota}{window}"));
-                limits.push(GrantLimit { policy: policy.into(), charge: index, max: HeaderValue::from(max) });
+                let seconds = window.nominal_seconds().map(|w| format!(";w={w}")).unwrap_or_default();
+                let quota = units.min(FIELD_INTEGER_MAX);
+                policies.push(format!("\"{policy}\";q={quota}{seconds}"));
+                limits.push(GrantLimit {
+                    policy: policy.into(),
+                    charge: index,
+                    max: HeaderValue::from(units),
+                });
+                ways.push(Way::new(limit, (window, units), charge));
             }
         }
         if checks.len() > CHECKS_MAX {
-            let (route, tier, count) = (route.name.clone(), tier.name.clone(), checks.len());
+            let (route, tier, count) = (route.into(), tier.into(), checks.len());
             return Err(CompileError::TooManyLimits { route, tier, count });
         }
         let policy =
             (!policies.is_empty()).then(|| HeaderValue::from_str(&policies.join(", ")).ok()).flatten();
-        Ok(Self { checks, limits, overdraws, policy })
+        let beyond = Beyond::new(ways, &checks);
+        Ok(Self { checks, limits, overdraws, policy, beyond })
     }
 }

@@ -1,5 +1,6 @@
 //! `tier-limits.toml`: meters, tiers, and what tiers allow.
 
+mod beyond;
 mod inherit;
 mod limit;
 mod made_of;

@@ -14,6 +14,7 @@ mod bad_gateway;
 mod bad_llm;
 mod bad_routes;
 mod bad_tiers;
+mod beyond;
 mod both;
 mod changes;
 mod files;

@@ -177,7 +177,7 @@ impl Call {
     /// What is held of a charge that the answer will say: the most that it can be, or what is usual where limits may
     /// be passed by what turns out.
     pub(crate) fn need(&self, asking: &Asking<'_>, position: usize, measure: LlmMeasure, flat: i64) -> i64 {
-        let Asking { live, shared, route, tier, at, .. } = asking;
+        let Asking { live, shared, route, grant, at, .. } = asking;
         // A conversation begins when there is something left, and is charged as it goes on.
         if !(self.is_billable || self.is_conversation) || !route.charges[position].counts_model(self.model())
         {
@@ -190,7 +190,7 @@ impl Call {
             let output = shared.learned.usual(self.model()?)?;
             Bound { output: bound.output.min(output), ..bound }.amount(measure, priced)
         };
-        let need = match route.grant(*tier).overdraws[position] {
+        let need = match grant.overdraws[position] {
             // Only a stream can be ended where the overdraw ends.
             Some(overdraw) if overdraw == 0 || !self.is_stream() => most,
             Some(overdraw) => {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use tollgate_core::{Max, OnStoreFailure, Scope, Span, UnixMillis, Window};
+use tollgate_core::{Grace, Max, OnStoreFailure, Scope, Span, UnixMillis, Window};
 use tollgate_quota::{
     Admission, Check, CounterKey, Counters, Extension, Hold, Kind, Kinds, LedgerSums, Mark, MeterId, Mode,
     Parties, RedisAddress, Remote, RemoteOptions, Replay, Reply, Source, SubjectKey, Terms, Tracked,
@@ -151,6 +151,7 @@ pub(crate) fn check(meter: MeterId, window: Window, scope: Scope, max: i64) -> C
         need: usize::from(meter.0),
         on_store_failure: OnStoreFailure::Lease,
         overdraw: 0,
+        grace: Grace::None,
     }
 }
 

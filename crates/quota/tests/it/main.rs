@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod beyond;
 mod calendars;
 mod claims;
 mod conformance;
