@@ -4,10 +4,12 @@
 mod clock;
 mod preset;
 
+mod fernando;
 mod ops_center;
 mod phase_12;
+mod plantintel;
 
-use preset::{NAMES, Preset};
+use preset::NAMES;
 
 use crate::books::tollgate;
 
