@@ -4,6 +4,7 @@
 mod clock;
 mod preset;
 
+mod cantonesescribe;
 mod fernando;
 mod ops_center;
 mod phase_12;

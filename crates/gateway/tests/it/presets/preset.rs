@@ -4,6 +4,7 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use tollgate_testkit::{BOUND, Gateway, Origin, Postgres, Redis, Response, Wire, eventually};
 
 use crate::{
+    books::{Said, said},
     scene::{assert_refusal, head, number},
     support::gateway,
 };
@@ -60,6 +62,7 @@ pub(super) struct Preset {
     pub(super) gateway: Gateway,
     pub(super) redis: Option<Redis>,
     pub(super) postgres: Option<Postgres>,
+    config: String,
 }
 
 /// The folder of a preset.
@@ -111,7 +114,7 @@ impl Preset {
         let config = config(name, upstreams);
         let redis = config.contains("\"TOLLGATE_REDIS_URL\"").then(Redis::start);
         let postgres = config.contains("\"TOLLGATE_LEDGER_URL\"").then(Postgres::new);
-        let mut builder = gateway().config(config).tiers(file(name, "tier-limits.toml"));
+        let mut builder = gateway().config(&*config).tiers(file(name, "tier-limits.toml"));
         builder = builder.env("TOLLGATE_SERVICE_TOKENS", TOKEN);
         if let Some(redis) = &redis {
             builder = builder.env("TOLLGATE_REDIS_URL", &redis.url());
@@ -119,7 +122,25 @@ impl Preset {
         if let Some(postgres) = &postgres {
             builder = builder.env("TOLLGATE_LEDGER_URL", &postgres.url());
         }
-        Self { gateway: builder.start(), redis, postgres }
+        Self { gateway: builder.start(), redis, postgres, config }
+    }
+
+    /// Its gateway.toml, addresses left open.
+    pub(super) fn config(&self) -> &str {
+        &self.config
+    }
+
+    /// `tollgate audit`, with the stores that the gateway has.
+    pub(super) fn audit(&self) -> Said {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        command.arg("audit").arg(self.gateway.config_path());
+        if let Some(redis) = &self.redis {
+            command.env("TOLLGATE_REDIS_URL", redis.url());
+        }
+        if let Some(postgres) = &self.postgres {
+            command.env("TOLLGATE_LEDGER_URL", postgres.url());
+        }
+        said(&command.output().unwrap())
     }
 
     /// Sends a request with these headers beside who calls; its answer.
