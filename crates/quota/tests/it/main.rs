@@ -17,5 +17,6 @@ mod hazards;
 mod instance;
 mod invariants;
 mod jobs;
+mod late;
 mod loss;
 mod random;
