@@ -124,6 +124,20 @@ impl World {
         hold.settle(|| mark, [(CALLS, used)].into_iter());
     }
 
+    /// Something is told of that was used before, within limits or not.
+    fn late(&mut self, minutes: i64, amount: i64) {
+        let user = Arc::clone(&self.user);
+        let terms = Terms { checks: &[], needs: &[], warn_at: &[], mode: Mode::Observe, tracked: &[] };
+        let Admission::Admitted { hold, .. } = (Parties { user: &user, org: None }).admit(terms, self.now)
+        else {
+            panic!("nothing is asked for");
+        };
+        let at = UnixMillis(self.now.0 - minutes * 60_000);
+        let mark = Mark(self.charges.len() as u64);
+        self.charges.push((at, amount));
+        hold.settle_at(at, || mark, [(CALLS, amount)].into_iter());
+    }
+
     /// The ledger answers a load with some watermark that covers what it has to.
     fn answer(&mut self, which: usize, watermark: usize) {
         if self.loads.is_empty() {
@@ -141,6 +155,7 @@ enum Step {
     Admit { amount: i64 },
     Settle { which: usize, percent: i64 },
     Abandon { which: usize },
+    Late { minutes: i64, amount: i64 },
     Answer { which: usize, watermark: usize },
     Fail { which: usize },
     Calendar { which: usize },
@@ -152,6 +167,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => (1..25i64).prop_map(|amount| Step::Admit { amount }),
         4 => (any::<usize>(), 0..=100i64).prop_map(|(which, percent)| Step::Settle { which, percent }),
         1 => any::<usize>().prop_map(|which| Step::Abandon { which }),
+        2 => (prop_oneof![0..120i64, 0..44_640i64], 1..20i64)
+            .prop_map(|(minutes, amount)| Step::Late { minutes, amount }),
         8 => (any::<usize>(), any::<usize>()).prop_map(|(which, watermark)| Step::Answer { which, watermark }),
         1 => any::<usize>().prop_map(|which| Step::Fail { which }),
         2 => any::<usize>().prop_map(|which| Step::Calendar { which }),
@@ -163,8 +180,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// Promises 1 and 2 while the calendar changes among requests, settlements and loads that take their
-    /// time: never more than the limit in the window of the day, and no refusal while what is settled in it
+    /// Promises 1 and 2 while the calendar changes among requests, settlements, late ones too, and loads that take
+    /// their time: never more than the limit in the window of the day, and no refusal while what is settled in it
     /// and held at all leaves room.
     #[test]
     fn a_calendar_that_changes_gives_no_second_budget_and_loses_nothing(
@@ -180,6 +197,7 @@ proptest! {
                     let at = which % world.open.len();
                     drop(world.open.swap_remove(at).hold);
                 }
+                Step::Late { minutes, amount } => world.late(minutes, amount),
                 Step::Answer { which, watermark } => world.answer(which, watermark),
                 Step::Fail { which } if !world.loads.is_empty() => {
                     let at = which % world.loads.len();
