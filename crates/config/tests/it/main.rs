@@ -19,6 +19,7 @@ mod files;
 mod good_gateway;
 mod good_tiers;
 mod llm;
+mod overrides;
 
 use tollgate_config::{Config, Mistakes, Source, Sources, parse};
 

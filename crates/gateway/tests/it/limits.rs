@@ -2,6 +2,7 @@
 
 mod grace;
 mod overage;
+mod overrides;
 mod queue;
 mod throttle;
 
