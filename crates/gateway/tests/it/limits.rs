@@ -4,6 +4,7 @@ mod grace;
 mod overage;
 mod overrides;
 mod queue;
+mod shared;
 mod throttle;
 
 use tollgate_testkit::{Gate, Origin, OriginBuilder, Response, Wire};
