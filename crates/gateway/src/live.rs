@@ -3,7 +3,14 @@
 //! A request takes one [`Live`] at its start and keeps it to its end, so a reload never shows half of a
 //! file to anyone (promise 6).
 
-use std::{net::IpAddr, ops::Deref, sync::Arc};
+use std::{
+    net::IpAddr,
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use http::{HeaderName, HeaderValue, Method};
 use tollgate_config::{
@@ -41,7 +48,12 @@ pub(crate) struct Live {
     pub(crate) mode: Mode,
     /// All that is counted of each subject, where counters are shared.
     pub(crate) counted: Vec<Tracked>,
+    /// Tells it from all others of this process.
+    pub(crate) number: u64,
 }
+
+/// Numbers the configurations of this process.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 /// A configuration as one worker holds it: requests count references on their own thread, not on a
 /// cache line that all threads fight for.
@@ -180,7 +192,8 @@ impl Live {
             Enforcement::Observe => Mode::Observe,
         };
         let names = Names::new(&gateway.identity);
-        Ok(Self { names, routes, upstreams, api, tiers, signer, mode, counted, config })
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { names, routes, upstreams, api, tiers, signer, mode, counted, number, config })
     }
 
     pub(crate) fn gateway(&self) -> &Gateway {

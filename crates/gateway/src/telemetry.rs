@@ -63,6 +63,10 @@ fn describe() {
         "tollgate_connections_refused_total",
         "Client connections closed at listen.connections_max"
     );
+    describe_counter!(
+        "tollgate_overrides_wrong_total",
+        "Overrides in the table of subjects that make no sense"
+    );
     describe_gauge!("tollgate_subjects", "Subjects whose counters are in memory");
     describe_counter!("tollgate_subject_reads_total", "Rows of the table of subjects read, by result");
     describe_gauge!(
@@ -168,12 +172,18 @@ impl TierMetrics {
 pub(crate) struct SubjectMetrics {
     read: Counter,
     failed: Counter,
+    wrong: Counter,
 }
 
 impl SubjectMetrics {
     pub(crate) fn new() -> Self {
         let reads = |result: &'static str| counter!("tollgate_subject_reads_total", "result" => result);
-        Self { read: reads("read"), failed: reads("failed") }
+        let wrong = counter!("tollgate_overrides_wrong_total");
+        Self { read: reads("read"), failed: reads("failed"), wrong }
+    }
+
+    pub(crate) fn wrong(&self) {
+        self.wrong.increment(1);
     }
 
     pub(crate) fn read(&self, with_success: bool) {

@@ -2,7 +2,9 @@
 
 mod grace;
 mod overage;
+mod overrides;
 mod queue;
+mod shared;
 mod throttle;
 
 use tollgate_testkit::{Gate, Origin, OriginBuilder, Response, Wire};

@@ -40,8 +40,7 @@ fn a_line_has_a_bound_and_is_left_by_who_hangs_up() {
     let scene = Scene::start(Origin::builder(), ROUTES, &tiers);
     assert_eq!(statuses(&scene, 3, "ann", "slow"), [200; 3]);
     let waiting = |count: f64| {
-        let reached =
-            || (scene.gateway.metric("tollgate_requests_waiting").unwrap_or(0.0) - count).abs() < 0.5;
+        let reached = || scene.gateway.metric("tollgate_requests_waiting") == Some(count);
         assert!(eventually(BOUND, reached));
     };
     let first = sent(&scene, "/x/", "ann", "slow");
