@@ -6,6 +6,7 @@ use tollgate_core::{Limit, Max, MeterIndex, Nanos, TierIndex};
 
 use crate::{
     Route,
+    gateway::charged_meters,
     plans::Draft,
     report::{Flaw, Report},
     text::quote,
@@ -41,10 +42,10 @@ pub(crate) fn check_size(report: &Report<'_>, draft: &Draft) {
 /// Records what tiers do not say about the meters that routes charge, and which say too much.
 pub(crate) fn check(report: &Report<'_>, draft: &Draft, routes: &[Route]) {
     let mut charged: BTreeMap<MeterIndex, &Route> = BTreeMap::new();
-    for (route, charge) in
-        routes.iter().flat_map(|route| route.charges.iter().map(move |charge| (route, charge)))
-    {
-        charged.entry(charge.meter).or_insert(route);
+    for route in routes {
+        for meter in charged_meters(&route.charges, &draft.plans) {
+            charged.entry(meter).or_insert(route);
+        }
     }
     for tier in (0..draft.plans.tiers.len()).map(TierIndex) {
         for (meter, route) in &charged {
@@ -68,7 +69,8 @@ fn lacks(draft: &Draft, tier: TierIndex, meter: MeterIndex) -> bool {
 
 fn too_many<'r>(draft: &Draft, tier: TierIndex, route: &'r Route) -> Option<(&'r Route, usize)> {
     let tier = draft.plans.tiers.get(tier.0)?;
-    let count = route.charges.iter().map(|charge| tier.limits_of(charge.meter).len()).sum();
+    let meters = charged_meters(&route.charges, &draft.plans);
+    let count = meters.map(|meter| tier.limits_of(meter).len()).sum();
     (count > REQUEST_LIMITS_MAX).then_some((route, count))
 }
 

@@ -21,6 +21,7 @@ use crate::{
     meters::MeterIds,
     ratelimit,
     refusal::{Code, Quota, Refusal},
+    resources::{Held, Unclaimed},
     shared::Shared,
     worker::Worker,
 };
@@ -38,16 +39,23 @@ pub(crate) type Needs = ArrayVec<i64, SETTLEMENT_CHARGES_MAX>;
 
 /// What to hold for a request: what it says about itself, or what the route says.
 pub(crate) fn needs(asking: &Asking<'_>, size: &SizeHint) -> Needs {
-    let Asking { route, call, .. } = asking;
+    let Asking { route, call, held, .. } = asking;
     let exact_bytes = size.exact().and_then(|bytes| i64::try_from(bytes).ok());
     let charges = route.charges.iter().zip(&route.needs).enumerate();
     let need = charges.map(|(position, (charge, flat))| match (charge.measure(), exact_bytes, call) {
         (Some(Measure::RequestBytes), Some(bytes), _) => bytes,
-        (Some(measure), _, Some(call)) if measure.is_llm() => call.need(asking, position, measure, *flat),
+        (Some(Measure::Llm(measure)), _, Some(call)) => call.need(asking, position, *measure, *flat),
         (_, _, Some(call)) if !charge.counts_model(call.model()) => 0,
         _ => *flat,
     });
-    need.take(SETTLEMENT_CHARGES_MAX).collect()
+    let mut needs: Needs = need.take(SETTLEMENT_CHARGES_MAX).collect();
+    if let Some(held) = held {
+        // Of what it has already, nothing more is taken.
+        for (position, need) in needs.iter_mut().enumerate() {
+            *need = held.need(position, *need);
+        }
+    }
+    needs
 }
 
 /// Who asks for what, and by which rules.
@@ -58,6 +66,8 @@ pub(crate) struct Asking<'a> {
     pub(crate) tier: TierIndex,
     /// Of a model.
     pub(crate) call: Option<&'a Call>,
+    /// What it does to a resource.
+    pub(crate) held: Option<&'a Held>,
     pub(crate) at: UnixMillis,
 }
 
@@ -255,6 +265,18 @@ pub(crate) fn not_journalled(error: OpenError) -> Refusal {
         }
         OpenError::Full | OpenError::Failed => {
             store_unavailable("usage cannot be recorded at the moment, so nothing is served; try again soon")
+        }
+    }
+}
+
+/// What exists by an id is changed by others, or it cannot be told what it has.
+pub(crate) fn not_claimed(error: Unclaimed) -> Refusal {
+    match error {
+        Unclaimed::Overloaded => {
+            overloaded("too many requests change one and the same thing at once; try again soon")
+        }
+        Unclaimed::Away => {
+            store_unavailable("what this thing has cannot be told at the moment; try again soon")
         }
     }
 }

@@ -31,6 +31,7 @@ use crate::{
     llm::{self, Answer, Awaited, Call, Conversation, LookBounds, Looked, Parties, Waiting},
     ratelimit,
     refusal::{Code, Refusal},
+    resources::{self, Held, Known},
     subjects, target, upgrade,
     upstream::{SendError, Sent, Upstream, send},
 };
@@ -142,6 +143,7 @@ async fn serve(
     // Route: what matches nothing is not served.
     let route = route.ok_or_else(|| no_route(&parts))?;
     let target = forwarding::target(worker, &route, &path, parts.uri.query())?;
+    let below = if route.planned.is_some() { route.below(&path).to_owned() } else { String::new() };
     drop(path);
     context.route = Some(Arc::clone(&route));
 
@@ -163,10 +165,27 @@ async fn serve(
         Box::pin(call.read(live, &route, &mut parts.headers, &mut looked)).await;
     }
 
+    // Claim: what exists by an id is changed by one request at a time.
+    let known = Known { method: &parts.method, headers: Some(&parts.headers) };
+    let held = match route.planned.as_ref().and_then(|planned| planned.uses(&known, &below)) {
+        None => None,
+        Some((uses, id)) => {
+            let parties = resources::Parties {
+                shared: Arc::clone(&worker.shared),
+                route: Arc::clone(&route),
+                user: caller.user.clone(),
+                org: caller.org.clone(),
+            };
+            let claimed = Box::pin(Held::claim(&parties, uses, id)).await;
+            Some(Box::new(claimed.map_err(admission::not_claimed)?))
+        }
+    };
+
     // Hold: admitted by every limit, or refused by one.
     let admitted = if route.is_metered() {
         let (shared, tier, at, route_charged) = (&*worker.shared, caller.tier, arrival.at, &*route);
-        let asking = Asking { live, shared, route: route_charged, tier, call: call.as_deref(), at };
+        let (call_made, held_now) = (call.as_deref(), held.as_deref());
+        let asking = Asking { live, shared, route: route_charged, tier, call: call_made, held: held_now, at };
         let needs = admission::needs(&asking, &size);
         let (caller, needs) = (&caller, &needs);
         let applicant = Applicant { live, route: &route, caller, needs, arrived: arrival.at };
@@ -183,6 +202,7 @@ async fn serve(
                 key: RequestKey::new(hold.at(), arrival.random),
                 request_id: context.request_id.clone(),
                 call,
+                held,
             };
             Admitted::open(admission, hold, needs).map_err(admission::not_journalled)
         };
@@ -248,8 +268,11 @@ impl Exchange<'_> {
         let sending =
             sending(Rc::clone(self.connection), Arc::clone(upstream), request, Rc::clone(&progress));
         // What a model does for a client who leaves is awaited and read all the same.
-        let is_billable = |admitted: &mut Admitted| admitted.call().is_some_and(Call::is_billable);
-        let sent = match admitted.take_if(|admitted| self.route.reads_on() && is_billable(admitted)) {
+        let is_billable = |admitted: &Admitted| admitted.call().is_some_and(Call::is_billable);
+        let is_awaited = |admitted: &mut Admitted| {
+            (self.route.reads_on() && is_billable(admitted)) || admitted.has_resource()
+        };
+        let sent = match admitted.take_if(is_awaited) {
             None => pin!(sending).await,
             Some(held) => {
                 let (connection, progress) = (Rc::clone(self.connection), Rc::clone(&progress));
@@ -290,12 +313,21 @@ impl Exchange<'_> {
             if progress.end() == BodyEnd::Complete {
                 lease.finish(&mut inner);
             }
-            if let Some(durable) = admitted.and_then(|a| a.settle(End::Answered { status }, &measures)) {
+            let end = End::Answered { status };
+            if let Some(admitted) = &mut admitted
+                && let Some(claiming) = admitted.claim_late(end, &measures)
+            {
+                admitted.keep(claiming.await);
+            }
+            if let Some(durable) = admitted.and_then(|a| a.settle(end, &measures)) {
                 poll_fn(|cx| durable.poll(cx)).await.map_err(|error| admission::not_synced(&error))?;
             }
             return Ok(Response::from_parts(head, ResponseBody::empty()));
         }
-        let parts = ProxiedParts { inner, status, progress, answer, admitted, untimed, lease, busy };
+        let has_resource = admitted.as_ref().is_some_and(Admitted::has_resource);
+        let reads_on = has_resource.then(|| Rc::clone(self.connection));
+        let parts =
+            ProxiedParts { inner, status, progress, answer, admitted, untimed, lease, busy, reads_on };
         Ok(Response::from_parts(head, ResponseBody::proxied(parts)))
     }
 

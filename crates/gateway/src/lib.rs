@@ -34,6 +34,7 @@ mod names;
 mod ratelimit;
 mod refusal;
 mod reload;
+mod resources;
 mod serve;
 mod shared;
 mod signature;

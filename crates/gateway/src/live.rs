@@ -7,8 +7,8 @@ use std::{net::IpAddr, ops::Deref, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Method};
 use tollgate_config::{
-    Amount, ChargeOn, ClientGone, Config, CounterStore, Enforcement, Gateway, LlmOptions, Measure,
-    UsagePointers,
+    Amount, ChargeOn, ClientGone, Config, CounterStore, Enforcement, Gateway, LlmMeasure, LlmOptions,
+    Measure, UsagePointers,
 };
 use tollgate_core::{Currency, Max, MeterKind, ModelPattern, Nanos, Plans, Scope, Tier, TierIndex};
 use tollgate_quota::{CHECKS_MAX, Check, CounterKey, Kinds, MeterId, Mode, Tracked};
@@ -20,6 +20,7 @@ use crate::{
     meters::MeterIds,
     names::{Names, USAGE_PREFIX},
     ratelimit::FIELD_INTEGER_MAX,
+    resources::{self, Planned},
     signature::Signer,
     telemetry::{RouteMetrics, TierMetrics},
     upstream::{Upstream, UpstreamError},
@@ -37,6 +38,8 @@ pub(crate) struct Live {
     pub(crate) tiers: Vec<LiveTier>,
     pub(crate) signer: Option<Signer>,
     pub(crate) mode: Mode,
+    /// All that is counted of each subject, where counters are shared.
+    pub(crate) counted: Vec<Tracked>,
 }
 
 /// A configuration as one worker holds it: requests count references on their own thread, not on a
@@ -74,6 +77,8 @@ pub(crate) struct Route {
     /// What is held of each charge's meter, in the order of `charges`, where the request itself does not
     /// say more.
     pub(crate) needs: Vec<i64>,
+    /// What its requests do to resources, if any do.
+    pub(crate) planned: Option<Planned>,
     /// By [`TierIndex`].
     grants: Vec<Grant>,
     /// All that is counted of the meters that it charges, on whatever tier, where counters are shared.
@@ -86,6 +91,8 @@ pub(crate) struct RouteCharge {
     pub(crate) id: MeterId,
     pub(crate) meter: Box<str>,
     pub(crate) kind: MeterKind,
+    /// Whether organisations own what their users have of it, as some limit is theirs.
+    pub(crate) is_shared: bool,
     pub(crate) amount: Amount,
     /// Of which models it counts calls; empty for all.
     pub(crate) models: Vec<ModelPattern>,
@@ -168,7 +175,7 @@ impl Live {
             Enforcement::Observe => Mode::Observe,
         };
         let names = Names::new(&gateway.identity);
-        Ok(Self { names, routes, upstreams, api, tiers, signer, mode, config })
+        Ok(Self { names, routes, upstreams, api, tiers, signer, mode, counted, config })
     }
 
     pub(crate) fn gateway(&self) -> &Gateway {
@@ -222,7 +229,8 @@ impl Route {
                     id: ids.of(&meter.name),
                     meter: meter.name.clone(),
                     kind: meter.kind,
-                    amount: charge.amount,
+                    is_shared: resources::is_shared(plans, charge.meter),
+                    amount: charge.amount.clone(),
                     models: meter.models.clone(),
                     currency: meter.currency(),
                     usage_header: HeaderName::try_from(format!("{USAGE_PREFIX}{}", meter.name)).ok(),
@@ -250,6 +258,9 @@ impl Route {
             llm: is_llm.then(|| route.llm.clone()),
             shape: route.llm.usage.as_ref().filter(|_| is_llm).map(shape),
             needs,
+            planned: Planned::of(&route.charges, |meter| {
+                route.charges.iter().position(|charge| charge.meter == meter)
+            }),
             grants,
             tracked,
             metrics: RouteMetrics::new(&route.name),
@@ -280,6 +291,11 @@ impl Route {
             && self.methods.as_ref().is_none_or(|methods| methods.contains(method))
     }
 
+    /// What of `path`, which this route matches, lies below the route's own.
+    pub(crate) fn below<'a>(&self, path: &'a str) -> &'a str {
+        path.get(self.path.len()..).unwrap_or_default()
+    }
+
     /// What the upstream sees of `path`, which this route matches.
     pub(crate) fn rewrite<'a>(&self, path: &'a str) -> (&str, &'a str) {
         match &self.rewrite {
@@ -297,16 +313,35 @@ fn shape(usage: &UsagePointers) -> Shape {
 
 impl RouteCharge {
     /// Where its amount comes from, if it is measured.
-    pub(crate) fn measure(&self) -> Option<Measure> {
-        match self.amount {
+    pub(crate) fn measure(&self) -> Option<&Measure> {
+        match &self.amount {
             Amount::Constant(_) => None,
-            Amount::Measured { source, .. } => Some(source),
+            Amount::Measured(measured) => Some(&measured.source),
+        }
+    }
+
+    /// What of a model's answer it counts.
+    pub(crate) fn llm_measure(&self) -> Option<LlmMeasure> {
+        match self.measure() {
+            Some(Measure::Llm(measure)) => Some(*measure),
+            _ => None,
         }
     }
 
     /// Whether a model's answer says how much is charged.
     pub(crate) fn is_of_model(&self) -> bool {
-        self.measure().is_some_and(Measure::is_llm)
+        self.llm_measure().is_some()
+    }
+
+    /// Whether it is a slot for as long as the request runs: then nothing is left to be charged.
+    pub(crate) fn is_slot(&self) -> bool {
+        self.kind == MeterKind::Concurrent
+    }
+
+    /// What is charged where `need` was held and nobody knows how the request ended.
+    pub(crate) fn unanswered(&self, need: i64) -> i64 {
+        // A slot ends with its request, or with the process.
+        if self.is_slot() { 0 } else { need }
     }
 
     /// Whether it counts calls to `model`. One that is not known counts, so that it is never free.
@@ -325,9 +360,9 @@ impl RouteCharge {
 
     /// What is held where the request says nothing about itself.
     fn flat_need(&self) -> i64 {
-        match self.amount {
-            Amount::Constant(amount) => amount,
-            Amount::Measured { hold, .. } => hold,
+        match &self.amount {
+            Amount::Constant(amount) => *amount,
+            Amount::Measured(measured) => measured.hold,
         }
     }
 }

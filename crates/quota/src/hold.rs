@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use tollgate_core::UnixMillis;
 
-use crate::{CHECKS_MAX, Mark, MeterId, Parties, Subject, ask::enqueue, subject::Book};
+use crate::{CHECKS_MAX, Mark, MeterId, Parties, Subject, ask::enqueue, lease::Lease, subject::Book};
 
 /// What one admitted request holds of its limits.
 ///
@@ -133,10 +133,11 @@ impl Hold {
                 book.calls.active = true;
                 member.gate.activate(Arc::clone(subject));
             }
-            let owes = book
-                .counters
-                .iter()
-                .any(|counter| counter.lease().is_some_and(|l| l.owes(counter.usage.held)));
+            // A job that was started is told at once: with this instance it would go on uncounted.
+            let owes = book.counters.iter().any(|counter| {
+                let started = |lease: &Lease| counter.concurrent && lease.pending > 0;
+                counter.lease().is_some_and(|lease| lease.owes(counter.usage.held) || started(lease))
+            });
             if owes {
                 enqueue(subject, book);
             }

@@ -42,7 +42,7 @@ pub use hold::Hold;
 pub use load::{LoadFailed, LoadSpan, LoadTicket};
 pub use peek::Peek;
 pub use remote::{
-    Kind, Kinds, LedgerSums, RedisAddress, RedisError, Remote, RemoteOptions, RemoteStatus, Replay, Reply,
-    Source, SurveyedCounter, survey,
+    ClaimName, ClaimReply, Claimed, Kind, Kinds, LedgerSums, RedisAddress, RedisError, Remote, RemoteOptions,
+    RemoteStatus, Replay, Reply, Source, SurveyedCounter, survey,
 };
 pub use subject::Subject;

@@ -3,7 +3,6 @@
 mod api;
 mod charge;
 mod charge_on;
-mod counted;
 mod header;
 mod host;
 mod identity;
@@ -28,7 +27,11 @@ use std::{
 };
 
 pub use api::{Api, Writers};
-pub use charge::{Amount, Measure, RouteCharge};
+pub use charge::{
+    Amount, Condition, Conditions, IdPlace, Job, LlmMeasure, Measure, Measured, MemorySize, Missing, Place,
+    RouteCharge, Wanted,
+};
+pub(crate) use charge::{charged_meters, read_ratio};
 pub use charge_on::ChargeOn;
 pub use identity::{Anonymous, Identity, Signature};
 pub use listen::{Admin, Listen, TlsFiles};

@@ -2,6 +2,7 @@
 
 mod inherit;
 mod limit;
+mod made_of;
 mod meter;
 mod overdraw;
 mod prices;

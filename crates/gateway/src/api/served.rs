@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tollgate_config::{Amount, ChargeOn, Config, LlmOptions, RouteCharge, UpstreamIndex, Writers};
+use tollgate_config::{Amount, ChargeOn, Conditions, Config, LlmOptions, RouteCharge, UpstreamIndex, Writers};
 use tollgate_core::{MeterIndex, TierIndex};
 use tollgate_quota::Tracked;
 
@@ -53,7 +53,7 @@ impl Served {
                 methods: None,
                 rewrite: None,
                 upstream: UpstreamIndex(0),
-                charges: vec![RouteCharge { meter: MeterIndex(index), amount: Amount::Constant(1) }],
+                charges: vec![charge(MeterIndex(index))],
                 charge_on: ChargeOn::default(),
                 llm: LlmOptions::default(),
             };
@@ -73,6 +73,11 @@ impl Served {
     pub(super) fn meter(&self, index: MeterIndex) -> Option<&ServedMeter> {
         self.meters.get(index.0)
     }
+}
+
+fn charge(meter: MeterIndex) -> RouteCharge {
+    let (only_if, unless) = (Conditions::default(), None);
+    RouteCharge { meter, amount: Amount::Constant(1), only_if, unless, resource: None, job: None }
 }
 
 impl ServedMeter {

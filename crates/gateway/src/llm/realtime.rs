@@ -117,6 +117,7 @@ impl Conversation {
                 key,
                 request_id: request_id.clone(),
                 call: None,
+                held: None,
             };
             Admitted::open(admission, hold, needs).map_err(admission::not_journalled)
         };
@@ -132,8 +133,7 @@ impl Conversation {
         let model = self.model();
         let priced = (self.parties.live.plans(), at);
         let amount = |(charge, flat): (&RouteCharge, &i64)| {
-            let measure = charge.measure().filter(|measure| measure.is_llm());
-            let measure = measure.filter(|_| charge.counts_model(model.as_deref()));
+            let measure = charge.llm_measure().filter(|_| charge.counts_model(model.as_deref()));
             measure
                 .map_or(0, |measure| used::amount(measure, usage, model.as_deref(), priced).unwrap_or(*flat))
         };

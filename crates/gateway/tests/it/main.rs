@@ -29,6 +29,7 @@ mod quotas;
 mod realtime;
 mod refusals;
 mod reload;
+mod resources;
 mod routing;
 mod scene;
 mod shared;

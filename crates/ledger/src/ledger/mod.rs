@@ -214,7 +214,7 @@ impl Ledger {
     /// Asks what a resource has; `reply` is as for [`Ledger::load`]. Of names that are longer than the ledger
     /// keeps, it is asked by what is kept.
     pub fn resource_sum(&self, request: ResourceRequest) {
-        let request = request.as_kept();
+        let request = request.into_kept();
         self.shared.queue.push(Ask::Resource(request));
     }
 

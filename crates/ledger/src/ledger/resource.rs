@@ -5,7 +5,7 @@ use std::fmt;
 use tollgate_core::UnixMillis;
 use uuid::Uuid;
 
-use super::{LoadError, Subject};
+use super::{LedgerEvent, LoadError, Subject};
 use crate::{METER_BYTES_MAX, Position, RESOURCE_BYTES_MAX, SUBJECT_BYTES_MAX, codec};
 
 /// Asks what a resource has of a meter.
@@ -42,6 +42,10 @@ pub struct FirstLine {
     pub id: Uuid,
     /// When the request was admitted.
     pub at: UnixMillis,
+    /// The tier that it was charged on.
+    pub tier: String,
+    /// The route that it was charged on.
+    pub route: String,
     /// More, as one JSON object.
     pub metadata: Option<String>,
 }
@@ -97,7 +101,7 @@ pub struct ResourcePlace {
 
 impl ResourceRequest {
     /// With all names as long as the ledger keeps them.
-    pub(super) fn as_kept(self) -> Self {
+    pub(super) fn into_kept(self) -> Self {
         let kept = |text: String, bytes_max| codec::cut(&text, bytes_max).to_owned();
         let Self { subject, meter, resource, reached, reply } = self;
         let subject = match subject {
@@ -111,10 +115,14 @@ impl ResourceRequest {
 
 impl FirstLine {
     /// Of a line that was found; one that somebody took away by hand says only what its id says.
-    pub(super) fn new(id: Uuid, line: Option<(UnixMillis, Option<String>)>) -> Self {
-        let at = || UnixMillis(i64::try_from(id.as_u128() >> 80).unwrap_or(i64::MAX));
-        let (at, metadata) = line.unwrap_or_else(|| (at(), None));
-        Self { id, at, metadata }
+    pub(super) fn new(id: Uuid, line: Option<LedgerEvent>) -> Self {
+        match line {
+            Some(LedgerEvent { at, tier, route, metadata, .. }) => Self { id, at, tier, route, metadata },
+            None => {
+                let at = UnixMillis(i64::try_from(id.as_u128() >> 80).unwrap_or(i64::MAX));
+                Self { id, at, tier: String::new(), route: String::new(), metadata: None }
+            }
+        }
     }
 }
 

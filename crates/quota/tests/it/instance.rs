@@ -428,7 +428,7 @@ fn kinds() -> Kinds {
 fn tracked() -> Vec<Tracked> {
     let one =
         |meter| Tracked { meter, plan: 1, concurrent: meter == JOBS, user: keys(meter), org: keys(meter) };
-    [CALLS, TOKENS].into_iter().map(one).collect()
+    [CALLS, TOKENS, JOBS].into_iter().map(one).collect()
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -10,11 +10,13 @@
 )]
 
 mod calendars;
+mod claims;
 mod conformance;
 mod extensions;
 mod failover;
 mod hazards;
 mod instance;
 mod invariants;
+mod jobs;
 mod loss;
 mod random;

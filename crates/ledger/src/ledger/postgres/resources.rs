@@ -111,7 +111,6 @@ async fn first_lines(connection: &Connection, ids: &[Uuid]) -> Result<Vec<FirstL
         return Ok(Vec::new());
     }
     let lines = events::by_id(connection, ids).await?;
-    let mut lines: HashMap<_, _> =
-        lines.into_iter().map(|LedgerEvent { id, at, metadata, .. }| (id, (at, metadata))).collect();
+    let mut lines: HashMap<_, _> = lines.into_iter().map(|line| (line.id, line)).collect();
     Ok(ids.iter().map(|id| FirstLine::new(*id, lines.remove(id))).collect())
 }

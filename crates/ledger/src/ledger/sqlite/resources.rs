@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::events;
 use crate::ledger::{
-    LedgerEvent, Subject,
+    Subject,
     resource::{
         FirstLine, OpenResource, OpenResources, OpenResourcesRequest, PAGE_ROWS, ResourcePlace,
         ResourceRequest, ResourceSum,
@@ -104,5 +104,5 @@ fn first_line(connection: &Connection, id: &str) -> Result<FirstLine> {
         |error| rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error));
     let id = Uuid::parse_str(id).map_err(bad_id)?;
     let line = events::get(connection, id)?;
-    Ok(FirstLine::new(id, line.map(|LedgerEvent { at, metadata, .. }| (at, metadata))))
+    Ok(FirstLine::new(id, line))
 }
