@@ -55,14 +55,7 @@ impl Served {
                 methods: None,
                 rewrite: None,
                 upstream: UpstreamIndex(0),
-                charges: vec![RouteCharge {
-                    meter: MeterIndex(index),
-                    amount: Amount::Constant(1),
-                    only_if: Conditions::default(),
-                    unless: None,
-                    resource: None,
-                    job: None,
-                }],
+                charges: vec![charge(MeterIndex(index))],
                 charge_on: ChargeOn::default(),
                 llm: LlmOptions::default(),
             };
@@ -82,6 +75,11 @@ impl Served {
     pub(super) fn meter(&self, index: MeterIndex) -> Option<&ServedMeter> {
         self.meters.get(index.0)
     }
+}
+
+fn charge(meter: MeterIndex) -> RouteCharge {
+    let (only_if, unless) = (Conditions::default(), None);
+    RouteCharge { meter, amount: Amount::Constant(1), only_if, unless, resource: None, job: None }
 }
 
 impl ServedMeter {
