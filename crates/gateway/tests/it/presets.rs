@@ -1,6 +1,8 @@
 //! The presets in `deploy/presets` as they are released: only addresses, folders and stores are replaced. Each test has
 //! the name of a row of a system that the preset replaces, and walks that row.
 
+mod calls;
+mod cells;
 mod clock;
 mod preset;
 

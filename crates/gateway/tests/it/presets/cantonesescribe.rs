@@ -14,7 +14,7 @@ use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 use serde_json::{Value, json};
 use tollgate_testkit::{Answer, BOUND, Origin, Received, Reply, Response, Wire, eventually};
 
-use super::preset::{Limit, Preset, Who};
+use super::{calls::Who, cells::Limit, preset::Preset};
 use crate::scene::{all_at_once, assert_refusal, head, request_id};
 
 /// Credits a month, bytes of a file, jobs at once, and the plan that takes larger files.

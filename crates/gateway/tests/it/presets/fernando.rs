@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 use tollgate_testkit::{Answer, Origin, Received, Reply, Response};
 
-use super::preset::{Limit, Preset, Who};
+use super::{calls::Who, cells::Limit, preset::Preset};
 use crate::scene::request_id;
 
 const GB: i64 = 1_000_000_000;

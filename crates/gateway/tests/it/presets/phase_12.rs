@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 use tollgate_testkit::{Answer, Origin, Received, Reply, Response};
 
-use super::preset::{Limit, Preset, Who};
+use super::{calls::Who, cells::Limit, preset::Preset};
 use crate::scene::{assert_refusal, number, request_id};
 
 /// llm_tokens a day, bytes of memory, agent minutes a month.

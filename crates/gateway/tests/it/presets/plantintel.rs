@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 use tollgate_testkit::{Answer, BOUND, Origin, Received, Reply, Response, eventually};
 
-use super::preset::{Limit, Preset, Who};
+use super::{calls::Who, cells::Limit, preset::Preset};
 use crate::scene::request_id;
 
 /// The limits of trial and pilot; in total where there is no month.
