@@ -17,6 +17,7 @@ mod fleet;
 mod framing;
 mod headers;
 mod identity;
+mod jobs;
 mod llm;
 mod load;
 mod numbers;
