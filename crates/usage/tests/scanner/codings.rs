@@ -6,9 +6,7 @@ use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use proptest::prelude::*;
 use tollgate_core::Decimal;
-use tollgate_usage::{
-    DECODED_BYTES_MAX, Field, Fields, Request, Response, Said, Scanner, TokenUsage, Want,
-};
+use tollgate_usage::{DECODED_BYTES_MAX, Field, Fields, Request, Response, Said, Scanner, TokenUsage, Want};
 
 use crate::chunking::{chat, split_at};
 
