@@ -8,6 +8,7 @@
 mod admin;
 mod admission;
 mod admitted;
+mod amounts;
 mod audit;
 mod body;
 mod check;
@@ -28,6 +29,7 @@ mod listener;
 mod live;
 mod llm;
 mod logging;
+mod measures;
 mod meters;
 mod names;
 mod ratelimit;
