@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use tollgate_core::{SETTLEMENT_CHARGES_MAX, UnixMillis};
+use tollgate_core::{SETTLEMENT_CHARGES_MAX, Settlement, UnixMillis};
 
-use super::{JobLine, Kept};
+use super::{Expiry, JobLine, Kept, expiries::Why};
 use crate::amounts::{Charged, Id, JobChange};
 
 /// What each meter is charged.
@@ -18,8 +18,32 @@ pub(crate) struct Became<'a> {
     pub(crate) id: Option<&'a str>,
     /// What is said of a job, with the position of its meter.
     pub(crate) job: Option<(usize, JobLine)>,
+    /// The position of a job's meter that has ended, where it is not known whether it ran.
+    unended: Option<usize>,
     /// Positions that are charged nothing, as the id that they should name is missing: nobody could give it back.
     pub(crate) unnamed: ArrayVec<usize, SETTLEMENT_CHARGES_MAX>,
+}
+
+impl Became<'_> {
+    /// When the job that a settlement is about is ended without a request: when its time is over, or at once where it
+    /// has ended and nobody knew whether it ran.
+    pub(crate) fn expiry(&self, settlement: &Settlement<'_>) -> Option<Expiry> {
+        let (position, at, why) = match (self.job, self.unended) {
+            (Some((position, JobLine::Started { expires_at })), _) => (position, expires_at, Why::Expired),
+            (_, Some(position)) => (position, settlement.at, Why::Finished),
+            (_, None) => return None,
+        };
+        Some(Expiry {
+            at,
+            why,
+            meter: settlement.charges.get(position)?.meter.into(),
+            resource: self.id?.into(),
+            user: settlement.user_id.into(),
+            org: settlement.org_id.map(Box::from),
+            tier: settlement.tier.into(),
+            route: settlement.route.into(),
+        })
+    }
 }
 
 /// What a resource becomes of one meter.
@@ -91,6 +115,9 @@ pub(crate) fn settle<'a>(charged: &mut Charges<'a>, kept: Option<&Kept>, at: Uni
         let had = kept.and_then(|kept| kept.had(position));
         charged.amount = becomes.difference(had.unwrap_or(0));
         charged.estimated = charged.amount != 0 && (charged.estimated || had.is_none());
+        if becomes == Becomes::End && had.is_none() {
+            became.unended = Some(position);
+        }
         let line = becomes.line(charged.amount, at);
         became.job = became.job.or(line.map(|line| (position, line)));
     }
@@ -146,6 +173,10 @@ mod tests {
         let became = settle(&mut charged, None, UnixMillis(0));
         assert_eq!((became.id, &*became.unnamed), (Some("a"), &[1][..]));
         assert_eq!([charged[0].amount, charged[1].amount, charged[2].amount], [5, 0, 1]);
-        assert_eq!([charged[0].estimated, charged[1].estimated], [true, false], "as what it had is not known");
+        assert_eq!(
+            [charged[0].estimated, charged[1].estimated],
+            [true, false],
+            "as what it had is not known"
+        );
     }
 }

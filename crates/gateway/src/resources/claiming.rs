@@ -3,13 +3,15 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use http::HeaderValue;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Kept, Owners, ResourceMeter, Unclaimed};
 use crate::{amounts::Stated, identity::text, live::Route, shared::Shared};
 
 /// Longest time that an answer's last byte waits for the resource that the answer names.
 const LATE_CLAIM_MAX: Duration = Duration::from_secs(5);
+/// When it is asked for again meanwhile, where it could not be told who has it.
+const RETRY: Duration = Duration::from_millis(50);
 
 /// Who a request's resource may belong to, for as long as is waited for it.
 #[derive(Clone)]
@@ -36,7 +38,15 @@ impl Claimant {
     /// Claims the resource that the answer names.
     pub(crate) fn claim_late(self, id: &str) -> Claiming {
         let id: Box<str> = id.into();
-        Box::pin(async move { timeout(LATE_CLAIM_MAX, self.keep(&id)).await.ok().and_then(Result::ok) })
+        let keeping = async move {
+            loop {
+                match self.keep(&id).await {
+                    Ok(kept) => return kept,
+                    Err(_) => sleep(RETRY).await,
+                }
+            }
+        };
+        Box::pin(async move { timeout(LATE_CLAIM_MAX, keeping).await.ok() })
     }
 
     /// Claims it if that needs no waiting: nobody waits any more.

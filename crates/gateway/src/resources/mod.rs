@@ -21,6 +21,7 @@ mod expiries;
 mod kept;
 mod metadata;
 mod meters;
+mod segment;
 mod sizes;
 mod sweeper;
 mod table;
@@ -36,6 +37,7 @@ pub(crate) use self::{
     kept::{Kept, Owners, ResourceMeter},
     metadata::JobLine,
     meters::is_shared,
+    segment::decoded,
     sweeper::{HOLD, sweep},
 };
 use self::{

@@ -26,11 +26,11 @@ fn left(gateway: &Gateway, user: &str) -> i64 {
 fn assert_true(gateway: &Gateway, store: &Store, users: &[&str]) {
     let matches = |books: &Books| users.iter().all(|user| books.sum(user, "storage") == store.bytes_of(user));
     // What was given up may still be on its way.
-    let settled = eventually(BOUND, || matches(&Books::settled(gateway)));
+    let _ = eventually(BOUND, || matches(&Books::settled(gateway)));
     let books = Books::settled(gateway);
     for user in users {
         let sums = (books.sum(user, "storage"), store.bytes_of(user));
-        assert!(settled && sums.0 == sums.1, "{user}: ledger and store: {sums:?}\n{:#?}", books.0);
+        assert!(sums.0 == sums.1, "{user}: ledger and store: {sums:?}\n{:#?}", books.0);
         assert_eq!(left(gateway, user), STORAGE_MAX - store.bytes_of(user), "{user}: as answers tell it");
     }
     let by_request = books.by_request();

@@ -88,7 +88,7 @@ fn levels(fault: Fault) {
             scope.spawn(move || {
                 let mut random = fastrand::Rng::with_seed(client);
                 while !stop.load(Ordering::SeqCst) {
-                    let (id, bytes) = (format!("doc-{}", random.u8(..3)), random.i64(..60_000));
+                    let (id, bytes) = (format!("doc-{}", random.u8(..3)), random.i64(0..60_000));
                     let op = match random.u8(..4) {
                         0 => Op::post("ann", &id, bytes),
                         1 | 2 => Op::put("ann", &id, bytes),
