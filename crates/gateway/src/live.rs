@@ -101,8 +101,8 @@ pub(crate) struct RouteCharge {
     currency: Option<Currency>,
     /// What the upstream reports its use in.
     pub(crate) usage_header: Option<HeaderName>,
-    /// Amounts that nobody said.
-    missing: Counter,
+    /// Amounts that nobody said, where they can be missing.
+    missing: Option<Counter>,
 }
 
 /// The limits of one tier on one route.
@@ -327,13 +327,16 @@ impl RouteCharge {
             index,
             kind: meter.kind,
             first_part: before.last().map_or(0, |last| last.first_part + last.parts.len()),
+            missing: parts
+                .iter()
+                .any(Part::may_be_missing)
+                .then(|| telemetry::amounts_missing(&route.name, &meter.name)),
             parts,
             made_of,
             is_of_model,
             models: meter.models.clone(),
             currency: meter.currency(),
             usage_header: HeaderName::try_from(format!("{USAGE_PREFIX}{}", meter.name)).ok(),
-            missing: telemetry::amounts_missing(&route.name, &meter.name),
         }
     }
 
@@ -351,7 +354,9 @@ impl RouteCharge {
 
     /// Counts an amount that should have been said, and was not.
     pub(crate) fn missed(&self) {
-        self.missing.increment(1);
+        if let Some(missing) = &self.missing {
+            missing.increment(1);
+        }
     }
 
     /// Whether it counts calls to `model`. One that is not known counts, so that it is never free.
