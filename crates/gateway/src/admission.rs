@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tollgate_core::{Max, SETTLEMENT_CHARGES_MAX, Scope, UnixMillis};
 use tollgate_ledger::{LoadError, LoadRequest, Loaded, OpenError, Subject as LedgerSubject, SyncFailed};
 use tollgate_quota::{
-    Admission as Decision, Asked, Hold, LoadTicket, Mark, Parties, Refusal as QuotaRefusal, Standings,
+    Admission as Decision, Asked, Hold, LoadTicket, Mark, Mode, Parties, Refusal as QuotaRefusal, Standings,
     Subject, SubjectKey, Terms,
 };
 
@@ -23,7 +23,7 @@ use crate::{
     refusal::{Code, Quota, Refusal},
     resources::{Kept, Unclaimed},
     shared::Shared,
-    waiting::{Next, Waiting},
+    waiting::{Next, Refused, Waiting},
     worker::Worker,
 };
 
@@ -82,6 +82,7 @@ pub(crate) struct Asking<'a> {
 }
 
 /// A request that asks to be admitted.
+#[derive(Clone, Copy)]
 pub(crate) struct Applicant<'a> {
     pub(crate) live: &'a Live,
     pub(crate) route: &'a Route,
@@ -106,24 +107,24 @@ pub(crate) async fn admit(
     let parties = Parties { user: &user, org: org.as_ref() };
     let grant = caller.grant(route);
     let warn_at = &live.tier(caller.tier).warn_at;
-    let (checks, tracked) = (grant.strict_checks(), &*route.tracked);
+    let checks = match live.mode {
+        Mode::Enforce => grant.strict_checks(),
+        Mode::Observe => &grant.checks,
+    };
+    let tracked = &*route.tracked;
     let mut terms = Terms { checks, needs, warn_at, mode: live.mode, tracked };
     let mut waiting = match grant.beyond.as_deref().filter(|beyond| beyond.may_wait) {
         None => None,
         Some(beyond) => {
-            let mut waiting = Box::new(Waiting::new(worker, beyond, caller, (parties, terms)));
+            let mut waiting = Box::new(Waiting::new(worker, beyond, caller, (parties, terms, &grant.checks)));
             let next = Box::pin(waiting.behind_others()).await;
             queued.set(waiting.position);
             match next {
                 Next::Again => {}
                 Next::Through => terms.checks = &grant.checks,
-                Next::Refused { check, again_after } => {
-                    if let Some(standing) = waiting.standings() {
-                        let (standing, now) = (standings.insert(standing)[check], worker.now());
-                        let refusal = QuotaRefusal { check, standing, is_only: true };
-                        let why = Refused { refusal: &refusal, needs, again_after };
-                        return Err(refused(live, route, caller, why, now));
-                    }
+                Next::Refused(why) => {
+                    standings.clone_from(&why.standings);
+                    return Err(refused(applicant, &why, worker.now()));
                 }
             }
             Some(waiting)
@@ -152,7 +153,10 @@ pub(crate) async fn admit(
             Decision::Refused { refusal, standings: standing } => {
                 *standings = Some(standing);
                 let next = match &mut waiting {
-                    None => Next::Refused { check: refusal.check, again_after: None },
+                    None => {
+                        let why = Refused { refusal, standings: None, again_after: None };
+                        return Err(refused(applicant, &why, now));
+                    }
                     Some(waiting) => {
                         let next = Box::pin(waiting.after(&refusal)).await;
                         queued.set(waiting.position);
@@ -162,9 +166,11 @@ pub(crate) async fn admit(
                 match next {
                     Next::Again => {}
                     Next::Through => terms.checks = &grant.checks,
-                    Next::Refused { again_after, .. } => {
-                        let why = Refused { refusal: &refusal, needs, again_after };
-                        return Err(refused(live, route, caller, why, now));
+                    Next::Refused(why) => {
+                        if why.standings.is_some() {
+                            standings.clone_from(&why.standings);
+                        }
+                        return Err(refused(applicant, &why, now));
                     }
                 }
                 // It has waited for something that has happened: what was asked and tried before counts no more.
@@ -250,22 +256,19 @@ fn meters_and_spans(ticket: &LoadTicket, meters: &MeterIds) -> Vec<(String, toll
     ticket.spans.iter().map(|asked| (name(asked.key.meter), asked.span)).collect()
 }
 
-/// Which limit refuses a request, what it needs, and when its turn would come if it would wait for one.
-pub(crate) struct Refused<'a> {
-    pub(crate) refusal: &'a QuotaRefusal,
-    pub(crate) needs: &'a Needs,
-    pub(crate) again_after: Option<Duration>,
+fn refused(applicant: Applicant<'_>, why: &Refused, now: UnixMillis) -> Refusal {
+    let Applicant { live, route, caller, needs, arrived: _, queued: _ } = applicant;
+    let Refused { refusal, standings: _, again_after } = why;
+    explain((live, route, caller), (refusal, needs, *again_after), now)
 }
 
-/// Why a limit refuses, for the client.
-pub(crate) fn refused(
-    live: &Live,
-    route: &Route,
-    caller: &Caller,
-    why: Refused<'_>,
+/// Why a limit refuses a request of this caller to this route that needs so much, for the client; and when its turn would
+/// come, if it would wait for one.
+pub(crate) fn explain(
+    (live, route, caller): (&Live, &Route, &Caller),
+    (refusal, needs, again_after): (&QuotaRefusal, &Needs, Option<Duration>),
     now: UnixMillis,
 ) -> Refusal {
-    let Refused { refusal, needs, again_after } = why;
     let grant = caller.grant(route);
     let (check, limit) = (&grant.checks[refusal.check], &grant.limits[refusal.check]);
     let charge = &route.charges[limit.charge];

@@ -316,14 +316,20 @@ impl Inner {
         let mut settlement = Settlement { resource: became.id, ..settlement };
 
         // Journal first: a counter must never know of less than the journal when it is loaded.
-        let counted = request.route.charges.iter().zip(settlement.charges.clone());
+        let counted: ArrayVec<_, SETTLEMENT_CHARGES_MAX> = request
+            .route
+            .charges
+            .iter()
+            .zip(&settlement.charges)
+            .map(|(charge, charged)| (charge.id, charged.amount))
+            .collect();
         let mut position = Position::default();
         let journal = |before: &Before<'_>| {
             beyond::mark(&mut settlement, &marks, (request.grant(), &request.route.charges), graces, before);
             position = open.settle(&settlement);
             Mark(position.get())
         };
-        hold.settle_after(journal, counted.map(|(charge, charged)| (charge.id, charged.amount)));
+        hold.settle_after(journal, counted.iter().copied());
 
         if let Some(used) = &call {
             used.teach(&request.shared.learned);

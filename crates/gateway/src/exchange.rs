@@ -206,7 +206,7 @@ async fn serve(
     let may_wait = caller.grant(&route).beyond.as_ref().is_some_and(|beyond| beyond.may_wait);
     if let (true, None, Some(body)) = (may_wait, &call, unread.as_mut()) {
         let bounds = LookBounds::new(live, &route, body_bytes_max);
-        let too_large = || body_too_large(live, caller.tier, body_bytes_max);
+        let too_large = || too_large::refusal(live, caller.tier, body_bytes_max);
         Box::pin(llm::look(worker, body, &mut looked, bounds, too_large)).await?;
     }
 
