@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tollgate_core::{Charge, RequestKey, SETTLEMENT_CHARGES_MAX, Scope, SettledBy, Settlement, UnixMillis};
 use tollgate_ledger::OpenError;
-use tollgate_quota::{Admission, Mark, Mode, Parties, SubjectKey, Terms, Tracked};
+use tollgate_quota::{Mark, Parties, SubjectKey, Tracked};
 
 use super::{Kept, Owners, ResourceMeter, Unclaimed};
 use crate::shared::Shared;
@@ -113,14 +113,9 @@ pub(crate) async fn change(shared: &Arc<Shared>, change: Change<'_>) -> Result<V
     let user = subject(Scope::User, owners.user)?;
     let org = owners.org.map(|org| subject(Scope::Org, org)).transpose()?;
     let parties = Parties { user: &user, org: org.as_ref() };
-    let terms = Terms { checks: &[], needs: &[], warn_at: &[], mode: Mode::Observe, tracked };
-    // Without limits it is admitted, and holds nothing.
-    let Admission::Admitted { hold, .. } = parties.admit(terms, at) else {
-        return Err(Unchanged::TooManySubjects);
-    };
-    let open = shared.journal.open_request(&settlement).map_err(Unchanged::NotJournalled)?;
-    let journal = || Mark(open.settle(&settlement).get());
-    hold.settle(journal, changed.iter().map(|(id, _, amount)| (*id, *amount)));
+    let room = shared.journal.reserve().map_err(Unchanged::NotJournalled)?;
+    let journal = || Mark(room.settle(&settlement).get());
+    parties.record((at, tracked), journal, changed.iter().map(|(id, _, amount)| (*id, *amount)));
     if let Some(observer) = &shared.on_settled {
         observer(&settlement);
     }

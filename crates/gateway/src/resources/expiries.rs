@@ -15,6 +15,8 @@ const WATCHED_MAX: usize = 65_536;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Expiry {
     pub(crate) at: UnixMillis,
+    /// When it began: what a hold has is given back to the window that it was taken from.
+    pub(crate) since: UnixMillis,
     pub(crate) meter: Box<str>,
     pub(crate) resource: Box<str>,
     pub(crate) user: Box<str>,
@@ -57,7 +59,7 @@ mod tests {
         let text = |text: &str| text.into();
         let resource = resource.to_string().into();
         let (meter, user, tier, route) = (text("jobs"), text("ann"), text("pro"), text("jobs"));
-        Expiry { at: UnixMillis(at), meter, resource, user, org: None, tier, route }
+        Expiry { at: UnixMillis(at), since: UnixMillis(0), meter, resource, user, org: None, tier, route }
     }
 
     #[test]

@@ -173,6 +173,7 @@ impl Held {
         let JobLine::Started { expires_at } = line else { return None };
         Some(Expiry {
             at: expires_at,
+            since: settlement.at,
             meter: settlement.charges.get(position)?.meter.into(),
             resource: self.id()?.into(),
             user: settlement.user_id.into(),
