@@ -32,7 +32,7 @@ pub use gateway::{
     Llm, LlmMeasure, LlmOptions, Log, LogFormat, LogLevel, Measure, Measured, MemorySize, Missing,
     ModelLimits, Place, Postgres, PostgresHost, PostgresStore, PostgresTls, PostgresUrl, Protocol, Redis,
     RedisKind, RedisStore, RedisUrl, Route, RouteCharge, Secret, Shutdown, Signature, Subjects, TlsFiles,
-    Unanswered, Upstream, UpstreamIndex, Url, UsagePointers, Wanted, Writers,
+    Unanswered, Upstream, UpstreamIndex, Url, UsagePointers, Writers, charged_meters,
 };
 pub use mistake::{Mistake, Mistakes, Position};
 pub use nearest::{nearest, suggest};

@@ -17,7 +17,7 @@ mod tokens;
 mod usage;
 mod window;
 
-pub use amount::{Conversion, Decimal, Ratio, RatioError, Rounding};
+pub use amount::{Conversion, Decimal, Ratio, RatioError, Rounding, Value, Wanted};
 pub use calendar::Calendar;
 pub use event::{Charge, Charges, Event, EventId, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement};
 pub use limit::{Limit, Max, OnStoreFailure, Over, Scope};

@@ -5,7 +5,6 @@ use std::{future::poll_fn, sync::Arc, time::Duration};
 use arrayvec::ArrayVec;
 use http_body::SizeHint;
 use jiff::Timestamp;
-use tollgate_config::Measure;
 use tollgate_core::{Max, SETTLEMENT_CHARGES_MAX, Scope, TierIndex, UnixMillis};
 use tollgate_ledger::{LoadError, LoadRequest, Loaded, OpenError, Subject as LedgerSubject, SyncFailed};
 use tollgate_quota::{
@@ -15,13 +14,14 @@ use tollgate_quota::{
 
 use crate::{
     admitted::Admitted,
+    amounts::{PartAmount, Source, Stated, per_meter},
     identity::{Caller, text},
-    live::{Live, Route},
+    live::{Live, Route, RouteCharge},
     llm::Call,
     meters::MeterIds,
     ratelimit,
     refusal::{Code, Quota, Refusal},
-    resources::{Held, Unclaimed},
+    resources::{Kept, Unclaimed},
     shared::Shared,
     worker::Worker,
 };
@@ -39,20 +39,27 @@ pub(crate) type Needs = ArrayVec<i64, SETTLEMENT_CHARGES_MAX>;
 
 /// What to hold for a request: what it says about itself, or what the route says.
 pub(crate) fn needs(asking: &Asking<'_>, size: &SizeHint) -> Needs {
-    let Asking { route, call, held, .. } = asking;
+    let Asking { route, call, stated, kept, .. } = asking;
     let exact_bytes = size.exact().and_then(|bytes| i64::try_from(bytes).ok());
-    let charges = route.charges.iter().zip(&route.needs).enumerate();
-    let need = charges.map(|(position, (charge, flat))| match (charge.measure(), exact_bytes, call) {
-        (Some(Measure::RequestBytes), Some(bytes), _) => bytes,
-        (Some(Measure::Llm(measure)), _, Some(call)) => call.need(asking, position, *measure, *flat),
-        (_, _, Some(call)) if !charge.counts_model(call.model()) => 0,
-        _ => *flat,
+    let counts = |charge: &RouteCharge| call.is_none_or(|call| charge.counts_model(call.model()));
+    let mut needs = per_meter(&route.charges, counts, |(position, charge), (number, part)| {
+        let said = stated.and_then(|stated| stated.need(number));
+        let need = match (&part.amount, said) {
+            (_, Some(need)) => need,
+            (PartAmount::Measured(measured), None) => match (&measured.source, exact_bytes, call) {
+                (Source::RequestBytes, Some(bytes), _) => measured.conversion.apply_whole(bytes),
+                (Source::Llm(measure), _, Some(call)) => call.need(asking, position, (*measure, measured)),
+                _ => part.flat_need(),
+            },
+            (PartAmount::Constant(_), None) => part.flat_need(),
+        };
+        // What one part gives back is not there for another before it is given.
+        if charge.parts.len() > 1 { need.max(0) } else { need }
     });
-    let mut needs: Needs = need.take(SETTLEMENT_CHARGES_MAX).collect();
-    if let Some(held) = held {
+    if let Some(kept) = kept {
         // Of what it has already, nothing more is taken.
         for (position, need) in needs.iter_mut().enumerate() {
-            *need = held.need(position, *need);
+            *need = kept.had(position).map_or(*need, |had| need.saturating_sub(had.max(0)).max(0));
         }
     }
     needs
@@ -66,8 +73,10 @@ pub(crate) struct Asking<'a> {
     pub(crate) tier: TierIndex,
     /// Of a model.
     pub(crate) call: Option<&'a Call>,
-    /// What it does to a resource.
-    pub(crate) held: Option<&'a Held>,
+    /// What the request says of its charges.
+    pub(crate) stated: Option<&'a Stated>,
+    /// What the resource has that it changes.
+    pub(crate) kept: Option<&'a Kept>,
     pub(crate) at: UnixMillis,
 }
 
@@ -276,7 +285,7 @@ pub(crate) fn not_claimed(error: Unclaimed) -> Refusal {
             overloaded("too many requests change one and the same thing at once; try again soon")
         }
         Unclaimed::Away => {
-            store_unavailable("what this thing has cannot be told at the moment; try again soon")
+            store_unavailable("what this has by now cannot be told at the moment; try again soon")
         }
     }
 }

@@ -8,6 +8,7 @@
 mod admin;
 mod admission;
 mod admitted;
+mod amounts;
 mod api;
 mod audit;
 mod body;
@@ -29,6 +30,7 @@ mod listener;
 mod live;
 mod llm;
 mod logging;
+mod measures;
 mod meters;
 mod names;
 mod ratelimit;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use http::Method;
 use proptest::prelude::*;
 use tollgate_config::{
-    Amount, Condition, Effect, IdPlace, Job, Measure, Measured, Missing, Place, RouteCharge, Wanted, diff,
+    Amount, Condition, Effect, IdPlace, Job, Measure, Measured, Missing, Place, RouteCharge, diff,
 };
-use tollgate_core::{Conversion, Decimal, MeterIndex, Pointer, Ratio, Rounding};
+use tollgate_core::{Conversion, Decimal, MeterIndex, Pointer, Ratio, Rounding, Wanted};
 
 use crate::{GATEWAY, good, report};
 

@@ -3,7 +3,9 @@
 mod conversion;
 mod decimal;
 mod ratio;
+mod wanted;
 
 pub use conversion::{Conversion, Rounding};
 pub use decimal::Decimal;
 pub use ratio::{Ratio, RatioError};
+pub use wanted::{Value, Wanted};

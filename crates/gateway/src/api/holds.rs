@@ -29,7 +29,7 @@ use crate::{
     exchange::Context,
     identity::text,
     refusal::{Code, Refusal},
-    resources::{Expiry, HOLD},
+    resources::{Expiry, HOLD, Why},
 };
 
 /// Of holds that do not say how long they last.
@@ -81,6 +81,7 @@ async fn try_take(
             request.worker.shared.resources.watch(Expiry {
                 at: expires_at,
                 since: taken.at,
+                why: Why::Expired,
                 meter: meter.name().into(),
                 resource: (*resource).into(),
                 user: text(&caller.user).into(),

@@ -40,8 +40,6 @@ pub(crate) struct Line<'a> {
 /// What a resource has of a meter after a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum To {
-    /// So much, whatever it had.
-    Be(i64),
     /// So much, if it had anything: what is gone is not settled again.
     BeIfThere(i64),
 }
@@ -62,7 +60,7 @@ impl To {
     fn amount(self, had: i64) -> i64 {
         match self {
             Self::BeIfThere(_) if had == 0 => 0,
-            Self::Be(amount) | Self::BeIfThere(amount) => amount.saturating_sub(had),
+            Self::BeIfThere(amount) => amount.saturating_sub(had),
         }
     }
 }

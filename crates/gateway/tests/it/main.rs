@@ -18,6 +18,7 @@ mod fleet;
 mod framing;
 mod headers;
 mod identity;
+mod jobs;
 mod llm;
 mod load;
 mod numbers;

@@ -1,7 +1,7 @@
 //! `only_if = { … }` and `unless = { … }` of a charge: for which requests it is.
 
 use http::Method;
-use tollgate_core::Decimal;
+use tollgate_core::{Decimal, Wanted};
 use toml::de::DeValue;
 
 use super::{
@@ -19,8 +19,6 @@ const EXAMPLE: &str = "{ status = [\"2xx\"], \"request.header:X-Tier\" = \"free\
 const CONDITIONS_MAX: usize = 16;
 /// Each is compared with what stands in a request.
 const VALUES_MAX: usize = 32;
-/// Longer values are none that tell requests apart.
-const TEXT_BYTES_MAX: usize = 256;
 /// What stands for any value.
 const ANY: &str = "*";
 
@@ -37,19 +35,6 @@ pub enum Condition {
     Status(ChargeOn),
     /// One of these values stands there; of a list's elements, in any of them.
     Value(Place, Vec<Wanted>),
-}
-
-/// What a value is compared with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// It is there, and not `null`.
-    Present,
-    /// It is this text, byte for byte.
-    Text(Box<str>),
-    /// It is this number, however it is written; also as text.
-    Number(Decimal),
-    /// It is true, or it is false.
-    Boolean(bool),
 }
 
 impl Condition {
@@ -142,9 +127,9 @@ fn read_method(item: &Item<'_>) -> Option<Method> {
 fn read_wanted(item: &Item<'_>) -> Option<Wanted> {
     match item.value() {
         DeValue::String(text) if *text == ANY => Some(Wanted::Present),
-        DeValue::String(text) if text.len() > TEXT_BYTES_MAX => {
+        DeValue::String(text) if text.len() > Wanted::TEXT_BYTES_MAX => {
             let message = format!("the text is {} bytes long", text.len());
-            item.wrong(Flaw::new(message, format!("compare with at most {TEXT_BYTES_MAX}")));
+            item.wrong(Flaw::new(message, format!("compare with at most {}", Wanted::TEXT_BYTES_MAX)));
             None
         }
         DeValue::String(text) => Some(Wanted::Text(text.as_ref().into())),
