@@ -35,6 +35,7 @@ impl Became<'_> {
         };
         Some(Expiry {
             at,
+            since: settlement.at,
             why,
             meter: settlement.charges.get(position)?.meter.into(),
             resource: self.id?.into(),

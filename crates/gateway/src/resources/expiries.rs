@@ -24,6 +24,8 @@ pub(crate) enum Why {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Expiry {
     pub(crate) at: UnixMillis,
+    /// When it began: what a hold has is given back to the window that it was taken from.
+    pub(crate) since: UnixMillis,
     pub(crate) why: Why,
     pub(crate) meter: Box<str>,
     pub(crate) resource: Box<str>,
@@ -67,7 +69,17 @@ mod tests {
         let text = |text: &str| text.into();
         let resource = resource.to_string().into();
         let (meter, user, tier, route) = (text("jobs"), text("ann"), text("pro"), text("jobs"));
-        Expiry { at: UnixMillis(at), why: Why::Expired, meter, resource, user, org: None, tier, route }
+        Expiry {
+            at: UnixMillis(at),
+            since: UnixMillis(0),
+            why: Why::Expired,
+            meter,
+            resource,
+            user,
+            org: None,
+            tier,
+            route,
+        }
     }
 
     #[test]

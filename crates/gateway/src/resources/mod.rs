@@ -30,10 +30,10 @@ use std::sync::{Arc, Mutex};
 
 pub(crate) use self::{
     becomes::{Became, changed, settle},
-    change::{Change, Line, To, Unchanged, change},
+    change::{Change, Line, To, change},
     claim::Unclaimed,
     claiming::{Claimant, Claiming},
-    expiries::Expiry,
+    expiries::{Expiry, Why},
     kept::{Kept, Owners, ResourceMeter},
     metadata::JobLine,
     meters::is_shared,

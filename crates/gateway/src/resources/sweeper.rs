@@ -98,6 +98,7 @@ fn expiry(meter: &str, open: OpenResource) -> Option<Expiry> {
     let OpenResource { place: ResourcePlace { resource, user_id, org_id }, amount: _, first } = open;
     Some(Expiry {
         at: metadata::expires_at(first.metadata.as_deref()?)?,
+        since: first.at,
         why: Why::Expired,
         meter: meter.into(),
         resource: resource.into(),
@@ -111,10 +112,11 @@ fn expiry(meter: &str, open: OpenResource) -> Option<Expiry> {
 /// Ends it, or tries again later.
 async fn expire(shared: &Arc<Shared>, expiry: Expiry) {
     let live = shared.live();
-    let Expiry { at: _, why, meter, resource, user, org, tier, route } = &expiry;
+    let Expiry { at: _, since, why, meter, resource, user, org, tier, route } = &expiry;
     let is_hold = resource.starts_with(HOLD);
     let now = UnixMillis(wall_clock().0.saturating_add(shared.clock_ahead()));
-    let key = RequestKey::new(now, fastrand::u128(..));
+    let at = if is_hold { *since } else { now };
+    let key = RequestKey::new(at, fastrand::u128(..));
     let Some(of) = live.resource_meter(&shared.meters, meter) else { return };
     let line = Line {
         tier,
@@ -136,7 +138,7 @@ async fn expire(shared: &Arc<Shared>, expiry: Expiry) {
         meters: &[(of, To::BeIfThere(0))],
         tracked: &live.tracked_of(&shared.meters, meter),
         key,
-        at: now,
+        at,
         line,
     };
     match change(shared, ended).await {
