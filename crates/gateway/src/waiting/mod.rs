@@ -96,10 +96,13 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    /// Goes behind those who wait already, if there are any. Cancel-safe.
+    /// Goes behind those who wait already for what it needs, if there are any. Cancel-safe.
+    ///
+    /// Who needs nothing of it may be the one who frees what the others wait for.
     pub(crate) async fn behind_others(&mut self) -> Next {
         let lines = &self.worker.shared.lines;
-        let others = self.beyond.waits().find(|(check, _)| lines.length(&self.key(*check)) > 0);
+        let mut waits = self.beyond.waits().filter(|(check, _)| self.need(*check) > 0);
+        let others = waits.find(|(check, _)| lines.length(&self.key(*check)) > 0);
         let Some((check, wait)) = others else { return Next::Again };
         match self.wait(check, wait).await {
             Ok(next) => next,
@@ -118,15 +121,20 @@ impl<'a> Waiting<'a> {
             Next::Refused(Box::new(Refused { refusal: *refusal, standings: None, again_after }))
         };
         let Some(wait) = self.beyond.wait(check) else { return refused(None) };
-        let asked = &self.terms.checks[check];
-        let need = self.terms.needs.get(asked.need).copied().unwrap_or(0);
-        match (wait, asked.max) {
+        let need = self.need(check);
+        match (wait, self.terms.checks[check].max) {
             (Wait::Slot(_), _) if !is_only => refused(None),
             // It never has a slot, however long it waits.
             (Wait::Slot(_), Max::AtMost(max)) if need > max => refused(None),
             (Wait::Turn(_), _) if let Some(others) = self.refused_by_others(is_only) => others,
             (wait, _) => self.wait(check, wait).await.unwrap_or_else(refused),
         }
+    }
+
+    /// How much it needs of a limit.
+    fn need(&self, check: usize) -> i64 {
+        let need = self.terms.checks.get(check).map(|check| check.need);
+        need.and_then(|need| self.terms.needs.get(need)).copied().unwrap_or(0)
     }
 
     /// Refused by a limit that does not only slow down, if there is one.
