@@ -19,4 +19,5 @@ mod instance;
 mod invariants;
 mod jobs;
 mod loss;
+mod peek;
 mod random;
