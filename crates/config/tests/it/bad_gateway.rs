@@ -45,7 +45,7 @@ service_tokens_env = "s3cr-et"
 path = "/v1/"
 [upstreams.llm]"#,
         &[
-            r#"gateway.toml:1:1: api: the route "/v1/" would never be reached: /v1/ is the API's; give [api] or the route another path, or set api.enabled = false"#,
+            r#"gateway.toml:1:2: api: the route "/v1/" would never be reached: /v1/ is the API's; give [api] or the route another path, or set api.enabled = false"#,
         ],
     ),
     (
