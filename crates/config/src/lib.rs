@@ -16,6 +16,7 @@ mod money;
 mod names;
 mod nearest;
 mod number;
+mod overrides;
 mod plans;
 mod report;
 mod section;
@@ -36,6 +37,8 @@ pub use gateway::{
 };
 pub use mistake::{Mistake, Mistakes, Position};
 pub use nearest::{nearest, suggest};
+pub use number::show_bytes;
+pub use overrides::{Override, overrides};
 pub use sources::{Source, Sources, read_sources};
 use tollgate_core::Plans;
 

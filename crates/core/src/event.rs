@@ -1,11 +1,11 @@
 //! Settlements and the ledger events they consist of.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use arrayvec::ArrayVec;
 use uuid::Uuid;
 
-use crate::UnixMillis;
+use crate::{UnixMillis, metadata};
 
 /// Most charges that one request can settle, and so most meters that one route can charge.
 pub const SETTLEMENT_CHARGES_MAX: usize = 8;
@@ -104,9 +104,9 @@ pub enum SettledBy {
 /// The one end of an admitted request: what is charged for it, one event per meter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settlement<'a> {
-    /// Which request.
+    /// Which request. Made of `at`: the lines of a span are found by their ids.
     pub key: RequestKey,
-    /// When it was admitted; its charges count in the windows of this instant.
+    /// When it was admitted, or what it tells of was used; its charges count in the windows of this instant.
     pub at: UnixMillis,
     /// The user.
     pub user_id: &'a str,
@@ -126,7 +126,7 @@ pub struct Settlement<'a> {
     pub request_id: &'a str,
     /// What the request was about, if the route says so.
     pub resource: Option<&'a str>,
-    /// More, as one JSON object.
+    /// More, as [`metadata`] keeps it; mostly one JSON object.
     pub metadata: Option<&'a str>,
     /// Who settled it.
     pub settled_by: SettledBy,
@@ -143,6 +143,14 @@ pub struct Event<'a> {
     pub charge: Charge<'a>,
     /// All else, shared by the events of a request.
     pub settlement: &'a Settlement<'a>,
+}
+
+impl<'a> Event<'a> {
+    /// More about this event, as one JSON object.
+    #[must_use]
+    pub fn metadata(&self) -> Option<Cow<'a, str>> {
+        metadata::of_meter(self.settlement.metadata?, self.charge.meter)
+    }
 }
 
 impl<'a> Settlement<'a> {

@@ -1,14 +1,14 @@
 //! From the limits of a route and tier to a hold, or to the refusal that says why not.
 
-use std::{future::poll_fn, sync::Arc, time::Duration};
+use std::{cell::Cell, future::poll_fn, sync::Arc, time::Duration};
 
 use arrayvec::ArrayVec;
 use http_body::SizeHint;
 use jiff::Timestamp;
-use tollgate_core::{Max, SETTLEMENT_CHARGES_MAX, Scope, TierIndex, UnixMillis};
+use tollgate_core::{Max, SETTLEMENT_CHARGES_MAX, Scope, UnixMillis};
 use tollgate_ledger::{LoadError, LoadRequest, Loaded, OpenError, Subject as LedgerSubject, SyncFailed};
 use tollgate_quota::{
-    Admission as Decision, Asked, Hold, LoadTicket, Mark, Parties, Refusal as QuotaRefusal, Standings,
+    Admission as Decision, Asked, Hold, LoadTicket, Mark, Mode, Parties, Refusal as QuotaRefusal, Standings,
     Subject, SubjectKey, Terms,
 };
 
@@ -16,13 +16,14 @@ use crate::{
     admitted::Admitted,
     amounts::{PartAmount, Source, Stated, per_meter},
     identity::{Caller, text},
-    live::{Live, Route, RouteCharge},
+    live::{Grant, Live, Route, RouteCharge},
     llm::Call,
     meters::MeterIds,
     ratelimit,
     refusal::{Code, Quota, Refusal},
     resources::{Kept, Unclaimed},
     shared::Shared,
+    waiting::{Next, Refused, Waiting},
     worker::Worker,
 };
 
@@ -70,7 +71,7 @@ pub(crate) struct Asking<'a> {
     pub(crate) live: &'a Live,
     pub(crate) shared: &'a Shared,
     pub(crate) route: &'a Route,
-    pub(crate) tier: TierIndex,
+    pub(crate) grant: &'a Grant,
     /// Of a model.
     pub(crate) call: Option<&'a Call>,
     /// What the request says of its charges.
@@ -81,12 +82,15 @@ pub(crate) struct Asking<'a> {
 }
 
 /// A request that asks to be admitted.
+#[derive(Clone, Copy)]
 pub(crate) struct Applicant<'a> {
     pub(crate) live: &'a Live,
     pub(crate) route: &'a Route,
     pub(crate) caller: &'a Caller,
     pub(crate) needs: &'a Needs,
     pub(crate) arrived: UnixMillis,
+    /// Told of its place in the line, if it has to wait.
+    pub(crate) queued: &'a Cell<Option<usize>>,
 }
 
 /// Takes what the request needs from all its limits, or from none, and hands the hold to `open` on the
@@ -98,16 +102,39 @@ pub(crate) async fn admit(
     standings: &mut Option<Standings>,
     open: impl FnOnce(Hold) -> Result<Admitted, Refusal>,
 ) -> Result<Admitted, Refusal> {
-    let Applicant { live, route, caller, needs, arrived } = applicant;
+    let Applicant { live, route, caller, needs, arrived, queued } = applicant;
     let (user, org) = subjects(worker, caller)?;
     let parties = Parties { user: &user, org: org.as_ref() };
-    let grant = route.grant(caller.tier);
+    let grant = caller.grant(route);
     let warn_at = &live.tier(caller.tier).warn_at;
-    let terms = Terms { checks: &grant.checks, needs, warn_at, mode: live.mode, tracked: &route.tracked };
+    let checks = match live.mode {
+        Mode::Enforce => grant.strict_checks(),
+        Mode::Observe => &grant.checks,
+    };
+    let tracked = &*route.tracked;
+    let mut terms = Terms { checks, needs, warn_at, mode: live.mode, tracked };
+    let mut waiting = match grant.beyond.as_deref().filter(|beyond| beyond.may_wait) {
+        None => None,
+        Some(beyond) => {
+            let mut waiting = Box::new(Waiting::new(worker, beyond, caller, (parties, terms, &grant.checks)));
+            let next = Box::pin(waiting.behind_others()).await;
+            queued.set(waiting.position);
+            match next {
+                Next::Again => {}
+                Next::Through => terms.checks = &grant.checks,
+                Next::Refused(why) => {
+                    standings.clone_from(&why.standings);
+                    return Err(refused(applicant, &why, worker.now()));
+                }
+            }
+            Some(waiting)
+        }
+    };
 
     let mut asked = Asked::default();
-    for attempt in 0..ATTEMPTS_MAX {
-        let now = if attempt == 0 { arrived } else { worker.now() };
+    let (mut attempt, mut now) = (0, arrived);
+    while attempt < ATTEMPTS_MAX {
+        attempt += 1;
         match parties.admit_asked(terms, now, asked) {
             Decision::Admitted { hold, standings: standing, unenforced, warnings } => {
                 *standings = Some(standing);
@@ -120,11 +147,34 @@ pub(crate) async fn admit(
                     let limit = &grant.limits[usize::from(check)].policy;
                     tracing::info!(user = text(&caller.user), limit = &**limit, percent, "quota warning");
                 }
-                return open(hold);
+                let graces = grant.graces(standings.as_deref().unwrap_or_default());
+                return open(hold).map(|admitted| admitted.in_grace(graces));
             }
             Decision::Refused { refusal, standings: standing } => {
                 *standings = Some(standing);
-                return Err(refused(live, route, caller, (&refusal, needs), now));
+                let next = match &mut waiting {
+                    None => {
+                        let why = Refused { refusal, standings: None, again_after: None };
+                        return Err(refused(applicant, &why, now));
+                    }
+                    Some(waiting) => {
+                        let next = Box::pin(waiting.after(&refusal)).await;
+                        queued.set(waiting.position);
+                        next
+                    }
+                };
+                match next {
+                    Next::Again => {}
+                    Next::Through => terms.checks = &grant.checks,
+                    Next::Refused(why) => {
+                        if why.standings.is_some() {
+                            standings.clone_from(&why.standings);
+                        }
+                        return Err(refused(applicant, &why, now));
+                    }
+                }
+                // It has waited for something that has happened: what was asked and tried before counts no more.
+                (attempt, asked) = (0, Asked::default());
             }
             // Rare: not part of every exchange's future.
             Decision::NotLoaded => Box::pin(load(worker, parties, terms, caller)).await?,
@@ -139,6 +189,7 @@ pub(crate) async fn admit(
                 return Err(store_unavailable(message));
             }
         }
+        now = worker.now();
     }
     Err(store_unavailable("what was used before is not known yet; try again soon"))
 }
@@ -205,15 +256,20 @@ fn meters_and_spans(ticket: &LoadTicket, meters: &MeterIds) -> Vec<(String, toll
     ticket.spans.iter().map(|asked| (name(asked.key.meter), asked.span)).collect()
 }
 
-/// Why a limit refuses, for the client.
-pub(crate) fn refused(
-    live: &Live,
-    route: &Route,
-    caller: &Caller,
-    (refusal, needs): (&QuotaRefusal, &Needs),
+fn refused(applicant: Applicant<'_>, why: &Refused, now: UnixMillis) -> Refusal {
+    let Applicant { live, route, caller, needs, arrived: _, queued: _ } = applicant;
+    let Refused { refusal, standings: _, again_after } = why;
+    explain((live, route, caller), (refusal, needs, *again_after), now)
+}
+
+/// Why a limit refuses a request of this caller to this route that needs so much, for the client; and when its turn would
+/// come, if it would wait for one.
+pub(crate) fn explain(
+    (live, route, caller): (&Live, &Route, &Caller),
+    (refusal, needs, again_after): (&QuotaRefusal, &Needs, Option<Duration>),
     now: UnixMillis,
 ) -> Refusal {
-    let grant = route.grant(caller.tier);
+    let grant = caller.grant(route);
     let (check, limit) = (&grant.checks[refusal.check], &grant.limits[refusal.check]);
     let charge = &route.charges[limit.charge];
     let tier = live.tier(caller.tier);
@@ -225,7 +281,11 @@ pub(crate) fn refused(
     let used = refusal.standing.usage.total();
     let need = needs.get(limit.charge).copied().unwrap_or(0);
     let seconds = ratelimit::seconds_left(&refusal.standing, now);
-    let (code, span, again) = if check.concurrent {
+    let turn = again_after.map(|after| after.as_secs().saturating_add(1));
+    let (code, span, again) = if let Some(seconds) = turn {
+        let again = format!("it would have to wait for longer than is sensible; try again in {seconds} s");
+        (Code::RateLimited, format!(" per {window} at once"), again)
+    } else if check.concurrent {
         (Code::TooManyJobs, " at a time".to_owned(), "try again when one has ended".to_owned())
     } else {
         let code = if window.is_rate() { Code::RateLimited } else { Code::QuotaExceeded };
@@ -260,7 +320,7 @@ pub(crate) fn refused(
             limit: max,
             remaining: ratelimit::remaining(check, &refusal.standing),
             reset_at: reset_at.map(|at| at.to_string()),
-            retry_after: seconds.or(check.concurrent.then_some(RETRY_SECONDS)),
+            retry_after: turn.or(seconds).or(check.concurrent.then_some(RETRY_SECONDS)),
             upgrade_url: upgrade.map(str::to_owned),
         },
     )

@@ -1,6 +1,7 @@
 //! An admitted request, from its hold to its one settlement.
 
 use std::{
+    cell::OnceCell,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
@@ -13,16 +14,17 @@ use tollgate_core::{
     Charge, Charges, MeterKind, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement, TierIndex,
 };
 use tollgate_ledger::{OpenError, OpenRequest, Position};
-use tollgate_quota::{Hold, Mark, Mode};
+use tollgate_quota::{Before, Hold, Mark, Mode};
 
 use crate::{
     admission::Needs,
     amounts::{self, Charged, Heard, Plan, Settling, Stated},
+    beyond,
     body::Progress,
     durable::Durable,
     end::End,
     identity::text,
-    live::{Route, RouteCharge, Snapshot},
+    live::{Grant, Route, RouteCharge, Snapshot},
     llm::{self, Call, CallUsed, Growth, Question, Used, Written},
     measures::{Measures, Model},
     resources::{self, Claimant, Claiming, Kept},
@@ -56,6 +58,8 @@ struct Inner {
     metadata: Option<String>,
     /// What the resource has that is changed, once it is claimed.
     kept: Option<Box<Kept>>,
+    /// The limits that it was admitted beyond, one bit each.
+    graces: u32,
 }
 
 /// What is known of a request when it is admitted.
@@ -64,6 +68,8 @@ pub(crate) struct Admission {
     pub(crate) live: Rc<Snapshot>,
     pub(crate) route: Arc<Route>,
     pub(crate) tier: TierIndex,
+    /// The limits that hold instead of the tier's.
+    pub(crate) own: Option<Arc<Grant>>,
     pub(crate) user: HeaderValue,
     pub(crate) org: Option<HeaderValue>,
     pub(crate) method: Method,
@@ -106,8 +112,17 @@ impl Admitted {
             heard: None,
             metadata: None,
             kept,
+            graces: 0,
         };
         Ok(Self(Some(Box::new(inner))))
+    }
+
+    /// It was admitted beyond these limits, one bit each.
+    pub(crate) fn in_grace(mut self, graces: u32) -> Self {
+        if let Some(inner) = &mut self.0 {
+            inner.graces = graces;
+        }
+        self
     }
 
     /// From here on the upstream may do the work, whatever becomes of the client: `progress` knows.
@@ -240,6 +255,7 @@ impl Inner {
             heard,
             metadata,
             kept,
+            graces,
         } = *self;
         let progress = progress.as_deref();
         let measures = &Measures {
@@ -295,17 +311,25 @@ impl Inner {
         let metadata = metadata.as_deref().or_else(|| end.metadata());
         let with_job = became.job.map(|(_, line)| line.added_to(metadata));
         let metadata = with_job.as_deref().or(metadata);
+        let marks = OnceCell::new();
         let settlement = request.settlement(&hold, charges, status, duration_ms, metadata);
-        let settlement = Settlement { resource: became.id, ..settlement };
+        let mut settlement = Settlement { resource: became.id, ..settlement };
 
         // Journal first: a counter must never know of less than the journal when it is loaded.
-        let counted = request.route.charges.iter().zip(&settlement.charges);
+        let counted: ArrayVec<_, SETTLEMENT_CHARGES_MAX> = request
+            .route
+            .charges
+            .iter()
+            .zip(&settlement.charges)
+            .map(|(charge, charged)| (charge.id, charged.amount))
+            .collect();
         let mut position = Position::default();
-        let journal = || {
+        let journal = |before: &Before<'_>| {
+            beyond::mark(&mut settlement, &marks, (request.grant(), &request.route.charges), graces, before);
             position = open.settle(&settlement);
             Mark(position.get())
         };
-        hold.settle(journal, counted.map(|(charge, charged)| (charge.id, charged.amount)));
+        hold.settle_after(journal, counted.iter().copied());
 
         if let Some(used) = &call {
             used.teach(&request.shared.learned);
@@ -342,9 +366,14 @@ impl Admission {
         }
     }
 
+    /// The limits that hold for it.
+    pub(crate) fn grant(&self) -> &Grant {
+        self.own.as_deref().unwrap_or_else(|| self.route.grant(self.tier))
+    }
+
     /// Whether a limit can refuse more of the charge at `position`.
     fn is_limited(&self, position: usize) -> bool {
-        let overdraws = &self.route.grant(self.tier).overdraws;
+        let overdraws = &self.grant().overdraws;
         self.live.mode == Mode::Enforce && overdraws.get(position).is_some_and(Option::is_some)
     }
 

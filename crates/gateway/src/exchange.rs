@@ -1,6 +1,7 @@
 //! The way of a request: accept → identify → route → tier → hold → forward → measure → settle.
 
 use std::{
+    cell::Cell,
     convert::Infallible,
     future::{Future, poll_fn},
     pin::pin,
@@ -27,13 +28,13 @@ use crate::{
     end::End,
     forwarding::{self, Sender},
     identity::{self, Caller},
-    live::{Live, Route, Snapshot},
+    live::{Grant, Live, Route, Snapshot},
     llm::{self, Answer, Awaited, Call, Conversation, LookBounds, Looked, Parties, Waiting},
     measures::Measures,
     ratelimit,
     refusal::{Code, Refusal},
     resources::Claimant,
-    subjects, target, upgrade,
+    subjects, target, too_large, upgrade,
     upstream::{SendError, Sent, Upstream, send},
 };
 
@@ -50,6 +51,10 @@ pub(crate) struct Context {
     pub(crate) tier: Option<TierIndex>,
     pub(crate) route: Option<Arc<Route>>,
     pub(crate) standings: Option<Standings>,
+    /// The limits that hold instead of the tier's.
+    pub(crate) own: Option<Arc<Grant>>,
+    /// Its place in the line when it began to wait.
+    queued: Cell<Option<usize>>,
     /// Whether the connection can carry no further request.
     close: bool,
 }
@@ -70,6 +75,8 @@ pub(crate) async fn exchange(
         tier: None,
         route: None,
         standings: None,
+        own: None,
+        queued: Cell::new(None),
         close: false,
     };
     let (parts, body) = request.into_parts();
@@ -95,7 +102,11 @@ pub(crate) async fn exchange(
     };
     if let (Some(tier), Some(route), Some(standings)) = (context.tier, &context.route, &context.standings) {
         let scratch = &mut worker.scratch.borrow_mut();
-        ratelimit::write(response.headers_mut(), route.grant(tier), standings, arrival.at, scratch);
+        let grant = context.own.as_deref().unwrap_or_else(|| route.grant(tier));
+        ratelimit::write(response.headers_mut(), grant, standings, arrival.at, scratch);
+    }
+    if let Some(position) = context.queued.get() {
+        response.headers_mut().insert(ratelimit::QUEUE_POSITION, HeaderValue::from(position));
     }
     if let Some(route) = &context.route {
         route.metrics.answered(response.status().as_u16());
@@ -152,9 +163,10 @@ async fn serve(
     // Tier: what the trusted peer says, or else the table of subjects; and what may be sent at all.
     let caller = subjects::caller(worker, live, &route, claimed).await?;
     context.tier = Some(caller.tier);
+    context.own.clone_from(&caller.own);
     let body_bytes_max = live.tier(caller.tier).max_body_bytes.unwrap_or(u64::MAX);
     if size.lower() > body_bytes_max {
-        return Err(body_too_large(live, caller.tier, body_bytes_max));
+        return Err(too_large::refusal(live, caller.tier, body_bytes_max));
     }
 
     // Look: what the request says, and what a model is asked for, says what it may cost.
@@ -163,7 +175,7 @@ async fn serve(
     let reads_request = call.is_some() || route.plan.as_ref().is_some_and(|plan| plan.reads_request());
     if let (true, Some(body)) = (reads_request, unread.as_mut()) {
         let bounds = LookBounds::new(live, &route, body_bytes_max);
-        let too_large = || body_too_large(live, caller.tier, body_bytes_max);
+        let too_large = || too_large::refusal(live, caller.tier, body_bytes_max);
         Box::pin(llm::look(worker, body, &mut looked, bounds, too_large)).await?;
     }
     let stated = match (&route.plan, looked_path) {
@@ -190,15 +202,23 @@ async fn serve(
         kept = Box::pin(claimant.claim(stated)).await.map_err(admission::not_claimed)?.map(Box::new);
     }
 
+    // Look: who may have to wait is read first, as a client who hangs up is noticed only behind the body.
+    let may_wait = caller.grant(&route).beyond.as_ref().is_some_and(|beyond| beyond.may_wait);
+    if let (true, None, Some(body)) = (may_wait, &call, unread.as_mut()) {
+        let bounds = LookBounds::new(live, &route, body_bytes_max);
+        let too_large = || too_large::refusal(live, caller.tier, body_bytes_max);
+        Box::pin(llm::look(worker, body, &mut looked, bounds, too_large)).await?;
+    }
+
     // Hold: admitted by every limit, or refused by one.
     let admitted = if route.is_metered() {
-        let (shared, tier, at, route_charged) = (&*worker.shared, caller.tier, arrival.at, &*route);
+        let (shared, at, grant, route_charged) = (&*worker.shared, arrival.at, caller.grant(&route), &*route);
         let (model, stated_here) = (call.as_deref(), stated.as_deref());
         let asking = Asking {
             live,
             shared,
             route: route_charged,
-            tier,
+            grant,
             call: model,
             stated: stated_here,
             kept: kept.as_deref(),
@@ -206,13 +226,15 @@ async fn serve(
         };
         let needs = admission::needs(&asking, &size);
         let (caller, needs) = (&caller, &needs);
-        let applicant = Applicant { live, route: &route, caller, needs, arrived: arrival.at };
+        let (arrived, queued) = (arrival.at, &context.queued);
+        let applicant = Applicant { live, route: &route, caller, needs, arrived, queued };
         let open = |hold: Hold| {
             let admission = Admission {
                 shared: Arc::clone(&worker.shared),
                 live: Rc::clone(live),
                 route: Arc::clone(&route),
                 tier: caller.tier,
+                own: caller.own.clone(),
                 user: caller.user.clone(),
                 org: caller.org.clone(),
                 method: parts.method.clone(),
@@ -364,7 +386,7 @@ impl Exchange<'_> {
         admitted: Option<Admitted>,
     ) -> Refusal {
         let refusal = match (progress.end(), error) {
-            (BodyEnd::TooLarge, _) => body_too_large(self.live, self.caller.tier, self.body_bytes_max),
+            (BodyEnd::TooLarge, _) => too_large::refusal(self.live, self.caller.tier, self.body_bytes_max),
             (BodyEnd::Broken, _) => {
                 Refusal::new(Code::BadRequest, "the request's body ended before its end").closing()
             }
@@ -447,14 +469,4 @@ fn no_route(parts: &request::Parts) -> Refusal {
     let method = parts.method.as_str();
     let method = if method.len() <= 16 { method } else { "this method" };
     Refusal::new(Code::NoRoute, format!("no route matches {method} on this path"))
-}
-
-fn body_too_large(live: &Live, tier: TierIndex, bytes_max: u64) -> Refusal {
-    let name = &live.tier(tier).name;
-    let upgrade = match &live.plans().upgrade_url {
-        Some(url) => format!("; other tiers allow more: {url}"),
-        None => String::new(),
-    };
-    let message = format!("the body is larger than the {bytes_max} bytes that tier {name} allows{upgrade}");
-    Refusal::new(Code::BodyTooLarge, message).closing()
 }

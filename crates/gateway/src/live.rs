@@ -3,7 +3,14 @@
 //! A request takes one [`Live`] at its start and keeps it to its end, so a reload never shows half of a
 //! file to anyone (promise 6).
 
-use std::{net::IpAddr, ops::Deref, sync::Arc};
+use std::{
+    net::IpAddr,
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use http::{HeaderName, HeaderValue, Method};
 use metrics::Counter;
@@ -12,7 +19,8 @@ use tollgate_config::{
     charged_meters,
 };
 use tollgate_core::{
-    Conversion, Currency, Max, MeterIndex, MeterKind, ModelPattern, Nanos, Plans, Scope, Tier, TierIndex,
+    Conversion, Currency, Limit, Max, MeterIndex, MeterKind, ModelPattern, Nanos, Plans, Scope, Tier,
+    TierIndex,
 };
 use tollgate_quota::{CHECKS_MAX, Check, CounterKey, Kinds, MeterId, Mode, Tracked};
 use tollgate_usage::{Pointers, Shape};
@@ -20,6 +28,7 @@ use tollgate_usage::{Pointers, Shape};
 use crate::{
     amounts::{Collector, Part, Plan},
     api::Served,
+    beyond::{Beyond, Way},
     kinds,
     meters::MeterIds,
     names::{Names, USAGE_PREFIX},
@@ -44,7 +53,12 @@ pub(crate) struct Live {
     pub(crate) mode: Mode,
     /// All that is counted of each subject, where counters are shared.
     pub(crate) counted: Vec<Tracked>,
+    /// Tells it from all others of this process.
+    pub(crate) number: u64,
 }
+
+/// Numbers the configurations of this process.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 /// A configuration as one worker holds it: requests count references on their own thread, not on a
 /// cache line that all threads fight for.
@@ -109,11 +123,12 @@ pub(crate) struct RouteCharge {
     currency: Option<Currency>,
     /// What the upstream reports its use in.
     pub(crate) usage_header: Option<HeaderName>,
-    /// Amounts that nobody said.
-    missing: Counter,
+    /// Amounts that nobody said, where they can be missing.
+    missing: Option<Counter>,
 }
 
 /// The limits of one tier on one route.
+#[derive(Debug)]
 pub(crate) struct Grant {
     pub(crate) checks: Vec<Check>,
     /// In the order of `checks`.
@@ -123,9 +138,12 @@ pub(crate) struct Grant {
     pub(crate) overdraws: Vec<Option<i64>>,
     /// `RateLimit-Policy`, the same on every answer.
     pub(crate) policy: Option<HeaderValue>,
+    /// What use beyond the limits does, where some do more than refuse.
+    pub(crate) beyond: Option<Box<Beyond>>,
 }
 
 /// What answers say about a limit.
+#[derive(Debug)]
 pub(crate) struct GrantLimit {
     /// As in `RateLimit-Policy`: `api_calls-minute`; with `-org` for what an organisation shares.
     pub(crate) policy: Box<str>,
@@ -186,7 +204,8 @@ impl Live {
             Enforcement::Observe => Mode::Observe,
         };
         let names = Names::new(&gateway.identity);
-        Ok(Self { names, routes, upstreams, api, tiers, signer, mode, counted, config })
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { names, routes, upstreams, api, tiers, signer, mode, counted, number, config })
     }
 
     pub(crate) fn gateway(&self) -> &Gateway {
@@ -244,7 +263,10 @@ impl Route {
         let grants = plans
             .tiers
             .iter()
-            .map(|tier| Grant::compile(tier, &route.name, &charges))
+            .map(|tier| {
+                let limits_of = |charge: usize| tier.limits_of(charges[charge].index);
+                Grant::compile((&route.name, &tier.name), &charges, limits_of)
+            })
             .collect::<Result<Vec<_>, CompileError>>()?;
         Ok(Self {
             name: route.name.clone(),
@@ -339,13 +361,16 @@ impl RouteCharge {
             kind: meter.kind,
             is_shared: resources::is_shared(plans, index),
             first_part: before.last().map_or(0, |last| last.first_part + last.parts.len()),
+            missing: parts
+                .iter()
+                .any(Part::may_be_missing)
+                .then(|| telemetry::amounts_missing(&route.name, &meter.name)),
             parts,
             made_of,
             is_of_model,
             models: meter.models.clone(),
             currency: meter.currency(),
             usage_header: HeaderName::try_from(format!("{USAGE_PREFIX}{}", meter.name)).ok(),
-            missing: telemetry::amounts_missing(&route.name, &meter.name),
         }
     }
 
@@ -363,7 +388,9 @@ impl RouteCharge {
 
     /// Counts an amount that should have been said, and was not.
     pub(crate) fn missed(&self) {
-        self.missing.increment(1);
+        if let Some(missing) = &self.missing {
+            missing.increment(1);
+        }
     }
 
     /// Whether something has it by an id: a part of a level, or a job.
@@ -398,44 +425,60 @@ impl RouteCharge {
 }
 
 impl Grant {
-    fn compile(tier: &Tier, route: &str, charges: &[RouteCharge]) -> Result<Self, CompileError> {
+    /// The limits of a route for who is on a tier, or has limits of their own: those of the charge at each position.
+    pub(crate) fn compile<'l>(
+        (route, tier): (&str, &str),
+        charges: &[RouteCharge],
+        limits_of: impl Fn(usize) -> &'l [Limit],
+    ) -> Result<Self, CompileError> {
         let mut checks = Vec::new();
         let mut limits = Vec::new();
         let mut overdraws = Vec::new();
+        let mut ways = Vec::new();
         let mut policies: Vec<String> = Vec::new();
         for (index, charge) in charges.iter().enumerate() {
-            let hard = tier.limits_of(charge.index).iter().filter(|limit| limit.is_hard());
+            let hard = limits_of(index).iter().filter(|limit| limit.is_hard());
             overdraws.push(hard.map(|limit| limit.overdraw).min());
-            for limit in tier.limits_of(charge.index) {
-                let Max::AtMost(max) = limit.max else { continue };
+            let parts = |limit: &'l Limit| limit.parts().enumerate().map(move |(part, of)| (limit, part, of));
+            for (limit, part, (window, max)) in limits_of(index).iter().flat_map(parts) {
+                let Max::AtMost(units) = max else { continue };
                 checks.push(Check {
-                    counter: CounterKey { meter: charge.id, window: limit.window },
+                    counter: CounterKey { meter: charge.id, window },
                     scope: limit.scope,
-                    max: limit.max,
+                    max,
                     hard: limit.is_hard(),
                     concurrent: charge.kind == MeterKind::Concurrent,
                     need: index,
                     on_store_failure: limit.on_store_failure,
                     overdraw: limit.overdraw,
+                    grace: limit.grace,
                 });
-                // A user's and an organisation's limit may be on the same meter and window.
+                // A user's and an organisation's limit may be on the same meter and window; so may what a burst leaves
+                // of a limit in the next larger window.
+                let sustained = if part > 0 { "-sustained" } else { "" };
                 let shared = if limit.scope == Scope::Org { "-org" } else { "" };
                 let policy = match charge.kind {
-                    MeterKind::Count => format!("{}-{}{shared}", charge.meter, limit.window),
+                    MeterKind::Count => format!("{}-{}{sustained}{shared}", charge.meter, limit.window),
                     MeterKind::Level | MeterKind::Concurrent => format!("{}{shared}", charge.meter),
                 };
-                let window = limit.window.nominal_seconds().map(|w| format!(";w={w}")).unwrap_or_default();
-                let quota = max.min(FIELD_INTEGER_MAX);
-                policies.push(format!("\"{policy}\";q={quota}{window}"));
-                limits.push(GrantLimit { policy: policy.into(), charge: index, max: HeaderValue::from(max) });
+                let seconds = window.nominal_seconds().map(|w| format!(";w={w}")).unwrap_or_default();
+                let quota = units.min(FIELD_INTEGER_MAX);
+                policies.push(format!("\"{policy}\";q={quota}{seconds}"));
+                limits.push(GrantLimit {
+                    policy: policy.into(),
+                    charge: index,
+                    max: HeaderValue::from(units),
+                });
+                ways.push(Way::new(limit, (window, units), charge));
             }
         }
         if checks.len() > CHECKS_MAX {
-            let (route, tier, count) = (route.into(), tier.name.clone(), checks.len());
+            let (route, tier, count) = (route.into(), tier.into(), checks.len());
             return Err(CompileError::TooManyLimits { route, tier, count });
         }
         let policy =
             (!policies.is_empty()).then(|| HeaderValue::from_str(&policies.join(", ")).ok()).flatten();
-        Ok(Self { checks, limits, overdraws, policy })
+        let beyond = Beyond::new(ways, &checks);
+        Ok(Self { checks, limits, overdraws, policy, beyond })
     }
 }

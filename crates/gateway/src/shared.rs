@@ -13,7 +13,7 @@ use tollgate_quota::{Counters, Remote};
 
 use crate::{
     api::Running, counting::Counting, live::Live, llm::Learned, meters::MeterIds, resources::Resources,
-    subjects::Subjects, telemetry::ProcessMetrics,
+    subjects::Subjects, telemetry::ProcessMetrics, waiting::Lines,
 };
 
 /// The process-wide state.
@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) drains: AtomicUsize,
     /// Requests to the usage API with an idempotency key that are being done.
     pub(crate) running: Running,
+    /// Requests that wait to be admitted.
+    pub(crate) lines: Arc<Lines>,
     /// Whether new work should be sent here.
     pub(crate) ready: AtomicBool,
     /// Why the files on disk are not what is in force.
@@ -93,6 +95,7 @@ impl Shared {
             learned: Learned::default(),
             drains: AtomicUsize::new(0),
             running: Running::default(),
+            lines: Arc::default(),
             ready: AtomicBool::new(false),
             reload_error: ArcSwap::from_pointee(None),
             sync_before_answer,

@@ -67,6 +67,10 @@ fn describe() {
         "tollgate_connections_refused_total",
         "Client connections closed at listen.connections_max"
     );
+    describe_counter!(
+        "tollgate_overrides_wrong_total",
+        "Overrides in the table of subjects that make no sense"
+    );
     describe_gauge!("tollgate_subjects", "Subjects whose counters are in memory");
     describe_counter!("tollgate_subject_reads_total", "Rows of the table of subjects read, by result");
     describe_gauge!(
@@ -90,6 +94,7 @@ fn describe() {
     describe_gauge!("tollgate_requests_in_flight", "Metered requests admitted and not settled");
     describe_gauge!("tollgate_llm_drains", "Answers of models that are read for clients who left");
     describe_counter!("tollgate_jobs_expired_total", "Jobs that did not end within their time limit");
+    describe_gauge!("tollgate_requests_waiting", "Requests that wait in line to be admitted");
     describe_gauge!("tollgate_ledger_failing", "1 while the ledger does not take events");
     describe_gauge!("tollgate_counters_away", "1 while the Redis that counts does not answer");
     describe_gauge!("tollgate_counters_rebuilding", "1 while counters are rebuilt from the ledger");
@@ -176,12 +181,18 @@ impl TierMetrics {
 pub(crate) struct SubjectMetrics {
     read: Counter,
     failed: Counter,
+    wrong: Counter,
 }
 
 impl SubjectMetrics {
     pub(crate) fn new() -> Self {
         let reads = |result: &'static str| counter!("tollgate_subject_reads_total", "result" => result);
-        Self { read: reads("read"), failed: reads("failed") }
+        let wrong = counter!("tollgate_overrides_wrong_total");
+        Self { read: reads("read"), failed: reads("failed"), wrong }
+    }
+
+    pub(crate) fn wrong(&self) {
+        self.wrong.increment(1);
     }
 
     pub(crate) fn read(&self, with_success: bool) {
@@ -237,6 +248,7 @@ pub(crate) struct ProcessMetrics {
     pub(crate) in_flight: Gauge,
     pub(crate) llm_drains: Gauge,
     pub(crate) jobs_expired: Counter,
+    pub(crate) waiting: Gauge,
     pub(crate) ledger_failing: Gauge,
     /// Of counters in Redis.
     pub(crate) remote: Option<RemoteMetrics>,
@@ -263,6 +275,7 @@ impl ProcessMetrics {
             in_flight: gauge!("tollgate_requests_in_flight"),
             llm_drains: gauge!("tollgate_llm_drains"),
             jobs_expired: counter!("tollgate_jobs_expired_total"),
+            waiting: gauge!("tollgate_requests_waiting"),
             ledger_failing: gauge!("tollgate_ledger_failing"),
             remote: is_shared.then(RemoteMetrics::new),
             reloads_applied: reloads("applied"),

@@ -52,6 +52,25 @@ impl Place {
     }
 }
 
+/// What was settled before a settlement, while the subjects are locked for it.
+pub struct Before<'a> {
+    user: &'a Book,
+    org: Option<&'a Book>,
+    at: UnixMillis,
+    taken: &'a [Taken],
+}
+
+impl Before<'_> {
+    /// What counts in the window of limit number `check` of those that the request was admitted with; none where that
+    /// is not known, as the window ended some time ago. With a shared store it is what this instance knows.
+    #[must_use]
+    pub fn settled(&self, check: usize) -> Option<i64> {
+        let place = self.taken.get(check)?.place;
+        let book = if place.in_org() { self.org? } else { self.user };
+        book.counters.get(place.position())?.settled_at(self.at)
+    }
+}
+
 impl Hold {
     pub(crate) fn new(
         user: Arc<Subject>,
@@ -86,26 +105,52 @@ impl Hold {
     /// runs meanwhile tells by the mark whether its answer already has the settlement. Every counter of a
     /// charged meter counts it, limited or not.
     pub fn settle(
+        self,
+        journal: impl FnOnce() -> Mark,
+        charges: impl Iterator<Item = (MeterId, i64)> + Clone,
+    ) {
+        let at = self.at;
+        self.settle_at(at, journal, charges);
+    }
+
+    /// As [`Hold::settle`], for what was used at another instant than the hold's, in the past: it counts in
+    /// the windows of that instant. Of those that are over only the ledger knows.
+    pub fn settle_at(
         mut self,
+        at: UnixMillis,
         journal: impl FnOnce() -> Mark,
         charges: impl Iterator<Item = (MeterId, i64)> + Clone,
     ) {
         self.settled = true;
-        self.end(Some(journal), charges);
+        self.end(at, Some(|_: &Before<'_>| journal()), charges);
     }
 
-    fn end<J: FnOnce() -> Mark>(
+    /// As [`Hold::settle`]; `journal` is told what was settled before, of each limit.
+    pub fn settle_after(
+        mut self,
+        journal: impl FnOnce(&Before<'_>) -> Mark,
+        charges: impl Iterator<Item = (MeterId, i64)> + Clone,
+    ) {
+        self.settled = true;
+        self.end(self.at, Some(journal), charges);
+    }
+
+    fn end<J: FnOnce(&Before<'_>) -> Mark>(
         &self,
+        at: UnixMillis,
         journal: Option<J>,
         charges: impl Iterator<Item = (MeterId, i64)> + Clone,
     ) {
         // In the order of admission.
         let mut user = self.user.lock();
         let mut org = self.org.as_ref().map(|org| org.lock());
-        let mark = journal.map(|journal| journal());
-        self.end_one(&self.user, &mut user, false, mark, charges.clone());
+        let mark = journal.map(|journal| {
+            journal(&Before { user: &user, org: org.as_deref(), at: self.at, taken: &self.taken })
+        });
+        let charged = mark.map(|mark| (at, mark));
+        self.end_one(&self.user, &mut user, false, charged, charges.clone());
         if let (Some(subject), Some(book)) = (&self.org, &mut org) {
-            self.end_one(subject, book, true, mark, charges);
+            self.end_one(subject, book, true, charged, charges);
         }
     }
 
@@ -114,19 +159,24 @@ impl Hold {
         subject: &Arc<Subject>,
         book: &mut Book,
         in_org: bool,
-        mark: Option<Mark>,
+        charged: Option<(UnixMillis, Mark)>,
         charges: impl Iterator<Item = (MeterId, i64)>,
     ) {
-        self.release(book, in_org);
-        if let Some(mark) = mark {
+        let mut frees = self.release(book, in_org);
+        if let Some((at, mark)) = charged {
             let since = subject.member.as_ref().map_or(UnixMillis::MIN, |member| member.since());
             book.last_mark = book.last_mark.max(mark);
             let Book { calendar, counters, .. } = &mut *book;
             for (meter, amount) in charges {
                 for counter in counters.iter_mut().filter(|counter| counter.key.meter == meter) {
-                    counter.charge((self.at, since), mark, amount, calendar);
+                    // What runs on beyond its request ends by giving back.
+                    frees |= counter.concurrent && amount < 0;
+                    counter.charge((at, since), mark, amount, calendar);
                 }
             }
+        }
+        if frees {
+            book.free();
         }
         if let Some(member) = &subject.member {
             if !book.calls.active {
@@ -144,20 +194,24 @@ impl Hold {
         }
     }
 
-    fn release(&self, book: &mut Book, in_org: bool) {
+    /// Whether what ran is over.
+    fn release(&self, book: &mut Book, in_org: bool) -> bool {
+        let mut frees = false;
         book.holds = book.holds.saturating_sub(1);
         for taken in self.taken.iter().filter(|taken| taken.place.in_org() == in_org) {
             if let Some(counter) = book.counters.get_mut(taken.place.position()) {
                 counter.release(taken.generation, taken.amount);
+                frees |= counter.concurrent && taken.amount > 0;
             }
         }
+        frees
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
         if !self.settled {
-            self.end(None::<fn() -> Mark>, std::iter::empty());
+            self.end(self.at, None::<fn(&Before<'_>) -> Mark>, std::iter::empty());
         }
     }
 }

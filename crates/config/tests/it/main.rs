@@ -14,12 +14,14 @@ mod bad_gateway;
 mod bad_llm;
 mod bad_routes;
 mod bad_tiers;
+mod beyond;
 mod both;
 mod changes;
 mod files;
 mod good_gateway;
 mod good_tiers;
 mod llm;
+mod overrides;
 
 use tollgate_config::{Amount, Config, Measure, Measured, Missing, Mistakes, Source, Sources, parse};
 use tollgate_core::Conversion;

@@ -69,6 +69,7 @@ pub(super) async fn check(
 fn refusal(live: &Live, caller: &Caller, seen: &Seen<'_>) -> Option<(i64, Refusal)> {
     let refusal = seen.refusal.as_ref()?;
     let needs: Needs = std::iter::once(seen.wanted.need).collect();
-    let refused = admission::refused(live, &seen.wanted.meter.route, caller, (refusal, &needs), seen.at);
+    let asked = (live, &*seen.wanted.meter.route, caller);
+    let refused = admission::explain(asked, (refusal, &needs, None), seen.at);
     Some((refusal.standing.span.end.0, refused))
 }

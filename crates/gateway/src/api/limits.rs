@@ -70,6 +70,7 @@ fn shown(limit: &Limit, meter: &Meter) -> Value {
     let (over, price) = match &limit.over {
         Over::Refuse => ("refuse", None),
         Over::Charge(price) => ("charge", price.as_ref()),
+        Over::Throttle(_) => ("throttle", None),
     };
     json!({
         "limit": match limit.max {

@@ -113,11 +113,9 @@ async fn admit(
                 let refused = seen.iter().find_map(|seen| Some((seen, seen.refusal.as_ref()?)));
                 let Some((seen, refusal)) = refused else { break };
                 let needs: Needs = std::iter::once(seen.wanted.need).collect();
-                return Err(admission::refused(
-                    live,
-                    &seen.wanted.meter.route,
-                    caller,
-                    (refusal, &needs),
+                return Err(admission::explain(
+                    (live, &*seen.wanted.meter.route, caller),
+                    (refusal, &needs, None),
                     now,
                 ));
             }

@@ -183,7 +183,7 @@ impl Call {
         position: usize,
         (measure, measured): (LlmMeasure, &Measured),
     ) -> i64 {
-        let Asking { live, shared, route, tier, at, .. } = asking;
+        let Asking { live, shared, route, grant, at, .. } = asking;
         let flat = measured.hold;
         // A conversation begins when there is something left, and is charged as it goes on.
         if !(self.is_billable || self.is_conversation) || !route.charges[position].counts_model(self.model())
@@ -202,7 +202,7 @@ impl Call {
         };
         // What may be passed is passed once, not by each part.
         let has_parts = route.charges[position].parts.len() > 1;
-        let need = match route.grant(*tier).overdraws[position] {
+        let need = match grant.overdraws[position] {
             // Only a stream can be ended where the overdraw ends.
             Some(overdraw) if overdraw == 0 || has_parts || !self.is_stream() => most,
             Some(overdraw) => {

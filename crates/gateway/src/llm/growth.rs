@@ -71,7 +71,7 @@ pub(crate) fn grow(
         return asking;
     }
     let wanted = STEPS.map(|ahead| lacking(needs, ahead));
-    let grant = request.route.grant(request.tier);
+    let grant = request.grant();
     let warn_at = &request.live.tier(request.tier).warn_at;
     // Where nothing is wanted any more, nothing was left.
     let mut refused = true;

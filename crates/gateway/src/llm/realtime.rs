@@ -113,6 +113,7 @@ impl Conversation {
                 live: Rc::clone(live),
                 route: Arc::clone(route),
                 tier: caller.tier,
+                own: caller.own.clone(),
                 user: caller.user.clone(),
                 org: caller.org.clone(),
                 method: method.clone(),
@@ -124,7 +125,8 @@ impl Conversation {
             };
             Admitted::open(admission, hold, needs).map_err(admission::not_journalled)
         };
-        let applicant = Applicant { live, route, caller, needs, arrived };
+        let queued = &Cell::default();
+        let applicant = Applicant { live, route, caller, needs, arrived, queued };
         let admitted = admission::admit(worker, applicant, &mut None, open).await?;
         let said = Model::Said { usage, model: model.as_deref(), amounts: needs };
         let _ = admitted.settle(End::Answered { status: 101 }, &Measures::of_model(said));

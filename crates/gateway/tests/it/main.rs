@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
+mod amounts;
 mod api;
 mod audit;
 mod books;
@@ -19,12 +20,14 @@ mod framing;
 mod headers;
 mod identity;
 mod jobs;
+mod limits;
 mod llm;
 mod load;
 mod numbers;
 mod observability;
 mod pointers;
 mod postgres;
+mod presets;
 mod protocols;
 mod quotas;
 mod realtime;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use proptest::prelude::*;
-use tollgate_core::{Max, OnStoreFailure, Scope, Span, UnixMillis, Window};
+use tollgate_core::{Grace, Max, OnStoreFailure, Scope, Span, UnixMillis, Window};
 use tollgate_quota::{
     Admission, Check, CounterKey, Counters, Hold, LoadTicket, Mark, MeterId, Mode, Parties, Subject,
     SubjectKey, Terms,
@@ -30,6 +30,7 @@ fn check(meter: MeterId, window: Window, scope: Scope, max: i64) -> Check {
         need: usize::from(meter.0),
         on_store_failure: OnStoreFailure::Lease,
         overdraw: 0,
+        grace: Grace::None,
     }
 }
 

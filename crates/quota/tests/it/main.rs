@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod beyond;
 mod calendars;
 mod claims;
 mod conformance;
@@ -18,6 +19,7 @@ mod hazards;
 mod instance;
 mod invariants;
 mod jobs;
+mod late;
 mod loss;
 mod peek;
 mod random;
