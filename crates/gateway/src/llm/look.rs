@@ -14,9 +14,9 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use crate::{
+    body::Inbound,
     live::{Live, Route},
     refusal::{Code, Refusal},
     shared::Shared,
@@ -63,7 +63,7 @@ impl LookBounds {
 /// Reads `body` to its end, or until it is too long to be looked at. Cancel-safe: what was read is in `looked`.
 pub(crate) async fn look(
     worker: &Worker,
-    body: &mut Incoming,
+    body: &mut Inbound,
     looked: &mut Looked,
     bounds: LookBounds,
     too_large: impl Fn() -> Refusal,

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::task::AbortHandle;
 
-use super::{Connection, Error, Tunnel};
+use super::{Connection, Tunnel};
+use crate::http1::Error;
 
 /// The body of an answer. Dropped before its end, it closes its connection.
 pub(crate) struct Answer(Carrier);

@@ -15,18 +15,18 @@ const READ_BYTES_MIN: usize = 8 * 1024;
 const READ_BYTES_MAX: usize = 256 * 1024;
 
 /// The bytes that came, and how many to expect at once.
-pub(super) struct Input {
-    pub(super) buffer: BytesMut,
+pub(crate) struct Input {
+    pub(crate) buffer: BytesMut,
     room: usize,
 }
 
 impl Input {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { buffer: BytesMut::new(), room: READ_BYTES_MIN }
     }
 
     /// Reads what is there, once; 0 at the end of the stream.
-    pub(super) fn poll_read(
+    pub(crate) fn poll_read(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
         cx: &mut Context<'_>,
@@ -46,7 +46,7 @@ impl Input {
     }
 
     /// Forgets what the last exchange taught, and its memory if that was much.
-    pub(super) fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         if self.room > READ_BYTES_MIN {
             *self = Self::new();
         }
