@@ -60,13 +60,8 @@ impl Reader {
         buffer: &mut BytesMut,
         used: &mut HeaderMap,
     ) -> Result<Option<Head>, Error> {
-        // Some clients end bodies with a line too many (RFC 9112, section 2.2).
-        while self.scanned == 0 {
-            match &**buffer {
-                [b'\r', b'\n', ..] => buffer.advance(2),
-                [b'\n', ..] => buffer.advance(1),
-                _ => break,
-            }
+        if self.scanned == 0 {
+            skip_empty_lines(buffer);
         }
         let Some(length) = head_bytes(buffer, self.scanned) else {
             // The end may begin in what is there.
@@ -83,6 +78,17 @@ impl Reader {
             parse(&head, &mut lines[..self.lines_max], used).map(Some)
         } else {
             parse(&head, &mut vec![MaybeUninit::uninit(); self.lines_max], used).map(Some)
+        }
+    }
+}
+
+/// Some clients end bodies with a line too many (RFC 9112, section 2.2).
+fn skip_empty_lines(buffer: &mut BytesMut) {
+    loop {
+        match &**buffer {
+            [b'\r', b'\n', ..] => buffer.advance(2),
+            [b'\n', ..] => buffer.advance(1),
+            _ => return,
         }
     }
 }

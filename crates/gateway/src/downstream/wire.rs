@@ -252,7 +252,7 @@ impl Wire {
             self.stream.cut(self.only_close_ends);
         }
         self.stream = Stream::Gone;
-        self.input = Input::new();
+        (self.input, self.output, self.switching) = (Input::new(), None, None);
         self.is_broken = true;
     }
 
