@@ -15,7 +15,7 @@ use tollgate_core::{
 };
 use tollgate_ledger::{OpenError, OpenRequest, Position};
 use tollgate_quota::{Hold, Mark, Mode};
-use tollgate_usage::{Progress as StreamProgress, TokenUsage};
+use tollgate_usage::TokenUsage;
 
 use crate::{
     admission::Needs,
@@ -23,7 +23,7 @@ use crate::{
     durable::Durable,
     identity::text,
     live::{Route, RouteCharge, Snapshot},
-    llm::{self, Answer, Call, Extent, Growth, Owed, Question, Used},
+    llm::{self, Answer, Call, Extent, Growth, Owed, Question, Used, Written},
     shared::Shared,
 };
 
@@ -41,7 +41,9 @@ struct Inner {
     started: Instant,
     /// How far the request got on its way to an upstream; none before it is forwarded.
     progress: Option<Rc<Progress>>,
-    /// What was held, by position of the charge.
+    /// What was held when it was admitted, by position of the charge.
+    first: Needs,
+    /// What is held.
     needs: Needs,
     /// What was asked of a shared store for more.
     question: Question,
@@ -130,13 +132,14 @@ impl Admitted {
         };
         let started = Instant::now();
         let reported = ArrayVec::new();
-        let needs = needs.clone();
+        let (first, needs) = (needs.clone(), needs.clone());
         let inner = Inner {
             request,
             hold,
             open,
             started,
             progress: None,
+            first,
             needs,
             question: Question::default(),
             reported,
@@ -165,17 +168,15 @@ impl Admitted {
     /// Whether a limit can refuse more of what a model's answer says.
     pub(crate) fn is_limited(&self) -> bool {
         let Some(Inner { request, .. }) = self.0.as_deref() else { return false };
-        let overdraws = &request.route.grant(request.tier).overdraws;
-        let mut charges = request.route.charges.iter().zip(overdraws);
-        request.live.mode == Mode::Enforce
-            && charges.any(|(charge, overdraw)| charge.is_of_model() && overdraw.is_some())
+        let mut charges = request.route.charges.iter().enumerate();
+        charges.any(|(position, charge)| charge.is_of_model() && request.is_limited(position))
     }
 
     /// Sets more aside where an answer nears what is held for it.
-    pub(crate) fn grow(&mut self, progress: StreamProgress) -> Growth {
+    pub(crate) fn grow(&mut self, written: Written) -> Growth {
         let Some(inner) = self.0.as_deref_mut() else { return Growth::Covered };
         let Inner { request, hold, needs, question, .. } = inner;
-        llm::grow(request, hold, needs, question, progress)
+        llm::grow(request, hold, needs, question, written)
     }
 
     /// Whether the shared store has answered what [`Admitted::grow`] asked.
@@ -217,7 +218,8 @@ impl Drop for Admitted {
 
 impl Inner {
     fn settle(self: Box<Self>, end: End, measures: &Measures<'_>) -> Option<Durable> {
-        let Self { request, hold, open, started, progress, needs, question: _, reported, metadata } = *self;
+        let Self { request, hold, open, started, progress, first, needs, question: _, reported, metadata } =
+            *self;
         let progress = progress.as_deref();
         let measures = &Measures {
             request_bytes: measures.request_bytes.max(progress.map_or(0, Progress::bytes)),
@@ -232,9 +234,9 @@ impl Inner {
             .route
             .charges
             .iter()
-            .zip(&needs)
+            .zip(first.iter().zip(&needs))
             .enumerate()
-            .map(|(position, (charge, need))| {
+            .map(|(position, (charge, (first, need)))| {
                 let report = reported.iter().find(|(at, _)| *at == position).map(|(_, amount)| *amount);
                 let (amount, estimated) = match (report, &call) {
                     _ if let Model::Said { amounts, .. } = measures.model => {
@@ -248,10 +250,11 @@ impl Inner {
                     (_, Some(used)) if !charge.counts_model(used.asked.or(used.model)) => (0, false),
                     (Some(report), _) => (report, false),
                     (None, Some(used)) if charge.is_of_model() => {
-                        let (amount, estimated) = request.amount(charge, *need, used, &hold);
-                        // What nobody counted is not said to have passed the limit that ended it.
-                        let is_cut = matches!(end, End::Limited { .. });
-                        (if is_cut { amount.min(*need) } else { amount }, estimated)
+                        let (amount, estimated) = request.amount(charge, *first, used, &hold);
+                        // What nobody counted is not said to have passed a limit.
+                        let is_held =
+                            matches!(end, End::Limited { .. }) || (estimated && request.is_limited(position));
+                        (if is_held { amount.min(*need) } else { amount }, estimated)
                     }
                     (None, _) => amount(charge, *need, measures, success),
                 };
@@ -298,6 +301,12 @@ impl Inner {
 }
 
 impl Admission {
+    /// Whether a limit can refuse more of the charge at `position`.
+    fn is_limited(&self, position: usize) -> bool {
+        let overdraws = &self.route.grant(self.tier).overdraws;
+        self.live.mode == Mode::Enforce && overdraws.get(position).is_some_and(Option::is_some)
+    }
+
     fn settlement<'a>(
         &'a self,
         hold: &Hold,
@@ -338,15 +347,18 @@ impl Admission {
             asked: call.model(),
             model: named.or(call.model()),
             has_failed: answer.is_some_and(Answer::has_failed),
+            written: answer.map_or(0, Answer::written),
         }
     }
 
-    /// What is charged of what a model's answer says, and whether it is an estimate.
-    fn amount(&self, charge: &RouteCharge, need: i64, call: &CallUsed<'_>, hold: &Hold) -> (i64, bool) {
-        let priced = (self.live.plans(), hold.at());
-        match charge.measure().and_then(|measure| call.used.amount(measure, call.model, priced)) {
+    /// What is charged of what a model's answer says, and whether it is an estimate. Where it says nothing, what was
+    /// held for it, or what was written where that is more; not what was set aside ahead of it.
+    fn amount(&self, charge: &RouteCharge, first: i64, call: &CallUsed<'_>, hold: &Hold) -> (i64, bool) {
+        let (plans, at) = (self.live.plans(), hold.at());
+        let Some(measure) = charge.measure() else { return (first, true) };
+        match call.used.amount(measure, call.model, (plans, at)) {
             Some(amount) => (amount, call.used.is_estimated()),
-            None => (need, true),
+            None => (first.max(llm::written(call.written, measure, (plans, call.asked, at))), true),
         }
     }
 
@@ -387,6 +399,8 @@ struct CallUsed<'a> {
     model: Option<&'a str>,
     /// Whether the answer says that the upstream failed.
     has_failed: bool,
+    /// Tokens that were seen to be written.
+    written: i64,
 }
 
 impl End {

@@ -93,11 +93,11 @@ impl Deadline {
         }
     }
 
-    /// Due in `after` at the latest, however often [`Deadline::set`] moves it.
+    /// Due in `after` at the latest, however often [`Deadline::set`] moves it; of several such ends, the first counts.
     pub(crate) fn set_end(&self, after: Duration) {
         let end = self.inner.tick.get().saturating_add(ticks(after));
         if let Some(entry) = self.inner.entries.borrow_mut().get_mut(self.key) {
-            entry.end = end;
+            entry.end = entry.end.min(end);
         }
     }
 
@@ -240,6 +240,7 @@ mod tests {
         let (_, waker) = counter();
         let deadline = deadlines.add();
         deadline.set_end(TICK * 3);
+        deadline.set_end(TICK * 9);
         for _ in 0..4 {
             deadline.set(TICK * 100);
             deadlines.tick();

@@ -349,7 +349,7 @@ impl Grant {
                     concurrent: charge.kind == MeterKind::Concurrent,
                     need: index,
                     on_store_failure: limit.on_store_failure,
-                    overdraw: 0,
+                    overdraw: limit.overdraw,
                 });
                 // A user's and an organisation's limit may be on the same meter and window.
                 let shared = if limit.scope == Scope::Org { "-org" } else { "" };

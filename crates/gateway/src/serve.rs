@@ -212,6 +212,7 @@ impl Control {
         metrics.journal_full.set(flag(journal.full));
         metrics.journal_failed.set(flag(journal.failed));
         metrics.in_flight.set(gauge(journal.in_flight.into()));
+        metrics.llm_drains.set(gauge(shared.drains.load(Ordering::Relaxed) as u64));
         metrics.ledger_failing.set(flag(ledger.failing_since.is_some()));
         if let (Some(remote), Some(shown)) = (&shared.remote, &metrics.remote) {
             shown.show(&remote.status());

@@ -14,7 +14,8 @@ const MODEL_BYTES_MAX: usize = 192;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Asked {
-    /// The model that the body names, else the path; in the path's spelling.
+    /// The model that the path names, in its spelling, else the body: services that have it in the path do not look for
+    /// it in the body.
     pub model: Option<String>,
     /// Tokens that the model reads, estimated so that it is hardly ever more; at least 1.
     pub input_tokens: i64,
@@ -42,8 +43,8 @@ pub fn ask(request: Request<'_>, content_type: Option<&str>, body: &[u8]) -> Opt
         return None;
     }
     let api = Api::of(request);
-    let body = std::str::from_utf8(body).ok()?;
-    let body = body.strip_prefix('\u{feff}').unwrap_or(body);
+    let text = std::str::from_utf8(body).ok()?;
+    let body = text.strip_prefix('\u{feff}').unwrap_or(text);
     let found = Found::of(api, body).ok()??;
     let is_stream = match found.stream {
         Some(stream) => stream,
@@ -52,7 +53,7 @@ pub fn ask(request: Request<'_>, content_type: Option<&str>, body: &[u8]) -> Opt
     // Bedrock embeds where it writes; its models say what they are.
     let writes =
         api.writes() && !(api == Api::Invoke && request.model().is_some_and(|model| model.contains("embed")));
-    let model = found.model.or_else(|| request.model().map(str::to_owned));
+    let model = request.model().map(str::to_owned).or(found.model);
     Some(Asked {
         input_tokens: found.input.tokens(Overheads::of(api, request, model.as_deref())),
         model,
@@ -60,7 +61,7 @@ pub fn ask(request: Request<'_>, content_type: Option<&str>, body: &[u8]) -> Opt
         output_tokens: if writes { found.output.amount().filter(|&tokens| tokens > 0) } else { Some(0) },
         choices: found.choices.max(1).saturating_mul(found.input.prompts()),
         is_stream,
-        include_usage: (api == Api::Chat && is_stream).then(|| IncludeUsage::of(body)).flatten(),
+        include_usage: (api == Api::Chat && is_stream).then(|| IncludeUsage::of(text)).flatten(),
     })
 }
 

@@ -46,15 +46,18 @@ enum Options {
 }
 
 impl IncludeUsage {
-    /// The edit of a `body` of chat or completions that is streamed without usage; `None` when it is not streamed, when
+    /// The edit of a body of chat or completions that is streamed without usage; `None` when it is not streamed, when
     /// it asks for usage, and when two keys of one name leave that unclear.
-    pub(crate) fn of(body: &str) -> Option<Self> {
+    pub(crate) fn of(text: &str) -> Option<Self> {
+        let body = text.strip_prefix('\u{feff}').unwrap_or(text);
         let looked = Looked::at(body).ok()?;
+        let mark_bytes = text.len() - body.len();
         if looked.stream != Said::Once(true) {
             return None;
         }
-        let insert_at = |at, insert| Self { at, replaced_bytes: 0, insert };
-        let replace = |value: Value, insert| Self { at: value.at, replaced_bytes: value.bytes, insert };
+        let insert_at = |at: usize, insert| Self { at: mark_bytes + at, replaced_bytes: 0, insert };
+        let replace =
+            |value: Value, insert| Self { replaced_bytes: value.bytes, ..insert_at(value.at, insert) };
         match (looked.options, looked.include) {
             // The document holds `stream` at least.
             (Said::Nothing, _) => {
@@ -211,6 +214,10 @@ mod tests {
         for (body, expected) in [
             (r#"{"stream":true}"#, r#"{"stream_options":{"include_usage":true},"stream":true}"#),
             (r#" { "stream": true }"#, r#" {"stream_options":{"include_usage":true}, "stream": true }"#),
+            (
+                "\u{feff}{\"stream\":true}",
+                "\u{feff}{\"stream_options\":{\"include_usage\":true},\"stream\":true}",
+            ),
             (
                 r#"{"stream":true,"stream_options":null}"#,
                 r#"{"stream":true,"stream_options":{"include_usage":true}}"#,

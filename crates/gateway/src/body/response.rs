@@ -5,7 +5,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -54,6 +54,8 @@ pub(crate) struct Proxied {
     cut: Option<BodyError>,
     /// Kept back until the shared store has said whether it is covered.
     asking: Option<Bytes>,
+    /// What came after what was read last, and is not read yet.
+    rest: Bytes,
     /// Kept back until what came before them has left.
     trailers: Option<Frame<Bytes>>,
     /// Whether nobody waits for it any more.
@@ -104,6 +106,7 @@ impl Proxied {
             last: None,
             cut: None,
             asking: None,
+            rest: Bytes::new(),
             trailers: None,
             abandoned: false,
             ended: false,
@@ -134,10 +137,13 @@ impl Proxied {
         durable
     }
 
-    /// From here on it is read for its own sake.
-    pub(crate) fn abandon(&mut self) {
+    /// From here on it is read for its own sake, for at most so long.
+    pub(crate) fn abandon(&mut self, time_max: Duration) {
         self.abandoned = true;
         self.progress.deadline.adopt();
+        self.progress.deadline.set_end(time_max);
+        // A client who did not read kept it from moving.
+        self.progress.moved();
     }
 
     /// Whether what is left is as long as what the upstream has left.
@@ -181,21 +187,21 @@ impl Proxied {
                 Some(Ok(frame)) => {
                     let is_last = self.inner.is_end_stream();
                     let data = frame.into_data().unwrap_or_default();
-                    self.bytes = self.bytes.saturating_add(data.len() as u64);
                     let Some(answer) = &mut self.answer else { break (Frame::data(data), is_last) };
-                    if is_last {
-                        let read = answer.read(data);
-                        break (Frame::data(join(&read, answer.finish())), true);
-                    }
-                    if answer.is_full() {
+                    let (read, growth) = if answer.is_full() {
                         let (read, is_over) = answer.read_to_boundary(data);
                         if is_over {
                             return self.stop(read, cx);
                         }
-                        break (Frame::data(read), false);
-                    }
-                    let read = answer.read(data);
-                    match self.grow() {
+                        (read, Growth::Covered)
+                    } else {
+                        self.read_covered(data)
+                    };
+                    match growth {
+                        Growth::Covered if is_last => {
+                            let held_back = self.answer.as_mut().map(|answer| answer.finish());
+                            break (Frame::data(join(&read, held_back.unwrap_or_default())), true);
+                        }
                         Growth::Covered if read.is_empty() => {}
                         Growth::Covered => break (Frame::data(read), false),
                         Growth::Asking => self.asking = Some(read),
@@ -216,13 +222,28 @@ impl Proxied {
         self.hold_back(frame, durable, cx)
     }
 
+    /// Reads what came of a model's answer, as far as it is covered: event by event where a limit can end it.
+    fn read_covered(&mut self, mut data: Bytes) -> (Bytes, Growth) {
+        let Some(answer) = self.answer.as_mut() else { return (data, Growth::Covered) };
+        if answer.written_limited().is_none() {
+            return (answer.read(data), Growth::Covered);
+        }
+        let (mut read, mut growth) = (0, Growth::Covered);
+        while read < data.len() && growth == Growth::Covered {
+            read += self.answer.as_mut().map_or(data.len(), |answer| answer.read_event(&data[read..]));
+            growth = self.grow();
+        }
+        self.rest = data.split_off(read);
+        (self.answer.as_mut().map(|answer| answer.pass(data)).unwrap_or_default(), growth)
+    }
+
     /// Sets more aside for a model's stream, where it nears what is held.
     fn grow(&mut self) -> Growth {
-        let progress = self.answer.as_ref().and_then(|answer| answer.progress_limited());
-        let (Some(progress), Some(admitted)) = (progress, &mut self.admitted) else {
+        let written = self.answer.as_ref().and_then(|answer| answer.written_limited());
+        let (Some(written), Some(admitted)) = (written, &mut self.admitted) else {
             return Growth::Covered;
         };
-        admitted.grow(progress)
+        admitted.grow(written)
     }
 
     /// What was read waits for the shared store to say whether it is covered.
@@ -280,6 +301,9 @@ impl Proxied {
 
     /// The upstream's next frame, in its time.
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest)))));
+        }
         if let Some(trailers) = self.trailers.take() {
             return Poll::Ready(Some(Ok(trailers)));
         }
@@ -294,7 +318,10 @@ impl Proxied {
         };
         self.progress.moved();
         let frame = match frame.into_data() {
-            Ok(data) => Frame::data(data),
+            Ok(data) => {
+                self.bytes = self.bytes.saturating_add(data.len() as u64);
+                Frame::data(data)
+            }
             Err(frame) => Frame::trailers(without_usage(frame.into_trailers().unwrap_or_default())),
         };
         Poll::Ready(Some(Ok(frame)))
@@ -306,7 +333,12 @@ impl Proxied {
         error: BodyError,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.end(End::Cut { status: self.status });
+        let is_late = self.abandoned && self.progress.deadline.poll_passed(cx);
+        self.end(if is_late {
+            End::ClientGone { status: Some(self.status) }
+        } else {
+            End::Cut { status: self.status }
+        });
         self.cut = Some(error);
         // An error discards what is not written yet, which may be all there was of the answer.
         cx.waker().wake_by_ref();

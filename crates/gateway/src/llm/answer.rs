@@ -4,9 +4,12 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use tollgate_usage::{Progress, Scanner, TokenUsage, UsageChunkFilter};
+use tollgate_usage::{Scanner, TokenUsage, UsageChunkFilter};
 
-use super::Call;
+use super::{
+    Call, Written,
+    call::{is_coded, unseal},
+};
 use crate::{admitted::Admitted, connection::Connection};
 
 /// A model's answer as it passes.
@@ -36,14 +39,17 @@ impl Answer {
         let (call, route) = (admitted.call()?, admitted.route()?);
         let scanner = call.scanner(route, headers);
         let has_more = call.adds_usage() && is_plain_event_stream(headers);
+        // An answer that is whole when it begins is not worth less for being long.
+        let is_limited = scanner.is_some() && is_stream(call, headers) && admitted.is_limited();
         if has_more {
+            unseal(headers);
+        } else if is_limited {
             headers.remove(header::CONTENT_LENGTH);
         }
         let filter = has_more.then(UsageChunkFilter::new);
         let reads_on = scanner.is_some() && route.reads_on();
         Some(Box::new(Self {
-            // An answer that is whole when it begins is not worth less for being long.
-            is_limited: scanner.is_some() && is_stream(call, headers) && admitted.is_limited(),
+            is_limited,
             is_full: false,
             wants_usage: call.wants_usage(),
             scanner,
@@ -63,10 +69,20 @@ impl Answer {
         if let Some(scanner) = &mut self.scanner {
             scanner.feed(&data);
         }
-        self.filtered(data)
+        self.pass(data)
     }
 
-    fn filtered(&mut self, data: Bytes) -> Bytes {
+    /// Reads up to the end of the event that `data` begins with or goes on with, or all; how many bytes that is.
+    pub(crate) fn read_event(&mut self, data: &[u8]) -> usize {
+        let Some(scanner) = &mut self.scanner else { return data.len() };
+        let begun = if scanner.is_at_boundary() { 1.min(data.len()) } else { 0 };
+        let (first, rest) = data.split_at(begun);
+        scanner.feed(first);
+        scanner.feed_to_boundary(rest).map_or(data.len(), |bytes| first.len() + bytes)
+    }
+
+    /// What is for the client of `data`, which was read.
+    pub(crate) fn pass(&mut self, data: Bytes) -> Bytes {
         let Some(filter) = &mut self.filter else { return data };
         let mut passed = Bytes::new();
         filter.feed(&data, |piece| passed = join(&passed, piece));
@@ -74,9 +90,10 @@ impl Answer {
     }
 
     /// How far it has come, if a limit can end it.
-    pub(crate) fn progress_limited(&self) -> Option<Progress> {
+    pub(crate) fn written_limited(&self) -> Option<Written> {
         let scanner = self.scanner.as_ref().filter(|_| self.is_limited && !self.is_full)?;
-        Some(scanner.progress())
+        let said = scanner.usage().and_then(|usage| usage.output).unwrap_or(0);
+        Some(Written { progress: scanner.progress(), said })
     }
 
     /// A limit ends it as soon as it can end.
@@ -99,7 +116,7 @@ impl Answer {
     pub(crate) fn read_to_boundary(&mut self, data: Bytes) -> (Bytes, bool) {
         let end = self.scanner.as_mut().and_then(|scanner| scanner.feed_to_boundary(&data));
         let passed = data.slice(..end.unwrap_or(data.len()));
-        (self.filtered(passed), end.is_some())
+        (self.pass(passed), end.is_some())
     }
 
     /// What ends it where it is, as its dialect ends an answer at a limit; `None` when it can only be cut. Nothing when
@@ -121,7 +138,7 @@ impl Answer {
 
     /// Whether it may be another length than the upstream's.
     pub(crate) fn is_edited(&self) -> bool {
-        self.filter.is_some()
+        self.filter.is_some() || self.is_limited
     }
 
     /// What it said so far.
@@ -151,8 +168,7 @@ pub(crate) fn join(first: &Bytes, second: Bytes) -> Bytes {
 }
 
 fn is_plain_event_stream(headers: &HeaderMap) -> bool {
-    media_type(headers).eq_ignore_ascii_case("text/event-stream")
-        && !headers.contains_key(header::CONTENT_ENCODING)
+    media_type(headers).eq_ignore_ascii_case("text/event-stream") && !is_coded(headers)
 }
 
 /// Gemini's streams may be JSON, which everywhere else is an answer that was written before it was sent.

@@ -1,6 +1,6 @@
 //! A request to a model: what it says it may cost, and what is held for it.
 
-use http::{HeaderMap, Method, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use tollgate_config::Measure;
 use tollgate_core::{Plans, UnixMillis};
 use tollgate_usage::{Asked, IncludeUsage, Request, Response, Scanner, ask};
@@ -12,7 +12,9 @@ use crate::{
 };
 
 /// Headers that are no longer true when a byte of the body is another.
-const DIGESTS: [&str; 3] = ["content-digest", "digest", "content-md5"];
+const DIGESTS: [&str; 5] = ["content-digest", "repr-digest", "digest", "content-md5", "x-amz-content-sha256"];
+/// How an `Authorization` begins that signs the body too (AWS Signature Version 4).
+const SIGNED: &str = "AWS4-";
 
 /// A request to a model, as far as it says what it asks for.
 pub(crate) struct Call {
@@ -77,7 +79,7 @@ impl Call {
     pub(crate) fn read(&mut self, live: &Live, route: &Route, headers: &mut HeaderMap, looked: &mut Looked) {
         let (Some(options), Some(text)) = (&route.llm, looked.text()) else { return };
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        if header(header::CONTENT_ENCODING).is_some() {
+        if is_coded(headers) {
             return;
         }
         let Some(mut asked) = ask(self.request(), header(header::CONTENT_TYPE), text) else { return };
@@ -86,7 +88,7 @@ impl Call {
         self.reads_elsewhere = asked.reads_elsewhere;
         self.wants_usage = asked.is_stream && asked.include_usage.is_none();
         if let Some(edit) = asked.include_usage.take().filter(|_| options.include_usage)
-            && !DIGESTS.iter().any(|name| headers.contains_key(*name))
+            && !is_sealed(headers)
         {
             self.add_usage(&edit, headers, looked);
         }
@@ -166,7 +168,8 @@ impl Call {
             Bound { output: bound.output.min(output), ..bound }.amount(measure, priced)
         };
         let need = match route.grant(*tier).overdraws[position] {
-            Some(0) => most,
+            // Only a stream can be ended where the overdraw ends.
+            Some(overdraw) if overdraw == 0 || !self.is_stream() => most,
             Some(overdraw) => {
                 usual().map_or(most, |usual| usual.max(most.saturating_sub(overdraw)).min(most))
             }
@@ -174,6 +177,11 @@ impl Call {
         };
         need.max(if self.reads_elsewhere { flat.max(1) } else { 1 })
     }
+}
+
+/// How much of `measure` so many tokens are that were written, whatever was read for them.
+pub(crate) fn written(output: i64, measure: Measure, priced: (&Plans, Option<&str>, UnixMillis)) -> i64 {
+    Bound { input: 0, output }.amount(measure, priced).unwrap_or(0)
 }
 
 impl Bound {
@@ -190,6 +198,26 @@ impl Bound {
             Measure::LlmCost => plans.prices.as_ref()?.cost_max(model?, at, self.input, self.output),
             Measure::RequestBytes | Measure::ResponseBytes | Measure::Upstream => None,
         }
+    }
+}
+
+/// Whether the headers of a message say something of each byte of its body.
+fn is_sealed(headers: &HeaderMap) -> bool {
+    let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+    DIGESTS.iter().any(|name| headers.contains_key(*name)) || authorization.starts_with(SIGNED.as_bytes())
+}
+
+/// Whether the body of a message is compressed.
+pub(super) fn is_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Takes from a message what is no longer true when its body is edited.
+pub(super) fn unseal(headers: &mut HeaderMap) {
+    headers.remove(header::CONTENT_LENGTH);
+    for name in DIGESTS {
+        headers.remove(name);
     }
 }
 

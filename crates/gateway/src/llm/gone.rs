@@ -7,11 +7,12 @@ use std::{
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use super::Answer;
 use crate::{
-    admitted::Admitted,
+    admitted::{Admitted, End, Measures},
     body::{Progress, Proxied, ProxiedParts},
     connection::Connection,
     shared::Shared,
@@ -22,8 +23,14 @@ use crate::{
 /// Frames that are read at a stretch; then it is others' turn.
 const FRAMES_AT_ONCE: usize = 32;
 
-/// A place among the answers that are read for clients who left.
-pub(crate) struct Place(Arc<Shared>);
+/// What a client who waited would have been told of an upstream that goes away without an answer.
+const NO_ANSWER: u16 = 502;
+
+/// A place among the answers that are read for clients who left, and how long it may be kept.
+pub(crate) struct Place {
+    shared: Arc<Shared>,
+    time_max: Duration,
+}
 
 impl Place {
     /// `None` when there are as many as there may be, or the gateway is about to close everything.
@@ -32,25 +39,26 @@ impl Place {
         if worker.phase() >= Phase::Closing || tokio::runtime::Handle::try_current().is_err() {
             return None;
         }
-        let shared = &worker.shared;
-        let place = Self(Arc::clone(shared));
+        let (shared, live) = (&worker.shared, worker.live());
+        let bounds = &live.gateway().llm;
+        let place = Self { shared: Arc::clone(shared), time_max: bounds.drain_timeout };
         let taken = shared.drains.fetch_add(1, Relaxed);
-        (taken < worker.live().gateway().llm.drains_max).then_some(place)
+        (taken < bounds.drains_max).then_some(place)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.drains.fetch_sub(1, Relaxed);
+        self.shared.drains.fetch_sub(1, Relaxed);
     }
 }
 
 /// Reads the rest of an answer in the background.
 pub(crate) fn read_on(connection: &Rc<Connection>, place: Place, mut answer: Box<Proxied>) {
     connection.worker.spawn(connection, async move {
-        let _place = place;
-        answer.abandon();
+        answer.abandon(place.time_max);
         poll_fn(|cx| read(&mut answer, cx)).await;
+        drop(place);
     });
 }
 
@@ -113,18 +121,29 @@ impl Drop for Awaited {
     }
 }
 
-async fn wait_on(state: State, _place: Place) {
+async fn wait_on(state: State, place: Place) {
     let State { sending, waiting } = state;
     let Waiting { connection, progress, mut admitted } = waiting;
     progress.deadline.adopt();
-    // Without an answer, dropping what was admitted settles it as a client who left.
-    let Ok(Sent { response, lease }) = sending.await else { return };
+    progress.deadline.set_end(place.time_max);
+    let Sent { response, lease } = match sending.await {
+        Ok(sent) => sent,
+        // As for a client who waits: what gets no answer costs nothing.
+        Err(Some(_)) => {
+            let measures = Measures { request_bytes: progress.bytes(), ..Measures::default() };
+            // Nobody waits for the disk.
+            let _ = admitted.settle(End::NoAnswer { status: NO_ANSWER }, &measures);
+            return;
+        }
+        // For however long it might have gone on: it is dropped, and so settled, as that of a client who left.
+        Err(None) => return,
+    };
     let (mut head, inner) = response.into_parts();
     admitted.take_reports(&head.headers);
     let answer = Answer::of(&admitted, &mut head.headers, &connection);
     let (status, admitted, busy) = (head.status.as_u16(), Some(admitted), connection.activity.busy());
     let parts = ProxiedParts { inner, status, progress, answer, admitted, untimed: None, lease, busy };
     let mut proxied = Proxied::new(parts);
-    proxied.abandon();
+    proxied.abandon(place.time_max);
     poll_fn(|cx| read(&mut proxied, cx)).await;
 }

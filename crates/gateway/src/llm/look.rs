@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body as _;
 
@@ -27,10 +27,16 @@ use crate::{
 /// hold what their route says.
 const LOOKED_BYTES_MAX: u64 = 256 << 20;
 
+/// Shorter pieces are joined to what comes next, so that what is kept of a body is about as large as the body, however it
+/// is cut: a piece of its own costs 32 bytes, and what it was read with.
+const PIECE_BYTES_MIN: usize = 1024;
+
 /// What was read of a body; it is forwarded before the rest.
 #[derive(Default)]
 pub(crate) struct Looked {
     frames: VecDeque<Bytes>,
+    /// After `frames`: short pieces, joined.
+    joined: BytesMut,
     trailers: Option<HeaderMap>,
     /// Bytes that the client sent of it.
     bytes: u64,
@@ -74,8 +80,8 @@ pub(crate) async fn look(
     }
     let mut room = Room { shared: Arc::clone(&worker.shared), bytes: 0 };
     let deadline = worker.deadlines.add();
+    deadline.set(bounds.idle_timeout);
     loop {
-        deadline.set(bounds.idle_timeout);
         let frame = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Pending if deadline.poll_passed(cx) => Poll::Ready(Err(())),
             Poll::Pending => Poll::Pending,
@@ -91,7 +97,13 @@ pub(crate) async fn look(
                 return Err(Refusal::new(Code::BadRequest, message).closing());
             }
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => looked.push(data),
+                Ok(data) => {
+                    // Frames without a byte keep nothing alive.
+                    if !data.is_empty() {
+                        deadline.set(bounds.idle_timeout);
+                    }
+                    looked.push(data);
+                }
                 Err(frame) => {
                     looked.trailers = frame.into_trailers().ok();
                     looked.whole = true;
@@ -104,6 +116,7 @@ pub(crate) async fn look(
         looked.whole |= body.is_end_stream();
         let has_room = room.grow_to(looked.bytes);
         if looked.whole || looked.bytes > bounds.look_bytes_max || !has_room {
+            looked.close();
             looked.room = Some(room);
             return Ok(());
         }
@@ -113,8 +126,19 @@ pub(crate) async fn look(
 impl Looked {
     fn push(&mut self, data: Bytes) {
         self.bytes = self.bytes.saturating_add(data.len() as u64);
-        if !data.is_empty() {
+        // The first is nearly always all there is.
+        if data.len() < PIECE_BYTES_MIN && !self.frames.is_empty() {
+            self.joined.extend_from_slice(&data);
+        } else if !data.is_empty() {
+            self.close();
             self.frames.push_back(data);
+        }
+    }
+
+    /// Ends the joined piece: what comes next is not for it.
+    fn close(&mut self) {
+        if !self.joined.is_empty() {
+            self.frames.push_back(self.joined.split().freeze());
         }
     }
 

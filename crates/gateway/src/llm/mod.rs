@@ -10,9 +10,9 @@ mod realtime;
 mod used;
 
 pub(crate) use answer::{Answer, join};
-pub(crate) use call::Call;
+pub(crate) use call::{Call, written};
 pub(crate) use gone::{Awaited, Place, Waiting, read_on};
-pub(crate) use growth::{Growth, Question, grow};
+pub(crate) use growth::{Growth, Question, Written, grow};
 pub(crate) use learned::Learned;
 pub(crate) use look::{LookBounds, Looked, look};
 pub(crate) use realtime::{Conversation, Owed, Parties, Tapped};

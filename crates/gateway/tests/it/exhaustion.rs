@@ -2,7 +2,7 @@
 
 mod answers;
 mod floods;
-mod frames;
+pub(crate) mod frames;
 mod heads;
 mod slow;
 
@@ -14,27 +14,27 @@ use crate::support::stage::{request, resident_bytes, sent};
 const ATTACK_BYTES_MAX: u64 = 24 << 20;
 
 /// A gateway under attack, and how large it was before.
-struct Watch<'a> {
+pub(crate) struct Watch<'a> {
     gateway: &'a Gateway,
     before: u64,
 }
 
 impl<'a> Watch<'a> {
     /// Of a gateway that has served one request.
-    fn over(gateway: &'a Gateway) -> Self {
+    pub(crate) fn over(gateway: &'a Gateway) -> Self {
         let watch = Self { gateway, before: 0 };
         watch.assert_serves_others();
         Self { before: resident_bytes(gateway).0, ..watch }
     }
 
     /// Asserts that somebody else is served now.
-    fn assert_serves_others(&self) {
+    pub(crate) fn assert_serves_others(&self) {
         let mut wire = sent(self.gateway, request("GET", "/other", "", ""));
         assert_eq!(wire.response(false, BOUND).expect("an answer for another client").status, 200);
     }
 
     /// Asserts that others are served, and that the gateway never took more memory than one attacker may cost.
-    fn assert_unharmed(&self) {
+    pub(crate) fn assert_unharmed(&self) {
         self.assert_serves_others();
         let (_, most) = resident_bytes(self.gateway);
         let grown = most.saturating_sub(self.before);

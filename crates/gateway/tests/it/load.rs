@@ -25,11 +25,23 @@ pub(crate) struct Call {
     pub(crate) tier: String,
     /// Path and query.
     pub(crate) target: String,
+    pub(crate) body: String,
 }
 
 impl Call {
     pub(crate) fn new(id: impl Into<String>, user: &str, target: impl Into<String>) -> Self {
-        Self { id: id.into(), user: user.to_owned(), tier: String::new(), target: target.into() }
+        Self {
+            id: id.into(),
+            user: user.to_owned(),
+            tier: String::new(),
+            target: target.into(),
+            body: "{}".to_owned(),
+        }
+    }
+
+    /// With this body.
+    pub(crate) fn asking(self, body: impl Into<String>) -> Self {
+        Self { body: body.into(), ..self }
     }
 
     /// On this tier instead of the default one.
@@ -40,11 +52,12 @@ impl Call {
 
     /// The request as it is sent.
     pub(crate) fn bytes(&self) -> String {
-        let Self { id, user, tier, target } = self;
+        let Self { id, user, tier, target, body } = self;
         let tier = if tier.is_empty() { String::new() } else { format!("X-User-Tier: {tier}\r\n") };
         format!(
             "POST {target} HTTP/1.1\r\nHost: gateway\r\nX-User-Id: {user}\r\n{tier}X-Request-Id: {id}\r\n\
-             Content-Length: 2\r\n\r\n{{}}"
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
         )
     }
 }

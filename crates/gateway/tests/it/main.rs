@@ -4,6 +4,7 @@
 
 mod audit;
 mod books;
+mod calls;
 mod check;
 mod crash;
 mod demo;
@@ -16,6 +17,7 @@ mod fleet;
 mod framing;
 mod headers;
 mod identity;
+mod llm;
 mod load;
 mod numbers;
 mod observability;

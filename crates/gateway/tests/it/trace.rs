@@ -39,13 +39,13 @@ TIMESTAMP,ContextTokens,GeneratedTokens
 
 /// Tokens of one call.
 #[derive(Clone, Copy, Debug)]
-struct Row {
-    context: i64,
-    generated: i64,
+pub(crate) struct Row {
+    pub(crate) context: i64,
+    pub(crate) generated: i64,
 }
 
 /// The trace; `TOLLGATE_TRACES` names the folder it is in.
-fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/traces");
     let folder = env::var_os("TOLLGATE_TRACES").map_or_else(beside, PathBuf::from);
     let text = fs::read_to_string(folder.join(FILE)).unwrap_or_else(|_| SAMPLE.to_owned());
@@ -63,7 +63,8 @@ impl Row {
         self.context + self.generated
     }
 
-    fn usage(self) -> String {
+    /// As OpenAI says it.
+    pub(crate) fn usage(self) -> String {
         let Self { context, generated } = self;
         let total = self.total();
         format!(
@@ -72,7 +73,7 @@ impl Row {
     }
 
     /// As large as its tokens say: a word each.
-    fn whole(self) -> Answer {
+    pub(crate) fn whole(self) -> Answer {
         let words = "word ".repeat(usize::try_from(self.generated).unwrap());
         let message = format!(r#"{{"role":"assistant","content":"{words}"}}"#);
         Answer::json(format!(r#"{{"choices":[{{"index":0,"message":{message}}}],{}}}"#, self.usage()))

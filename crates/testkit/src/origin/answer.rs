@@ -21,12 +21,26 @@ pub enum Answer {
         /// What lets events pass; all at once when there is none.
         gate: Option<Gate>,
     },
+    /// Another answer, begun when the gate lets it pass; the peer may give up meanwhile.
+    After {
+        /// What lets it begin.
+        gate: Gate,
+        /// The answer.
+        answer: Box<Answer>,
+    },
     /// A chunked body with trailers.
     Chunked {
         /// The chunks.
         chunks: Vec<String>,
         /// The trailers.
         trailers: Vec<(String, String)>,
+    },
+    /// A chunked response: its body in chunks of these sizes, and what is left in a last one.
+    Pieces {
+        /// The response.
+        reply: Reply,
+        /// Bytes of each chunk, none of them zero.
+        sizes: Vec<usize>,
     },
     /// `103 Early Hints`, then the response. HTTP/2 origins send the response only.
     EarlyHints(Reply),
@@ -63,6 +77,12 @@ impl Answer {
         Self::Reply(Reply::json(200, body))
     }
 
+    /// This answer, begun when `gate` lets it pass.
+    #[must_use]
+    pub fn after(self, gate: &Gate) -> Self {
+        Self::After { gate: gate.clone(), answer: Box::new(self) }
+    }
+
     /// This status and an empty body.
     #[must_use]
     pub fn status(status: u16) -> Self {
@@ -87,6 +107,27 @@ impl Reply {
     pub fn json(status: u16, body: impl Into<String>) -> Self {
         let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
         Self { status, headers, body: body.into().into_bytes() }
+    }
+
+    /// 200 with this body.
+    #[must_use]
+    pub fn of(content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        let headers = vec![("Content-Type".to_owned(), content_type.to_owned())];
+        Self { status: 200, headers, body: body.into() }
+    }
+
+    /// The body in pieces of these sizes, and what is left in a last one.
+    pub(super) fn pieces(&self, sizes: &[usize]) -> Vec<&[u8]> {
+        let mut rest = &*self.body;
+        let mut pieces: Vec<&[u8]> = Vec::new();
+        for size in sizes {
+            let (piece, after) = rest.split_at((*size).min(rest.len()));
+            pieces.push(piece);
+            rest = after;
+        }
+        pieces.push(rest);
+        pieces.retain(|piece| !piece.is_empty());
+        pieces
     }
 
     /// The response with one header more.

@@ -67,7 +67,14 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
         _ => inbound.body(&mut received, None).await?,
     }
     state.was_read(&received);
-    let answer = scripted.unwrap_or_else(|| state.handled(&received));
+    let mut answer = scripted.unwrap_or_else(|| state.handled(&received));
+    while let Answer::After { gate, answer: next } = answer {
+        tokio::select! {
+            () = gate.step() => {}
+            () = inbound.gone() => return Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+        answer = *next;
+    }
     send(inbound, answer, &received).await
 }
 
@@ -93,6 +100,18 @@ async fn send<S: AsyncRead + AsyncWrite + Unpin>(
             let body: String = chunks.iter().map(|data| chunk(data)).collect();
             write(stream, chunked_head("text/plain", &trailers) + &body + &last_chunk(&trailers)).await?;
         }
+        Answer::Pieces { reply, sizes } => {
+            let coding = ("Transfer-Encoding".to_owned(), "chunked".to_owned());
+            let headers: Vec<_> = reply.headers.iter().cloned().chain([coding]).collect();
+            let mut bytes = head(reply.status, &headers).into_bytes();
+            for piece in reply.pieces(&sizes) {
+                bytes.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+                bytes.extend_from_slice(piece);
+                bytes.extend_from_slice(b"\r\n");
+            }
+            bytes.extend_from_slice(last_chunk(&[]).as_bytes());
+            write(stream, bytes).await?;
+        }
         Answer::Hang => {
             inbound.gone().await;
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -107,7 +126,7 @@ async fn send<S: AsyncRead + AsyncWrite + Unpin>(
             write(stream, chunked_head("text/plain", &[]) + &body).await?;
             return Ok(Next::Close);
         }
-        Answer::Close => return Ok(Next::Close),
+        Answer::Close | Answer::After { .. } => return Ok(Next::Close),
         Answer::Raw(bytes) => {
             write(stream, bytes).await?;
             return Ok(Next::Close);

@@ -59,7 +59,11 @@ async fn exchange(
         }
     }
     state.was_read(&received);
-    let answer = scripted.unwrap_or_else(|| state.handled(&received));
+    let mut answer = scripted.unwrap_or_else(|| state.handled(&received));
+    while let Answer::After { gate, answer: next } = answer {
+        gate.step().await;
+        answer = *next;
+    }
     respond(answer, &received, unanswered).await
 }
 
@@ -98,6 +102,11 @@ async fn respond(answer: Answer, received: &Received, unanswered: Unanswered) ->
             parts.push((Ok(Frame::trailers(header_map(&trailers))), None));
             plain(typed("text/plain"))
         }
+        Answer::Pieces { reply, sizes } => {
+            let frame = |piece: &[u8]| Ok(Frame::data(Bytes::copy_from_slice(piece)));
+            parts.extend(reply.pieces(&sizes).into_iter().map(|piece| (frame(piece), None)));
+            Reply { body: Vec::new(), ..reply }
+        }
         Answer::CutLength { promised, sent } => {
             parts = vec![(data(sent), None), (cut(), None)];
             plain(vec![("content-length".to_owned(), promised.to_string())])
@@ -107,7 +116,7 @@ async fn respond(answer: Answer, received: &Received, unanswered: Unanswered) ->
             plain(typed("text/plain"))
         }
         Answer::Hang => std::future::pending().await,
-        Answer::Close => return Err(io::ErrorKind::UnexpectedEof.into()),
+        Answer::Close | Answer::After { .. } => return Err(io::ErrorKind::UnexpectedEof.into()),
     };
     if received.method == "HEAD" {
         reply.body.clear();

@@ -3,7 +3,10 @@
 use serde_json::json;
 
 /// Bytes of a body that are kept; the rest is counted only.
-pub(crate) const BODY_KEPT_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const BODY_KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of a body that an echo has.
+const ECHO_BYTES_MAX: usize = 1024 * 1024;
 
 /// A request as it arrived.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +22,7 @@ pub struct Received {
     pub headers: Vec<(String, String)>,
     /// The head's bytes with the empty line that ends it; empty for HTTP/2.
     pub raw_head: Vec<u8>,
-    /// The body's first MiB.
+    /// The body's first 8 MiB.
     pub body: Vec<u8>,
     /// The body's length.
     pub body_bytes: usize,
@@ -64,7 +67,7 @@ impl Received {
             self;
         json!({
             "method": method, "path": target, "version": version, "headers": headers, "trailers": trailers,
-            "body": String::from_utf8_lossy(body), "body_bytes": body_bytes, "connection": connection,
+            "body": String::from_utf8_lossy(&body[..body.len().min(ECHO_BYTES_MAX)]), "body_bytes": body_bytes, "connection": connection,
         })
         .to_string()
     }

@@ -4,22 +4,22 @@ use std::net::SocketAddr;
 
 use tollgate_testkit::{BOUND, Wire};
 
-pub(super) const DATA: u8 = 0;
-pub(super) const HEADERS: u8 = 1;
-pub(super) const RST_STREAM: u8 = 3;
-pub(super) const SETTINGS: u8 = 4;
-pub(super) const PING: u8 = 6;
-pub(super) const GO_AWAY: u8 = 7;
-pub(super) const CONTINUATION: u8 = 9;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GO_AWAY: u8 = 7;
+pub(crate) const CONTINUATION: u8 = 9;
 
-pub(super) const END_STREAM: u8 = 1;
-pub(super) const END_HEADERS: u8 = 4;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
 /// SETTINGS_INITIAL_WINDOW_SIZE.
-pub(super) const INITIAL_WINDOW: u16 = 4;
+pub(crate) const INITIAL_WINDOW: u16 = 4;
 
 /// A frame.
-pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags];
     frame.extend(stream.to_be_bytes());
@@ -28,7 +28,7 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 }
 
 /// A field as a literal; `indexed` has the peer remember it (RFC 7541, section 6.2).
-pub(super) fn field(name: &str, value: &str, indexed: bool) -> Vec<u8> {
+pub(crate) fn field(name: &str, value: &str, indexed: bool) -> Vec<u8> {
     let mut bytes = vec![if indexed { 0x40 } else { 0 }];
     for text in [name, value] {
         length(text.len(), &mut bytes);
@@ -51,7 +51,7 @@ fn length(length: usize, bytes: &mut Vec<u8>) {
 }
 
 /// The fields of a request of a user.
-pub(super) fn request_fields(method: &str, path: &str) -> Vec<u8> {
+pub(crate) fn request_fields(method: &str, path: &str) -> Vec<u8> {
     let fields = [
         (":method", method),
         (":scheme", "http"),
@@ -63,13 +63,13 @@ pub(super) fn request_fields(method: &str, path: &str) -> Vec<u8> {
 }
 
 /// A connection whose preface and settings are exchanged.
-pub(super) struct Http2 {
-    pub(super) wire: Wire,
+pub(crate) struct Http2 {
+    pub(crate) wire: Wire,
 }
 
 impl Http2 {
     /// Connects with these settings.
-    pub(super) fn connect(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
+    pub(crate) fn connect(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
         let mut wire = Wire::connect(address);
         let payload =
             settings.iter().map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat());
@@ -81,22 +81,22 @@ impl Http2 {
     }
 
     /// Sends bytes; false when the gateway does not take them any more.
-    pub(super) fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.wire.send(bytes)
     }
 
     /// Whether a frame of this kind arrives.
-    pub(super) fn receives(&mut self, kind: u8) -> bool {
+    pub(crate) fn receives(&mut self, kind: u8) -> bool {
         self.wire.read_until(BOUND, |read| has(read, kind))
     }
 
     /// Whether the gateway ends the connection.
-    pub(super) fn is_ended(&mut self) -> bool {
+    pub(crate) fn is_ended(&mut self) -> bool {
         self.receives(GO_AWAY) || self.wire.closes(BOUND)
     }
 
     /// Kinds and streams of the frames that have arrived.
-    pub(super) fn arrived(&self) -> Vec<(u8, u32)> {
+    pub(crate) fn arrived(&self) -> Vec<(u8, u32)> {
         frames(self.wire.unread())
     }
 }
