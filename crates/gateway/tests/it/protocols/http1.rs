@@ -3,11 +3,12 @@
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::TcpStream,
+    time::Duration,
 };
 
 use tollgate_testkit::{Answer, BOUND, Ending, Gateway, Origin, Reply, Response, Wire, eventually};
 
-use crate::support::stage::{Stage, request, sent};
+use crate::support::stage::{Stage, request, resident_bytes, sent};
 
 /// All that the gateway says on a connection until it closes it.
 fn all_answers(gateway: &Gateway, bytes: impl AsRef<[u8]>) -> Vec<Response> {
@@ -121,6 +122,35 @@ fn a_client_who_leaves_is_noticed_behind_a_pipelined_request() {
     drop(wire);
     assert!(eventually(BOUND, || origin.abandoned() == 1), "the upstream learns that nobody waits");
     assert!(origin.received().iter().all(|received| received.path() != "/next"));
+}
+
+/// What a client sends while its request is served waits in the kernel, beyond a little.
+#[test]
+fn further_requests_are_not_read_without_end_while_one_is_served() {
+    let origin = Origin::builder().on("/hang", Answer::Hang).start();
+    let gateway = Stage::before(&origin).start();
+    let mut wire = sent(&gateway, request("GET", "/hang", "", ""));
+    assert!(origin.wait_requests(1, BOUND));
+    let (before, _) = resident_bytes(&gateway);
+    assert!(!wire.send_within(vec![b'x'; 64 << 20], Duration::from_millis(300)), "nobody reads it");
+    let (now, _) = resident_bytes(&gateway);
+    assert!(now < before + (4 << 20), "{before} bytes before, {now} now");
+}
+
+#[test]
+fn an_answer_by_http_1_0_is_one_by_http_1_1_to_the_client() {
+    let old = b"HTTP/1.0 299 Quite Fine\r\nX-A: b\r\n\r\nhello".to_vec();
+    let origin = Origin::builder().on("/old", Answer::Raw(old)).start();
+    let gateway = Stage::before(&origin).start();
+    let mut wire = sent(&gateway, request("GET", "/old", "", "") + &request("GET", "/next", "", ""));
+    assert!(wire.read_until(BOUND, |read| read.starts_with(b"HTTP/1.1 299 Quite Fine\r\n")));
+    let answer = wire.response(false, BOUND).expect("an answer");
+    assert_eq!(
+        (answer.text().as_str(), answer.ending, answer.header("x-a")),
+        ("hello", Ending::Complete, Some("b"))
+    );
+    assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
+    assert_eq!(wire.response(false, BOUND).expect("the next answer").status, 200);
 }
 
 #[test]
