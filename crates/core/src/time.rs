@@ -4,6 +4,9 @@ use std::fmt;
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
+/// Bytes of a date as [`UnixMillis::parse`] reads it; years before 0 have more.
+const DATE_BYTES: usize = "2026-01-31".len();
+
 /// A wall-clock instant in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMillis(pub i64);
@@ -17,7 +20,7 @@ impl UnixMillis {
     /// The midnight in UTC of a date such as `2026-01-31`, or an instant as in RFC 3339; `None` for all else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let is_date = text.len() == "2026-01-31".len();
+        let is_date = text.len() == DATE_BYTES;
         let timestamp = match is_date {
             true => text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp(),
             false => text.parse::<Timestamp>().ok()?,
@@ -44,7 +47,8 @@ impl fmt::Display for UnixMillis {
         match Timestamp::from_millisecond(self.0) {
             Ok(timestamp) => {
                 let text = timestamp.to_string();
-                f.write_str(text.strip_suffix("T00:00:00Z").unwrap_or(&text))
+                let date = text.strip_suffix("T00:00:00Z").filter(|date| date.len() == DATE_BYTES);
+                f.write_str(date.unwrap_or(&text))
             }
             Err(_) => write!(f, "{} ms", self.0),
         }
@@ -82,6 +86,7 @@ mod tests {
             ("2026-01-31", 1_769_817_600_000),
             ("1969-12-31T23:59:59.999Z", -1),
             ("2026-01-31T12:00:00Z", 1_769_860_800_000),
+            ("-000002-09-17T00:00:00Z", -62_207_913_600_000),
         ] {
             assert_eq!(UnixMillis::parse(text), Some(UnixMillis(millis)), "{text}");
             assert_eq!(UnixMillis(millis).to_string(), text);

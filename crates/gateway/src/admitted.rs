@@ -78,6 +78,8 @@ pub(crate) enum End {
     Cut { status: u16 },
     /// The gateway ended the answer, because a limit was reached.
     Limited { status: u16 },
+    /// The gateway ended the answer, because it cannot be told whether a limit is reached.
+    Untold { status: u16 },
     /// The client went away, before or after the answer's head.
     ClientGone { status: Option<u16> },
     /// There is no upstream's answer; the client is told `status` by the gateway.
@@ -252,8 +254,8 @@ impl Inner {
                     (None, Some(used)) if charge.is_of_model() => {
                         let (amount, estimated) = request.amount(charge, *first, used, &hold);
                         // What nobody counted is not said to have passed a limit.
-                        let is_held =
-                            matches!(end, End::Limited { .. }) || (estimated && request.is_limited(position));
+                        let is_held = matches!(end, End::Limited { .. } | End::Untold { .. })
+                            || (estimated && request.is_limited(position));
                         (if is_held { amount.min(*need) } else { amount }, estimated)
                     }
                     (None, _) => amount(charge, *need, measures, success),
@@ -338,7 +340,9 @@ impl Admission {
         let extent = match end {
             _ if (400..600).contains(&end.answered_with()) => Extent::Refused,
             End::Answered { .. } | End::ReadOn { .. } => Extent::Whole,
-            End::Cut { .. } | End::Limited { .. } | End::ClientGone { .. } => Extent::Cut,
+            End::Cut { .. } | End::Limited { .. } | End::Untold { .. } | End::ClientGone { .. } => {
+                Extent::Cut
+            }
             End::NoAnswer { .. } => Extent::None,
         };
         let named = answer.and_then(Answer::model);
@@ -382,7 +386,8 @@ impl Admission {
             End::Answered { status }
             | End::ReadOn { status }
             | End::Cut { status }
-            | End::Limited { status } => charge_on.includes(Some(status)),
+            | End::Limited { status }
+            | End::Untold { status } => charge_on.includes(Some(status)),
             End::ClientGone { status: Some(status) } => charge_on.includes(Some(status)),
             End::ClientGone { status: None } => sent,
             End::NoAnswer { .. } => charge_on.includes(None),
@@ -411,6 +416,7 @@ impl End {
             | Self::ReadOn { status }
             | Self::Cut { status }
             | Self::Limited { status }
+            | Self::Untold { status }
             | Self::NoAnswer { status } => status,
             Self::ClientGone { status } => status.unwrap_or(499),
         }
@@ -422,7 +428,8 @@ impl End {
             Self::Answered { status }
             | Self::ReadOn { status }
             | Self::Cut { status }
-            | Self::Limited { status } => status,
+            | Self::Limited { status }
+            | Self::Untold { status } => status,
             Self::ClientGone { status } => status.unwrap_or(0),
             Self::NoAnswer { .. } => 0,
         }
@@ -435,6 +442,7 @@ impl End {
             Self::ReadOn { .. } => Some("client_gone_read_on"),
             Self::Cut { .. } => Some("upstream_cut"),
             Self::Limited { .. } => Some("limit"),
+            Self::Untold { .. } => Some("store_unavailable"),
             Self::ClientGone { .. } => Some("client_gone"),
             Self::NoAnswer { .. } => Some("no_answer"),
         }
@@ -446,6 +454,7 @@ impl End {
             Self::ReadOn { .. } => Some(r#"{"end":"client_gone_read_on"}"#),
             Self::Cut { .. } => Some(r#"{"end":"upstream_cut"}"#),
             Self::Limited { .. } => Some(r#"{"end":"limit"}"#),
+            Self::Untold { .. } => Some(r#"{"end":"store_unavailable"}"#),
             Self::ClientGone { .. } => Some(r#"{"end":"client_gone"}"#),
             Self::NoAnswer { .. } => Some(r#"{"end":"no_answer"}"#),
         }

@@ -168,7 +168,7 @@ async fn serve(
         let bounds = LookBounds::new(live, &route, body_bytes_max);
         let too_large = || body_too_large(live, caller.tier, body_bytes_max);
         Box::pin(llm::look(worker, body, &mut looked, bounds, too_large)).await?;
-        call.read(live, &route, &mut parts.headers, &mut looked);
+        Box::pin(call.read(live, &route, &mut parts.headers, &mut looked)).await;
     }
 
     // Hold: admitted by every limit, or refused by one.

@@ -111,7 +111,10 @@ pub(crate) struct Tree {
 struct Child {
     /// `None` for every element of an array.
     key: Option<Box<str>>,
+    /// From an object, or as every element of an array.
     place: Place,
+    /// From an array, if the key is an index: what is wanted of every element is wanted of this one too.
+    element: Place,
 }
 
 /// A place in a document that is, or leads to, a wanted field.
@@ -212,11 +215,16 @@ impl Tree {
             }
         }
         for step in steps {
-            let below: Vec<&Wanted<'_>> =
-                wanted.iter().copied().filter(|wanted| leads(wanted.path.get(depth), step)).collect();
-            let child = self.add(&below, depth + 1);
+            let below = |leads: fn(Step<'_>, Step<'_>) -> bool| -> Vec<&Wanted<'_>> {
+                let leads =
+                    |wanted: &&Wanted<'_>| wanted.path.get(depth).is_some_and(|next| leads(*next, step));
+                wanted.iter().copied().filter(leads).collect()
+            };
+            let (own, all) = (below(|next, step| next == step), below(leads_as_element));
+            let child = self.add(&own, depth + 1);
+            let element = if all.len() == own.len() { child } else { self.add(&all, depth + 1) };
             if let Some(node) = self.nodes.get_mut(usize::from(place.0)) {
-                node.lead_to(child, step);
+                node.lead_to(child, element, step);
             }
         }
         place
@@ -244,20 +252,20 @@ impl Tree {
             None => false,
         };
         let each = || node.children.iter().find(|child| child.key.is_none());
-        node.children.iter().find(of_index).or_else(each).map(|child| child.place)
+        node.children.iter().find(of_index).or_else(each).map(|child| child.element)
     }
 }
 
-/// Whether the next step of a path is `step`, which every element is for its own index.
-fn leads(next: Option<&Step<'_>>, step: Step<'_>) -> bool {
+/// Whether the next step of a path is `step` in an array, which every element is for its own index.
+fn leads_as_element(next: Step<'_>, step: Step<'_>) -> bool {
     match (next, step) {
-        (Some(Step::Each), Step::Key(key)) => Pointer::index(key).is_some(),
-        (next, step) => next == Some(&step),
+        (Step::Each, Step::Key(key)) => Pointer::index(key).is_some(),
+        (next, step) => next == step,
     }
 }
 
 impl Node {
-    fn lead_to(&mut self, place: Place, step: Step<'_>) {
+    fn lead_to(&mut self, place: Place, element: Place, step: Step<'_>) {
         let key = match step {
             Step::Each => {
                 self.has_each = true;
@@ -269,7 +277,7 @@ impl Node {
                 Some(key.into())
             }
         };
-        self.children.push(Child { key, place });
+        self.children.push(Child { key, place, element });
     }
 
     /// Whether this is an object with wanted fields below, if it is one.

@@ -206,6 +206,7 @@ impl Proxied {
                         Growth::Covered => break (Frame::data(read), false),
                         Growth::Asking => self.asking = Some(read),
                         Growth::Full => return self.fill(read, cx),
+                        Growth::Unknown => return self.stop_untold(read),
                     }
                 }
                 Some(Err(error)) => return self.cut_off(error, cx),
@@ -254,14 +255,22 @@ impl Proxied {
             if asked.is_pending() && !is_late {
                 return Poll::Pending;
             }
-            let growth = if is_late { Growth::Full } else { self.grow() };
+            let growth = if is_late { Growth::Unknown } else { self.grow() };
             let read = self.asking.take().unwrap_or_default();
             match growth {
                 Growth::Covered => return Poll::Ready(Some(Ok(Frame::data(read)))),
                 Growth::Asking => self.asking = Some(read),
                 Growth::Full => return self.fill(read, cx),
+                Growth::Unknown => return self.stop_untold(read),
             }
         }
+    }
+
+    /// Cuts a model's stream after `read`: the shared store does not say whether more is left.
+    fn stop_untold(&mut self, read: Bytes) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.end(End::Untold { status: self.status });
+        self.cut = Some("how much is left cannot be told".into());
+        Poll::Ready(Some(Ok(Frame::data(read))))
     }
 
     /// Nothing is left for what comes after `read`.

@@ -1,5 +1,6 @@
 //! A request to a model: what it says it may cost, and what is held for it.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use tollgate_config::Measure;
 use tollgate_core::{Plans, UnixMillis};
@@ -13,6 +14,8 @@ use crate::{
 
 /// Headers that are no longer true when a byte of the body is another.
 const DIGESTS: [&str; 5] = ["content-digest", "repr-digest", "digest", "content-md5", "x-amz-content-sha256"];
+/// Longer bodies are read on another thread: what takes a millisecond here keeps all others of this worker waiting.
+const READ_HERE_BYTES_MAX: usize = 128 << 10;
 /// How an `Authorization` begins that signs the body too (AWS Signature Version 4).
 const SIGNED: &str = "AWS4-";
 
@@ -28,7 +31,7 @@ pub(crate) struct Call {
     asked: Option<Asked>,
     bound: Option<Bound>,
     /// Whether it reads more than is in it, of which no bound may be known.
-    reads_elsewhere: bool,
+    reads_unbounded: bool,
     /// Whether the client asked for usage.
     wants_usage: bool,
     /// Whether usage was asked for in the client's name, so that the answer has an event more.
@@ -59,7 +62,7 @@ impl Call {
             is_conversation: is_upgrade,
             asked: None,
             bound: None,
-            reads_elsewhere: false,
+            reads_unbounded: false,
             wants_usage: false,
             adds_usage: false,
         }))
@@ -76,16 +79,22 @@ impl Call {
     }
 
     /// Reads what the body asks for, and asks for usage where the answer would not say it.
-    pub(crate) fn read(&mut self, live: &Live, route: &Route, headers: &mut HeaderMap, looked: &mut Looked) {
+    pub(crate) async fn read(
+        &mut self,
+        live: &Live,
+        route: &Route,
+        headers: &mut HeaderMap,
+        looked: &mut Looked,
+    ) {
         let (Some(options), Some(text)) = (&route.llm, looked.text()) else { return };
-        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
         if is_coded(headers) {
             return;
         }
-        let Some(mut asked) = ask(self.request(), header(header::CONTENT_TYPE), text) else { return };
+        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let Some(mut asked) = self.asked_in(content_type, text).await else { return };
         // Where the path alone would say that nothing is written, what the body says bounds nothing.
         self.bound = bound(live, options.max_output_tokens, &asked).filter(|_| self.request().is_billable());
-        self.reads_elsewhere = asked.reads_elsewhere;
+        self.reads_unbounded = asked.reads_elsewhere && !has_context(live, &asked);
         self.wants_usage = asked.is_stream && asked.include_usage.is_none();
         if let Some(edit) = asked.include_usage.take().filter(|_| options.include_usage)
             && !is_sealed(headers)
@@ -95,8 +104,22 @@ impl Call {
         self.asked = Some(asked);
     }
 
+    /// What `text` asks for; read on another thread if it is long.
+    async fn asked_in(&self, content_type: Option<&str>, text: Bytes) -> Option<Asked> {
+        if text.len() <= READ_HERE_BYTES_MAX {
+            return ask(self.request(), content_type, &text);
+        }
+        let (method, target) = (self.method.clone(), self.target.clone());
+        let content_type = content_type.map(str::to_owned);
+        let reading = tokio::task::spawn_blocking(move || {
+            let request = Request { method: method.as_str(), path: target.path() };
+            ask(request, content_type.as_deref(), &text)
+        });
+        reading.await.ok().flatten()
+    }
+
     fn add_usage(&mut self, edit: &IncludeUsage, headers: &mut HeaderMap, looked: &mut Looked) {
-        let Some(text) = looked.text().map(|text| edit.apply(text)) else { return };
+        let Some(text) = looked.text().map(|text| edit.apply(&text)) else { return };
         if headers.contains_key(header::CONTENT_LENGTH) {
             headers.insert(header::CONTENT_LENGTH, text.len().into());
         }
@@ -175,7 +198,9 @@ impl Call {
             }
             None => usual().unwrap_or(most),
         };
-        need.max(if self.reads_elsewhere { flat.max(1) } else { 1 })
+        let counts_input = !matches!(measure, Measure::LlmOutputTokens | Measure::LlmReasoningTokens);
+        // Of what it reads elsewhere nothing is known but what the route says.
+        need.saturating_add(if self.reads_unbounded && counts_input { flat } else { 0 }).max(1)
     }
 }
 
@@ -219,6 +244,12 @@ pub(super) fn unseal(headers: &mut HeaderMap) {
     for name in DIGESTS {
         headers.remove(name);
     }
+}
+
+/// Whether it is known how much the model can take.
+fn has_context(live: &Live, asked: &Asked) -> bool {
+    let limits = asked.model.as_deref().and_then(|model| live.gateway().model_limits(model));
+    limits.is_some_and(|limits| limits.context.is_some())
 }
 
 /// `None` when the request says neither which model it is for nor how much may be written: it may have any shape.

@@ -40,6 +40,8 @@ pub(crate) enum Growth {
     Asking,
     /// It does not, and nothing is left.
     Full,
+    /// It does not, and how much is left cannot be told: that is not the client's doing.
+    Unknown,
 }
 
 /// What was asked of a shared store for more, and how often.
@@ -72,10 +74,14 @@ pub(crate) fn grow(
     let wanted = STEPS.map(|ahead| lacking(needs, ahead));
     let grant = request.route.grant(request.tier);
     let warn_at = &request.live.tier(request.tier).warn_at;
+    // Where nothing is wanted any more, nothing was left.
+    let mut refused = true;
     for (step, wanted) in wanted.iter().enumerate().skip(question.step) {
         let (checks, tracked, mode) = (&grant.checks, &request.route.tracked, request.live.mode);
         let terms = Terms { checks, needs: wanted, warn_at, mode, tracked };
-        let may_ask = match hold.extend(terms, question.asked) {
+        let extension = hold.extend(terms, question.asked);
+        refused = matches!(extension, Extension::Refused { .. });
+        let may_ask = match extension {
             Extension::Held => {
                 needs.iter_mut().zip(wanted).for_each(|(need, more)| *need = need.saturating_add(*more));
                 // Once there was not even a little left, no more is wanted than is written.
@@ -104,7 +110,7 @@ pub(crate) fn grow(
         question.step = STEPS.len();
         return Growth::Covered;
     }
-    Growth::Full
+    if refused { Growth::Full } else { Growth::Unknown }
 }
 
 /// What was written, if it may well be no more than the request lets the model write.

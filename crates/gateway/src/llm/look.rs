@@ -148,7 +148,7 @@ impl Looked {
     }
 
     /// All of the body, if it was read to its end.
-    pub(crate) fn text(&mut self) -> Option<&[u8]> {
+    pub(crate) fn text(&mut self) -> Option<Bytes> {
         if !self.whole {
             return None;
         }
@@ -156,7 +156,7 @@ impl Looked {
             let joined = self.frames.iter().map(Bytes::as_ref).collect::<Vec<_>>().concat();
             self.frames = VecDeque::from([Bytes::from(joined)]);
         }
-        Some(self.frames.front().map_or(&[], |frame| &**frame))
+        Some(self.frames.front().cloned().unwrap_or_default())
     }
 
     /// Puts another text in the place of all of it.

@@ -31,7 +31,10 @@ impl UpstreamBody {
 
     /// Closes the connection behind it, if nobody else uses it.
     pub(crate) fn close(&mut self) {
-        drop(self.finish());
+        match self {
+            Self::H1(answer) => answer.close(),
+            Self::H2(_) => {}
+        }
     }
 
     /// Carries on after a switch of protocols; HTTP/2 knows none.

@@ -110,6 +110,19 @@ fn every_part_has_its_pointer() {
 }
 
 #[test]
+fn a_key_that_looks_like_an_index_is_no_element() {
+    let pointers = Pointers { output: pointer("/n/0/a"), total: pointer("/n/*/a"), ..Pointers::default() };
+    for (body, output, total) in [
+        (r#"{"n":{"0":{"a":7}}}"#, Some(7), None),
+        (r#"{"n":[{"a":7}]}"#, Some(7), Some(7)),
+        (r#"{"n":[{"a":7},{"a":8}]}"#, Some(7), Some(15)),
+    ] {
+        let usage = scan(&pointers, "application/json", [body.as_bytes()]).unwrap();
+        assert_eq!((usage.output, usage.total_reported), (output, total), "{body}");
+    }
+}
+
+#[test]
 fn the_input_alone_is_the_whole_unless_more_is_named() {
     let body: &[u8] = br#"{"pages":5}"#;
     let input = Pointers { input: pointer("/pages"), ..Pointers::default() };

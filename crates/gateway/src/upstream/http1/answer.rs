@@ -5,14 +5,18 @@ use std::{
     future::poll_fn,
     rc::{Rc, Weak},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use tokio::task::AbortHandle;
+use tokio::{task::AbortHandle, time::timeout};
 
 use super::{Connection, Tunnel};
 use crate::http1::Error;
+
+/// How long an upstream that has answered may take to read the end of its request.
+const SEND_LAST_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The body of an answer. Dropped before its end, it closes its connection.
 pub(crate) struct Answer(Carrier);
@@ -86,10 +90,22 @@ impl Answer {
         }
     }
 
-    /// Takes the connection back, if it can serve another request; otherwise closes it.
+    /// Takes the connection back, if it can serve another request; otherwise closes it, once what was taken of the
+    /// request has left.
     pub(crate) fn finish(&mut self) -> Option<Box<Connection>> {
         let mut connection = self.take()?;
-        connection.rest().then_some(connection)
+        if connection.rest() {
+            return Some(connection);
+        }
+        if !connection.is_upload_over() {
+            tokio::task::spawn_local(send_last(connection));
+        }
+        None
+    }
+
+    /// Closes the connection.
+    pub(crate) fn close(&mut self) {
+        drop(self.take());
     }
 
     /// Carries on after a switch of protocols.
@@ -117,6 +133,13 @@ impl Shared {
         }
         polled
     }
+}
+
+/// Sends what is left of a request whose answer has come whole.
+async fn send_last(mut connection: Box<Connection>) {
+    let sent = poll_fn(|cx| connection.poll_upload(cx));
+    // However that ends, nobody waits for it.
+    let _ = timeout(SEND_LAST_TIME_MAX, sent).await;
 }
 
 async fn send_rest(shared: Weak<RefCell<Shared>>) {

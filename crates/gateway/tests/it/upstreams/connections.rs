@@ -52,7 +52,9 @@ fn neither_direction_waits_for_the_other() {
         let writer = thread::spawn(move || {
             write!(other, "HTTP/1.1 200 OK\r\nContent-Length: {DOWNLOAD}\r\n\r\n").unwrap();
             let piece = vec![b'd'; MIB];
-            (0..DOWNLOAD / MIB).for_each(|_| other.write_all(&piece).unwrap());
+            (1..DOWNLOAD / MIB).for_each(|_| other.write_all(&piece).unwrap());
+            // The end waits for the end of the request: an answer that ends before it closes the connection.
+            (other, piece)
         });
         let mut buffer = vec![0; MIB];
         let mut uploaded = 0;
@@ -61,7 +63,8 @@ fn neither_direction_waits_for_the_other() {
             assert!(count > 0, "cut after {uploaded} bytes");
             uploaded += buffer[..count].iter().filter(|byte| **byte == b'\0').count();
         }
-        writer.join().unwrap();
+        let (mut other, piece) = writer.join().unwrap();
+        other.write_all(&piece).unwrap();
     });
     let mut stream = TcpStream::connect(gateway.address()).unwrap();
     stream.set_read_timeout(Some(BOUND)).unwrap();
