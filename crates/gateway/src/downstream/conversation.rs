@@ -97,8 +97,15 @@ async fn write(
     *used = mem::take(&mut head.headers);
     wire.borrow_mut().only_close_ends = matches!(coding, Coding::Close);
     let mut sending = Sending::new(Some(body).filter(|body| !body.is_end_stream()), coding);
-    let mut failure = None;
-    let sent = poll_fn(|cx| poll_send(wire, &mut sending, &mut output, &mut failure, cx)).await;
+    let (mut failure, mut is_later) = (None, false);
+    let sent = poll_fn(|cx| {
+        // Whoever is gone takes nothing more, also where the end of the answer is there by now.
+        if mem::replace(&mut is_later, true) && wire.borrow_mut().poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Error::Cut));
+        }
+        poll_send(wire, &mut sending, &mut output, &mut failure, cx)
+    });
+    let sent = sent.await;
     if let Err(error) = sent {
         tracing::debug!(%error, peer = %connection.peer, "an answer is cut");
         return Next::Gone;

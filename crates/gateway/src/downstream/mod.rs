@@ -26,6 +26,8 @@ pub(crate) use wire::{Shared, Wire};
 
 /// Header lines of a request that are read without asking for memory: what hyper allows unless told otherwise.
 const LINES_INLINE: usize = 100;
+/// Room for one read, where bodies keep filling it: there are more clients than upstreams, and they send less.
+const READ_BYTES_MAX: usize = 64 * 1024;
 /// Bytes that are read of further requests while one is served: what one read takes anyway. With more, a client
 /// who leaves is noticed when its answer is written.
 const AHEAD_BYTES_MAX: usize = 8 * 1024;

@@ -15,7 +15,7 @@ use http_body::{Frame, SizeHint};
 use tokio::{io::AsyncWrite as _, sync::oneshot};
 
 use super::{
-    AHEAD_BYTES_MAX, LINGER_BYTES_MAX, answer,
+    AHEAD_BYTES_MAX, LINGER_BYTES_MAX, READ_BYTES_MAX, answer,
     head::{Asked, Head, Reader},
 };
 use crate::{
@@ -56,7 +56,7 @@ impl Wire {
     pub(super) fn new(stream: Stream, connection: &Connection) -> Self {
         Self {
             stream,
-            input: Input::new(),
+            input: Input::new(READ_BYTES_MAX),
             output: Some(Output::default()),
             number: 0,
             body: Decoder::End,
@@ -224,7 +224,7 @@ impl Wire {
     pub(super) fn hand_over(&mut self) {
         if let Some(switching) = self.switching.take() {
             let stream = mem::replace(&mut self.stream, Stream::Gone);
-            let ahead = mem::replace(&mut self.input, Input::new()).buffer.freeze();
+            let ahead = mem::replace(&mut self.input, Input::new(READ_BYTES_MAX)).buffer.freeze();
             // If nobody waits for it any more, it closes.
             let _ = switching.send(Tunnel::new(stream, ahead, ()));
         }
@@ -252,7 +252,7 @@ impl Wire {
             self.stream.cut(self.only_close_ends);
         }
         self.stream = Stream::Gone;
-        (self.input, self.output, self.switching) = (Input::new(), None, None);
+        (self.input, self.output, self.switching) = (Input::new(READ_BYTES_MAX), None, None);
         self.is_broken = true;
     }
 

@@ -10,7 +10,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 
 use super::{
-    Tunnel, encode,
+    READ_BYTES_MAX, Tunnel, encode,
     head::{Head, Reader},
     upload::Upload,
 };
@@ -37,7 +37,7 @@ impl Connection {
     pub(crate) fn new(stream: Stream, connected: Connected) -> Self {
         Self {
             stream,
-            input: Input::new(),
+            input: Input::new(READ_BYTES_MAX),
             output: Output::default(),
             upload: Upload::default(),
             reader: Reader::default(),

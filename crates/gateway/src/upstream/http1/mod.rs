@@ -23,5 +23,8 @@ use super::endpoint::Connected;
 /// Bytes of an answer's head: what hyper buffers at most.
 const HEAD_BYTES_MAX: usize = 408 * 1024;
 
+/// Room for one read, where answers keep filling it.
+const READ_BYTES_MAX: usize = 256 * 1024;
+
 /// What becomes of a connection to an upstream after `101`.
 pub(crate) type Tunnel = crate::http1::Tunnel<Connected>;
