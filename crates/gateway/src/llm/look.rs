@@ -127,7 +127,11 @@ impl Looked {
     fn push(&mut self, data: Bytes) {
         self.bytes = self.bytes.saturating_add(data.len() as u64);
         // The first is nearly always all there is.
-        if data.len() < PIECE_BYTES_MIN && !self.frames.is_empty() {
+        let is_first = self.frames.is_empty() && self.joined.is_empty();
+        if data.len() < PIECE_BYTES_MIN && !is_first {
+            if let Some(first) = self.frames.pop_back_if(|last| last.len() < PIECE_BYTES_MIN) {
+                self.joined.extend_from_slice(&first);
+            }
             self.joined.extend_from_slice(&data);
         } else if !data.is_empty() {
             self.close();
