@@ -14,9 +14,9 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use crate::{
+    body::Inbound,
     live::{Live, Route},
     refusal::{Code, Refusal},
     shared::Shared,
@@ -69,7 +69,7 @@ impl LookBounds {
 /// Reads `body` to its end, or until it is too long to be looked at. Cancel-safe: what was read is in `looked`.
 pub(crate) async fn look(
     worker: &Worker,
-    body: &mut Incoming,
+    body: &mut Inbound,
     looked: &mut Looked,
     bounds: LookBounds,
     too_large: impl Fn() -> Refusal,
@@ -127,7 +127,11 @@ impl Looked {
     fn push(&mut self, data: Bytes) {
         self.bytes = self.bytes.saturating_add(data.len() as u64);
         // The first is nearly always all there is.
-        if data.len() < PIECE_BYTES_MIN && !self.frames.is_empty() {
+        let is_first = self.frames.is_empty() && self.joined.is_empty();
+        if data.len() < PIECE_BYTES_MIN && !is_first {
+            if let Some(first) = self.frames.pop_back_if(|last| last.len() < PIECE_BYTES_MIN) {
+                self.joined.extend_from_slice(&first);
+            }
             self.joined.extend_from_slice(&data);
         } else if !data.is_empty() {
             self.close();

@@ -1,5 +1,6 @@
 //! HTTP/1 and HTTP/2, in and out.
 
+mod http1;
 mod messages;
 mod streaming;
 mod tls;

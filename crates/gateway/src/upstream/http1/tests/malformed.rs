@@ -3,7 +3,10 @@
 use http::Method;
 
 use super::{Error, read, whole};
-use crate::upstream::http1::{HEAD_BYTES_MAX, HEADERS_MAX, INFORMATIONAL_MAX};
+use crate::{
+    http1::{Decoder, HEADERS_MAX, INFORMATIONAL_MAX},
+    upstream::http1::HEAD_BYTES_MAX,
+};
 
 #[test]
 fn heads_that_are_none_are_refused() {
@@ -109,7 +112,7 @@ fn chunks_that_are_none_are_refused_wherever_they_are_cut() {
 #[test]
 fn what_came_before_a_mistake_arrives() {
     use bytes::BytesMut;
-    let mut decoder = super::super::decode::Decoder::Chunked(Default::default());
+    let mut decoder = Decoder::Chunked(Default::default());
     let mut buffer = BytesMut::from("5\r\nhello\r\nx");
     let frame = decoder.decode(&mut buffer).unwrap().expect("the chunk");
     assert_eq!(frame.into_data().unwrap(), "hello");

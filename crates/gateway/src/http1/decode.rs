@@ -7,26 +7,26 @@ use super::{Error, chunked::Chunked};
 
 /// What is left of a body, by the way its end is known.
 #[derive(Debug, Default)]
-pub(super) enum Decoder {
+pub(crate) enum Decoder {
     /// Nothing.
     #[default]
     End,
     /// So many bytes; never 0.
     Length(u64),
     Chunked(Chunked),
-    /// All until the upstream closes the connection.
+    /// All until the sender closes the connection.
     Close,
     /// What follows is wrong; said when what came before it was taken.
     Failed(Error),
 }
 
 impl Decoder {
-    pub(super) fn length(bytes: u64) -> Self {
+    pub(crate) fn length(bytes: u64) -> Self {
         if bytes == 0 { Self::End } else { Self::Length(bytes) }
     }
 
     /// Takes the next frame that `buffer` holds; `None` when more must be read, or at the end.
-    pub(super) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Error> {
+    pub(crate) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Error> {
         match self {
             Self::End => Ok(None),
             Self::Length(left) => {
@@ -60,7 +60,7 @@ impl Decoder {
 
     /// Reads ahead to the end, if `buffer` holds it and no frame is before it: an end that is known need not
     /// be asked for.
-    pub(super) fn advance(&mut self, buffer: &mut BytesMut) {
+    pub(crate) fn advance(&mut self, buffer: &mut BytesMut) {
         let Self::Chunked(chunked) = self else { return };
         match chunked.advance(buffer) {
             Ok(()) if chunked.is_end() && !chunked.has_trailers() => *self = Self::End,
@@ -69,8 +69,8 @@ impl Decoder {
         }
     }
 
-    /// The upstream closed the connection.
-    pub(super) fn close(&mut self) -> Result<(), Error> {
+    /// The sender closed the connection.
+    pub(crate) fn close(&mut self) -> Result<(), Error> {
         match std::mem::take(self) {
             Self::End | Self::Close => Ok(()),
             Self::Length(_) | Self::Chunked(_) => Err(Error::Cut),
@@ -78,11 +78,11 @@ impl Decoder {
         }
     }
 
-    pub(super) fn is_end(&self) -> bool {
+    pub(crate) fn is_end(&self) -> bool {
         matches!(self, Self::End)
     }
 
-    pub(super) fn size_hint(&self) -> SizeHint {
+    pub(crate) fn size_hint(&self) -> SizeHint {
         match self {
             Self::End => SizeHint::with_exact(0),
             Self::Length(left) => SizeHint::with_exact(*left),
