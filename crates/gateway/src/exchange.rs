@@ -65,6 +65,8 @@ pub(crate) async fn exchange(
     let mut body = Some(body);
     let served = serve(&connection, &live, arrival, parts, &mut body, &mut context).await;
     if let Some(body) = body.filter(|_| served.is_err() && is_h1) {
+        // What comes meanwhile is no head of a next request.
+        let _busy = connection.activity.busy();
         context.close |= waits || !body::drain(body).await;
     }
     let mut response = match served {

@@ -6,6 +6,7 @@ use std::{
     mem,
     pin::pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 use tollgate_config::Listen;
 
 use super::{
-    LINGER_TIME_MAX, Received, Shared, Wire, answer,
+    LINES_KEPT_MAX, LINGER_TIME_MAX, Received, Shared, Wire, answer,
     answer::Framed,
     head::{Asked, Head, Reader},
 };
@@ -42,7 +43,10 @@ enum Next {
 
 /// Serves a connection until either side ends it. Dropping the future closes it.
 pub(crate) async fn converse(connection: Rc<Connection>, stream: Stream, live: Rc<Snapshot>) {
-    let wire = connection.http1.get_or_init(|| Rc::new(RefCell::new(Wire::new(stream, &connection))));
+    let wire = connection.http1.get_or_init(|| {
+        let (activity, task) = (Arc::clone(&connection.activity), Rc::clone(&connection.task));
+        Rc::new(RefCell::new(Wire::new(stream, activity, task)))
+    });
     let _closing = Closing(wire);
     let listen = &live.gateway().listen;
     let mut reader = Reader::new(listen.header_bytes_max, listen.headers_max);
@@ -92,9 +96,12 @@ async fn write(
 ) -> Next {
     let (mut head, body) = response.into_parts();
     let mut output = wire.borrow_mut().take_output();
+    // A body that is still on its way when it is answered ends the connection, and the client learns it in time.
+    let is_read = wire.borrow().is_body_read();
+    let asked = &Asked { keep_alive: asked.keep_alive && is_read, ..*asked };
     let Framed { coding, keep_alive } =
         answer::head(output.buffer(), &head, &body, asked, &connection.worker);
-    *used = mem::take(&mut head.headers);
+    *used = emptied(mem::take(&mut head.headers));
     wire.borrow_mut().only_close_ends = matches!(coding, Coding::Close);
     let mut sending = Sending::new(Some(body).filter(|body| !body.is_end_stream()), coding);
     let (mut failure, mut is_later) = (None, false);
@@ -116,7 +123,17 @@ async fn write(
         wire.hand_over();
         return Next::Gone;
     }
-    if keep_alive && reusable { Next::Request } else { Next::Close { lingers: !reusable } }
+    if keep_alive && reusable {
+        Next::Request
+    } else {
+        Next::Close { lingers: !reusable || wire.has_ahead() }
+    }
+}
+
+/// The memory of `headers` for the next, without that of the heads they were in; nothing of it where that is much.
+fn emptied(mut headers: HeaderMap) -> HeaderMap {
+    headers.clear();
+    if headers.capacity() > LINES_KEPT_MAX { HeaderMap::new() } else { headers }
 }
 
 /// Writes what the body has, until its end. An error ends the answer when what came before it has left.

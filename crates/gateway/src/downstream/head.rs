@@ -73,6 +73,9 @@ impl Reader {
             return Err(Error::TooLarge);
         }
         let head = buffer.split_to(length).freeze();
+        if has_bare_line_feed(&head) {
+            return Err(Error::Framing("a line feed alone in its head"));
+        }
         if self.lines_max <= LINES_INLINE {
             let lines = &mut [const { MaybeUninit::uninit() }; LINES_INLINE];
             parse(&head, &mut lines[..self.lines_max], used).map(Some)
@@ -80,6 +83,12 @@ impl Reader {
             parse(&head, &mut vec![MaybeUninit::uninit(); self.lines_max], used).map(Some)
         }
     }
+}
+
+/// Whether a line ends without a carriage return: for some a line feed alone is a part of the value, and what follows
+/// is no header.
+fn has_bare_line_feed(head: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r')
 }
 
 /// Some clients end bodies with a line too many (RFC 9112, section 2.2).
@@ -105,8 +114,8 @@ fn parse<'a>(
         httparse::Error::TooManyHeaders => Error::TooLarge,
         error => Error::Malformed(error),
     })?;
-    let (httparse::Status::Complete(_), Some(method), Some(target)) = (parsing, parsed.method, parsed.path)
-    else {
+    let whole = httparse::Status::Complete(head.len());
+    let (true, Some(method), Some(target)) = (parsing == whole, parsed.method, parsed.path) else {
         return Err(Error::Framing("its head is not whole"));
     };
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| Error::Framing("its method is none"))?;

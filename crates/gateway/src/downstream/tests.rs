@@ -2,6 +2,7 @@
 
 mod malformed;
 mod requests;
+mod wire;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request};

@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use super::{
     head::{Asked, Head, Reader},
 };
 use crate::{
-    connection::{Activity, Connection},
+    connection::Activity,
     deadline::Task,
     forwarding,
     http1::{Decoder, Error, Input, Output, Stream, Tunnel},
@@ -37,8 +37,12 @@ pub(crate) struct Wire {
     number: u64,
     /// What is left of the request's body.
     body: Decoder,
+    /// Who waits for more of it: perhaps another task, which nobody else would tell that no more comes.
+    reader: Option<Waker>,
     /// Whether what comes cannot be read any more.
     is_broken: bool,
+    /// Whether the client closed the connection.
+    is_gone: bool,
     /// Whether the client waits to be asked for the body.
     expects_continue: bool,
     /// Whether the client knows informational answers.
@@ -53,20 +57,23 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(stream: Stream, connection: &Connection) -> Self {
+    /// A connection that `task` serves.
+    pub(super) fn new(stream: Stream, activity: Arc<Activity>, task: Rc<Task>) -> Self {
         Self {
             stream,
             input: Input::new(READ_BYTES_MAX),
             output: Some(Output::default()),
             number: 0,
             body: Decoder::End,
+            reader: None,
             is_broken: false,
+            is_gone: false,
             expects_continue: false,
             by_http_11: false,
             only_close_ends: false,
             switching: None,
-            activity: Arc::clone(&connection.activity),
-            task: Rc::clone(&connection.task),
+            activity,
+            task,
         }
     }
 
@@ -126,6 +133,7 @@ impl Wire {
         }
         let polled = self.poll_body_unbroken(cx);
         self.is_broken = matches!(polled, Poll::Ready(Some(Err(_))));
+        self.reader = polled.is_pending().then(|| cx.waker().clone());
         if polled.is_ready() && (self.is_broken || self.is_body_read()) && !self.task.is_current() {
             // From here on it is the connection's own task that looks at what comes.
             self.task.wake();
@@ -142,7 +150,9 @@ impl Wire {
                 return Poll::Ready(None);
             }
             self.invite(cx);
-            if ready!(self.poll_read(cx)).map_err(Error::Io)? == 0 {
+            let read = ready!(self.poll_read(cx));
+            self.is_gone = matches!(read, Ok(0) | Err(_));
+            if read.map_err(Error::Io)? == 0 {
                 return Poll::Ready(Some(Err(Error::Cut)));
             }
         }
@@ -183,6 +193,9 @@ impl Wire {
     /// Ready when the client closed the connection. What it sends is kept for later, as far as there is room; a body is
     /// not looked beyond, because who reads it finds out.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_gone {
+            return Poll::Ready(());
+        }
         while self.is_body_read() && !self.is_broken && self.input.buffer.len() < AHEAD_BYTES_MAX {
             if let Ok(0) | Err(_) = ready!(self.poll_read(cx)) {
                 return Poll::Ready(());
@@ -200,17 +213,29 @@ impl Wire {
     pub(super) fn end(&mut self, mut output: Output) -> bool {
         output.rest();
         self.output = Some(output);
-        // A body that nobody wanted is no trouble if it is there.
-        while let Ok(Some(_)) = self.body.decode(&mut self.input.buffer) {}
+        // A body that nobody wanted is no trouble if it is there; one that is broken hides what follows it.
+        self.is_broken |= loop {
+            match self.body.decode(&mut self.input.buffer) {
+                Ok(Some(_)) => {}
+                Ok(None) => break false,
+                Err(_) => break true,
+            }
+        };
         let reusable = self.is_body_read() && !self.is_broken;
         // Whoever still holds it reads nothing of the next one.
         self.number += 1;
+        self.wake_reader();
         if reusable && self.input.buffer.is_empty() {
             self.input.rest();
         } else {
             self.activity.received();
         }
         reusable
+    }
+
+    /// Whether something of a further request came already.
+    pub(super) fn has_ahead(&self) -> bool {
+        !self.input.buffer.is_empty()
     }
 
     /// Has the connection handed over when the switch is said.
@@ -254,6 +279,14 @@ impl Wire {
         self.stream = Stream::Gone;
         (self.input, self.output, self.switching) = (Input::new(READ_BYTES_MAX), None, None);
         self.is_broken = true;
+        self.wake_reader();
+    }
+
+    /// Tells whoever reads the body to look again.
+    fn wake_reader(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {

@@ -1,4 +1,4 @@
-//! Where an answer's body ends (RFC 9112, section 6.3).
+//! Where a message's body ends (RFC 9112, section 6.3).
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
@@ -18,6 +18,8 @@ pub(crate) enum Decoder {
     Close,
     /// What follows is wrong; said when what came before it was taken.
     Failed(Error),
+    /// That was said. Nothing after it is part of any message.
+    Broken,
 }
 
 impl Decoder {
@@ -25,8 +27,13 @@ impl Decoder {
         if bytes == 0 { Self::End } else { Self::Length(bytes) }
     }
 
-    /// Takes the next frame that `buffer` holds; `None` when more must be read, or at the end.
+    /// Takes the next frame that `buffer` holds; `None` when more must be read, or at the end. After an error it
+    /// has no end.
     pub(crate) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Error> {
+        self.decode_unbroken(buffer).inspect_err(|_| *self = Self::Broken)
+    }
+
+    fn decode_unbroken(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Error> {
         match self {
             Self::End => Ok(None),
             Self::Length(left) => {
@@ -51,10 +58,7 @@ impl Decoder {
             }
             Self::Close if buffer.is_empty() => Ok(None),
             Self::Close => Ok(Some(Frame::data(buffer.split().freeze()))),
-            Self::Failed(_) => match std::mem::take(self) {
-                Self::Failed(error) => Err(error),
-                _ => Ok(None),
-            },
+            Self::Failed(_) | Self::Broken => Err(self.fail()),
         }
     }
 
@@ -71,10 +75,20 @@ impl Decoder {
 
     /// The sender closed the connection.
     pub(crate) fn close(&mut self) -> Result<(), Error> {
-        match std::mem::take(self) {
-            Self::End | Self::Close => Ok(()),
-            Self::Length(_) | Self::Chunked(_) => Err(Error::Cut),
-            Self::Failed(error) => Err(error),
+        match self {
+            Self::End | Self::Close => {
+                *self = Self::End;
+                Ok(())
+            }
+            Self::Length(_) | Self::Chunked(_) | Self::Failed(_) | Self::Broken => Err(self.fail()),
+        }
+    }
+
+    /// Why there is no end; from here on there is none.
+    fn fail(&mut self) -> Error {
+        match std::mem::replace(self, Self::Broken) {
+            Self::Failed(error) => error,
+            _ => Error::Cut,
         }
     }
 
@@ -86,7 +100,7 @@ impl Decoder {
         match self {
             Self::End => SizeHint::with_exact(0),
             Self::Length(left) => SizeHint::with_exact(*left),
-            Self::Chunked(_) | Self::Close | Self::Failed(_) => SizeHint::default(),
+            Self::Chunked(_) | Self::Close | Self::Failed(_) | Self::Broken => SizeHint::default(),
         }
     }
 }

@@ -18,12 +18,14 @@ pub(crate) struct Input {
     pub(crate) buffer: BytesMut,
     room: usize,
     room_max: usize,
+    /// Whether the buffer may be a part of more memory than one small read takes.
+    is_large: bool,
 }
 
 impl Input {
     /// `room_max` is for one read, of messages that keep filling it.
     pub(crate) fn new(room_max: usize) -> Self {
-        Self { buffer: BytesMut::new(), room: READ_BYTES_MIN, room_max }
+        Self { buffer: BytesMut::new(), room: READ_BYTES_MIN, room_max, is_large: false }
     }
 
     /// Reads what is there, once; 0 at the end of the stream.
@@ -34,6 +36,7 @@ impl Input {
     ) -> Poll<io::Result<usize>> {
         // What is left of the room serves for small reads: memory is given back when its last slice is.
         if self.buffer.capacity() - self.buffer.len() < self.room / 2 {
+            self.is_large |= self.buffer.len() + self.room > READ_BYTES_MIN;
             self.buffer.reserve(self.room);
         }
         let room = self.buffer.capacity() - self.buffer.len();
@@ -48,7 +51,7 @@ impl Input {
 
     /// Forgets what the last exchange taught, and its memory if that was much.
     pub(crate) fn rest(&mut self) {
-        if self.room > READ_BYTES_MIN {
+        if self.is_large || self.room > READ_BYTES_MIN {
             *self = Self::new(self.room_max);
         }
     }

@@ -32,6 +32,11 @@ fn heads_that_are_none_are_refused() {
         "GET / HTTP/1.1\r\nX: a\x7fb\r\n\r\n",
         "GET / HTTP/1.1\r\n: a\r\n\r\n",
         "GET / HTTP/1.1\r\nX\r\n\r\n",
+        "GET / HTTP/1.1\nX: a\n\n",
+        "GET / HTTP/1.1\nX: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nX: a\nY: b\r\n\r\n",
+        "GET / HTTP/1.1\r\nX: a\n\r\n",
+        "GET / HTTP/1.1\r\nX: a\r\n\n",
     ] {
         assert_refused(head);
     }

@@ -108,7 +108,7 @@ fn chunks_that_are_none_are_refused_wherever_they_are_cut() {
     }
 }
 
-/// A frame that was whole is passed on, also where what follows is not.
+/// A frame that was whole is passed on, also where what follows is not; after that nothing is.
 #[test]
 fn what_came_before_a_mistake_arrives() {
     use bytes::BytesMut;
@@ -118,6 +118,11 @@ fn what_came_before_a_mistake_arrives() {
     assert_eq!(frame.into_data().unwrap(), "hello");
     assert!(!decoder.is_end());
     assert!(decoder.decode(&mut buffer).is_err());
+    buffer.extend_from_slice(b"\r\n0\r\n\r\n");
+    decoder.advance(&mut buffer);
+    assert!(decoder.decode(&mut buffer).is_err());
+    assert!(decoder.close().is_err());
+    assert!(!decoder.is_end(), "what follows is part of nothing");
 }
 
 #[test]
