@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// Room for one read at first: enough for most messages.
 const READ_BYTES_MIN: usize = 8 * 1024;
+/// In few steps to the most: an allocator keeps memory apart for each size that is asked for.
+const ROOM_GROWTH: usize = 8;
 
 /// The bytes that came, and how many to expect at once.
 pub(crate) struct Input {
@@ -42,7 +44,7 @@ impl Input {
         let room = self.buffer.capacity() - self.buffer.len();
         let count = ready!(pin!(stream.read_buf(&mut self.buffer)).poll(cx))?;
         if count == room {
-            self.room = (self.room * 2).min(self.room_max);
+            self.room = (self.room * ROOM_GROWTH).min(self.room_max);
         } else if count < self.room / 4 {
             self.room = (self.room / 2).max(READ_BYTES_MIN);
         }

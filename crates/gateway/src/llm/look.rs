@@ -30,6 +30,8 @@ const LOOKED_BYTES_MAX: u64 = 256 << 20;
 /// Shorter pieces are joined to what comes next, so that what is kept of a body is about as large as the body, however it
 /// is cut: a piece of its own costs 32 bytes, and what it was read with.
 const PIECE_BYTES_MIN: usize = 1024;
+/// A joined piece is at most so long: one that grew with the body would leave memory of every size behind.
+const JOINED_BYTES: usize = 16 * 1024;
 
 /// What was read of a body; it is forwarded before the rest.
 #[derive(Default)]
@@ -130,13 +132,24 @@ impl Looked {
         let is_first = self.frames.is_empty() && self.joined.is_empty();
         if data.len() < PIECE_BYTES_MIN && !is_first {
             if let Some(first) = self.frames.pop_back_if(|last| last.len() < PIECE_BYTES_MIN) {
-                self.joined.extend_from_slice(&first);
+                self.join(&first);
             }
-            self.joined.extend_from_slice(&data);
+            self.join(&data);
         } else if !data.is_empty() {
             self.close();
             self.frames.push_back(data);
         }
+    }
+
+    fn join(&mut self, data: &[u8]) {
+        if self.joined.len() + data.len() > JOINED_BYTES {
+            self.close();
+        }
+        // Not for the first, which may be all there is.
+        if self.joined.is_empty() && !self.frames.is_empty() {
+            self.joined = BytesMut::with_capacity(JOINED_BYTES);
+        }
+        self.joined.extend_from_slice(data);
     }
 
     /// Ends the joined piece: what comes next is not for it.
