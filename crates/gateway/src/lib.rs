@@ -22,6 +22,8 @@ mod durable;
 mod end;
 mod exchange;
 mod forwarding;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http1;
 mod identity;
 mod joined;

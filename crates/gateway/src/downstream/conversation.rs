@@ -21,7 +21,7 @@ use super::{
     head::{Asked, Head, Reader},
 };
 use crate::{
-    body::{Inbound, ResponseBody},
+    body::{DRAIN_TIME_MAX, Inbound, ResponseBody},
     connection::Connection,
     exchange::{exchange, turn_away},
     http1::{Coding, Error, Output, Sending, Stream},
@@ -96,9 +96,9 @@ async fn write(
 ) -> Next {
     let (mut head, body) = response.into_parts();
     let mut output = wire.borrow_mut().take_output();
-    // A body that is still on its way when it is answered ends the connection, and the client learns it in time.
-    let is_read = wire.borrow().is_body_read();
-    let asked = &Asked { keep_alive: asked.keep_alive && is_read, ..*asked };
+    // A request that is answered before its end ends the connection, unless it is nearly read; the client learns it in
+    // time.
+    let asked = &Asked { keep_alive: asked.keep_alive && is_nearly_read(wire), ..*asked };
     let Framed { coding, keep_alive } =
         answer::head(output.buffer(), &head, &body, asked, &connection.worker);
     *used = emptied(mem::take(&mut head.headers));
@@ -117,17 +117,32 @@ async fn write(
         tracing::debug!(%error, peer = %connection.peer, "an answer is cut");
         return Next::Gone;
     }
-    let mut wire = wire.borrow_mut();
-    let reusable = wire.end(output);
+    wire.borrow_mut().end(output);
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        wire.hand_over();
+        wire.borrow_mut().hand_over();
         return Next::Gone;
     }
+    if keep_alive && !wire.borrow().is_body_read() {
+        // What comes meanwhile is no head of a next request.
+        let _busy = connection.activity.busy();
+        let _ = timeout(DRAIN_TIME_MAX, poll_fn(|cx| wire.borrow_mut().poll_rest(cx))).await;
+    }
+    let mut wire = wire.borrow_mut();
+    let reusable = wire.rest();
     if keep_alive && reusable {
         Next::Request
     } else {
         Next::Close { lingers: !reusable || wire.has_ahead() }
     }
+}
+
+/// Whether the request's body was read to its end, or soon will be.
+fn is_nearly_read(wire: &Shared) -> bool {
+    // What is there of a body that nobody reads is none that is on its way. Who reads it holds the wire beside its connection.
+    if Rc::strong_count(wire) == 1 {
+        wire.borrow_mut().pass_over_body();
+    }
+    wire.borrow().is_nearly_read()
 }
 
 /// The memory of `headers` for the next, without that of the heads they were in; nothing of it where that is much.

@@ -10,6 +10,8 @@
 mod answer;
 mod conversation;
 mod date;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzed;
 mod head;
 mod received;
 mod wire;

@@ -19,6 +19,7 @@ use super::{
     head::{Asked, Head, Reader},
 };
 use crate::{
+    body::DRAIN_BYTES_MAX,
     connection::Activity,
     deadline::Task,
     forwarding,
@@ -37,7 +38,7 @@ pub(crate) struct Wire {
     number: u64,
     /// What is left of the request's body.
     body: Decoder,
-    /// Who waits for more of it: perhaps another task, which nobody else would tell that no more comes.
+    /// Another task that waits for more of it: nobody else would tell it that no more comes.
     reader: Option<Waker>,
     /// Whether what comes cannot be read any more.
     is_broken: bool,
@@ -133,7 +134,7 @@ impl Wire {
         }
         let polled = self.poll_body_unbroken(cx);
         self.is_broken = matches!(polled, Poll::Ready(Some(Err(_))));
-        self.reader = polled.is_pending().then(|| cx.waker().clone());
+        self.reader = (polled.is_pending() && !self.task.is_current()).then(|| cx.waker().clone());
         if polled.is_ready() && (self.is_broken || self.is_body_read()) && !self.task.is_current() {
             // From here on it is the connection's own task that looks at what comes.
             self.task.wake();
@@ -209,11 +210,9 @@ impl Wire {
         self.output.take().unwrap_or_default()
     }
 
-    /// The answer has ended; whether the connection can carry another request.
-    pub(super) fn end(&mut self, mut output: Output) -> bool {
-        output.rest();
-        self.output = Some(output);
-        // A body that nobody wanted is no trouble if it is there; one that is broken hides what follows it.
+    /// Takes away what is there of the body. One that nobody wanted is no trouble if it is there; one that is broken hides
+    /// what follows it.
+    pub(super) fn pass_over_body(&mut self) {
         self.is_broken |= loop {
             match self.body.decode(&mut self.input.buffer) {
                 Ok(Some(_)) => {}
@@ -221,10 +220,34 @@ impl Wire {
                 Err(_) => break true,
             }
         };
-        let reusable = self.is_body_read() && !self.is_broken;
-        // Whoever still holds it reads nothing of the next one.
+    }
+
+    /// Whether what is left of the body is little, and comes unasked: it can be read away when it was answered.
+    pub(super) fn is_nearly_read(&self) -> bool {
+        let left = self.body_size().upper();
+        let is_little = left.is_some_and(|bytes| bytes <= DRAIN_BYTES_MAX);
+        self.is_body_read() || is_little && !self.expects_continue && !self.is_broken
+    }
+
+    /// The answer has ended.
+    pub(super) fn end(&mut self, mut output: Output) {
+        output.rest();
+        self.output = Some(output);
+        self.pass_over_body();
+        // Whoever still holds the body reads nothing of the next one.
         self.number += 1;
         self.wake_reader();
+    }
+
+    /// Reads away what is left of the body of the request that was answered; ready when there is no more.
+    pub(super) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(Ok(_)) = ready!(self.poll_body(cx)) {}
+        Poll::Ready(())
+    }
+
+    /// Whether the connection can carry another request; gets ready for it.
+    pub(super) fn rest(&mut self) -> bool {
+        let reusable = self.is_body_read() && !self.is_broken;
         if reusable && self.input.buffer.is_empty() {
             self.input.rest();
         } else {

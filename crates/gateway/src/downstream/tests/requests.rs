@@ -4,6 +4,7 @@ use http::{Method, Version};
 use proptest::prelude::*;
 
 use super::{Read, read, whole};
+use crate::downstream::fuzzed::check;
 
 #[test]
 fn a_request_is_read_to_its_end_and_no_further() {
@@ -91,6 +92,29 @@ fn cut_at(message: &[u8], mut cuts: Vec<usize>) -> Vec<&[u8]> {
     ends.map(|end| &message[std::mem::replace(&mut from, end)..end]).collect()
 }
 
+/// What requests, and attacks, are made of.
+const PIECES: &[&str] = &[
+    "GET / HTTP/1.1\r\n",
+    "POST /a?b HTTP/1.1\r\n",
+    "PUT http://h/ HTTP/1.0\r\n",
+    "Host: h\r\n",
+    "Content-Length: 5\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "Connection: close\r\n",
+    "Connection: keep-alive\r\n",
+    "Expect: 100-continue\r\n",
+    "X: a\r\n b\r\n",
+    "\r\n",
+    "\r\n",
+    "\n",
+    "5\r\nhello\r\n",
+    "5;a=b\r\nhello\r\n",
+    "5;\nhello\r\n",
+    "0\r\n\r\n",
+    "0\r\nX: a\r\n\r\n",
+    "hello",
+];
+
 proptest! {
     #[test]
     fn any_pieces_give_the_same_request(
@@ -121,6 +145,19 @@ proptest! {
         let message = framed(&body, kind, chunk);
         let read = whole(&message[..cut % message.len()]);
         prop_assert!(matches!(read, Ok(None)), "{:?}", read);
+    }
+
+    #[test]
+    fn any_bytes_are_the_same_requests_however_they_are_cut(
+        pieces in proptest::collection::vec(
+            prop_oneof![
+                proptest::sample::select(PIECES).prop_map(|piece| piece.as_bytes().to_vec()),
+                proptest::collection::vec(any::<u8>(), 0..3),
+            ],
+            0..24,
+        ),
+    ) {
+        check(&pieces.concat());
     }
 
     #[test]

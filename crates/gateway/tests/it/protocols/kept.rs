@@ -1,6 +1,6 @@
 //! Which HTTP/1 connections carry a next request, for how long, and at what price.
 
-use std::time::Duration;
+use std::{net::TcpListener, time::Duration};
 
 use tollgate_testkit::{Answer, BOUND, Ending, Origin, Reply, Response, Wire};
 
@@ -22,16 +22,34 @@ fn last_answer(wire: &mut Wire, what: &str) -> Response {
 }
 
 #[test]
-fn an_answer_before_the_end_of_the_body_says_that_it_is_the_last() {
+fn an_answer_before_the_end_of_a_long_body_says_that_it_is_the_last() {
     let origin = Origin::builder().on("/", Answer::Early(Reply::json(401, "{}"))).start();
     let gateway = Stage::before(&origin).start();
     for (what, lines, begun) in [
-        ("a length", "Content-Length: 1000\r\n", "begun"),
+        ("a length", "Content-Length: 1000000\r\n", "begun"),
         ("chunks", "Transfer-Encoding: chunked\r\n", "5\r\nbegun\r\n"),
-        ("nothing yet", "Content-Length: 1000\r\n", ""),
+        ("nothing yet", "Content-Length: 1000000\r\n", ""),
     ] {
         let mut wire = sent(&gateway, request("POST", "/", lines, begun));
         assert_eq!(last_answer(&mut wire, what).status, 401, "{what}");
+    }
+}
+
+/// Whatever comes of a short body in time is read away; what never comes is not waited for.
+#[test]
+fn an_answer_before_the_end_of_a_short_body_is_followed_by_others() {
+    let origin = Origin::builder().on("/", Answer::Early(Reply::json(401, "{}"))).start();
+    let gateway = Stage::before(&origin).start();
+    for ends in [true, false] {
+        let mut wire = sent(&gateway, request("POST", "/", "Content-Length: 1000\r\n", "begun"));
+        let answer = wire.response(false, BOUND).expect("an answer");
+        assert_eq!((answer.status, answer.header("connection")), (401, None));
+        if ends {
+            wire.send("x".repeat(995) + &request("GET", "/next", "", ""));
+            assert_eq!(wire.response(false, BOUND).expect("the next answer").status, 200);
+        } else {
+            assert!(wire.closes(BOUND), "nobody waits for ever");
+        }
     }
 }
 
@@ -46,6 +64,37 @@ fn a_refusal_before_the_end_of_a_long_body_says_that_it_is_the_last() {
     ] {
         let mut wire = sent(&gateway, refused(lines) + "5\r\nbegun\r\n");
         assert_eq!(last_answer(&mut wire, what).status, 401, "{what}");
+    }
+}
+
+#[test]
+fn what_follows_a_head_that_cannot_be_read_is_not_served() {
+    let origin = Origin::echo();
+    let gateway = Stage::before(&origin).start();
+    for head in
+        ["GET /\r\n\r\n", "GET / HTTP/1.1\r\nX: a\n\r\n", "POST / HTTP/1.1\r\nTransfer-Encoding: x\r\n\r\n"]
+    {
+        let mut wire = sent(&gateway, head.to_owned() + &request("GET", "/next", "", ""));
+        assert_eq!(last_answer(&mut wire, head).status, 400, "{head:?}");
+    }
+    assert_eq!(origin.requests(), 0);
+}
+
+/// In an outage, what clients need least is to connect again each time.
+#[test]
+fn a_request_that_no_upstream_took_leaves_its_connection_as_good_as_before() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gateway = Stage::at(&[nobody]).start();
+    let mut wire = Wire::connect(gateway.address());
+    for (lines, body) in [
+        ("Content-Length: 5\r\n", "hello"),
+        ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+        ("", ""),
+    ] {
+        wire.send(request("POST", "/", lines, body));
+        let answer = wire.response(false, BOUND).expect("an answer");
+        assert!((502..504).contains(&answer.status), "{answer:?}");
+        assert_eq!(answer.header("connection"), None, "{lines}");
     }
 }
 
