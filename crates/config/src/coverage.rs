@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use tollgate_core::{Limit, Max, MeterIndex, Nanos, TierIndex};
+use tollgate_core::{Grace, Limit, Max, MeterIndex, Nanos, TierIndex};
 
 use crate::{
     Route,
+    gateway::charged_meters,
     plans::Draft,
     report::{Flaw, Report},
     text::quote,
@@ -23,7 +24,6 @@ pub(crate) fn check_size(report: &Report<'_>, draft: &Draft) {
     for tier in (0..draft.plans.tiers.len()).map(TierIndex) {
         let Some(limits) = draft.plans.tiers.get(tier.0).map(|tier| &tier.limits) else { continue };
         for (meter, limits) in draft.plans.meters.iter().zip(limits) {
-            let too_large = |limit: &Limit| matches!(limit.max, Max::AtMost(max) if max.saturating_add(limit.overdraw) > REDIS_LIMIT_MAX);
             if limits.iter().flatten().any(too_large) {
                 let message = match meter.currency() {
                     Some(currency) => {
@@ -38,13 +38,27 @@ pub(crate) fn check_size(report: &Report<'_>, draft: &Draft) {
     }
 }
 
+/// Whether more may be counted for it than counters in Redis can.
+fn too_large(limit: &Limit) -> bool {
+    let grace = match limit.grace {
+        Grace::Units(units) => units,
+        Grace::None | Grace::Millis(_) => 0,
+    };
+    let beyond = limit.overdraw.saturating_add(grace);
+    let most = limit.parts().filter_map(|(_, max)| match max {
+        Max::AtMost(max) => Some(max.saturating_add(beyond)),
+        Max::Unlimited => None,
+    });
+    most.max().is_some_and(|most| most > REDIS_LIMIT_MAX)
+}
+
 /// Records what tiers do not say about the meters that routes charge, and which say too much.
 pub(crate) fn check(report: &Report<'_>, draft: &Draft, routes: &[Route]) {
     let mut charged: BTreeMap<MeterIndex, &Route> = BTreeMap::new();
-    for (route, charge) in
-        routes.iter().flat_map(|route| route.charges.iter().map(move |charge| (route, charge)))
-    {
-        charged.entry(charge.meter).or_insert(route);
+    for route in routes {
+        for meter in charged_meters(&route.charges, &draft.plans) {
+            charged.entry(meter).or_insert(route);
+        }
     }
     for tier in (0..draft.plans.tiers.len()).map(TierIndex) {
         for (meter, route) in &charged {
@@ -68,7 +82,9 @@ fn lacks(draft: &Draft, tier: TierIndex, meter: MeterIndex) -> bool {
 
 fn too_many<'r>(draft: &Draft, tier: TierIndex, route: &'r Route) -> Option<(&'r Route, usize)> {
     let tier = draft.plans.tiers.get(tier.0)?;
-    let count = route.charges.iter().map(|charge| tier.limits_of(charge.meter).len()).sum();
+    let meters = charged_meters(&route.charges, &draft.plans);
+    let parts = |meter| tier.limits_of(meter).iter().map(|limit| limit.parts().count()).sum::<usize>();
+    let count = meters.map(parts).sum();
     (count > REQUEST_LIMITS_MAX).then_some((route, count))
 }
 

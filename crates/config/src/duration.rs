@@ -1,16 +1,17 @@
-//! Durations as people write them: `"500ms"`, `"30s"`, `"5m"`, `"1h"`.
+//! Durations as people write them: `"500ms"`, `"30s"`, `"5m"`, `"1h"`, `"7d"`.
 
 use std::time::Duration;
 
 use crate::{report::Flaw, text::quote};
 
-const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+/// A day is 24 hours.
+const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// Reads a whole number and a unit, with or without a space between.
 pub(crate) fn parse(text: &str) -> Result<Duration, Flaw> {
     let flaw = || {
         let message = format!("{} is not a duration", quote(text));
-        Flaw::new(message, "write a whole number with ms, s, m or h, such as \"30s\"")
+        Flaw::new(message, "write a whole number with ms, s, m, h or d, such as \"30s\"")
     };
     let trimmed = text.trim();
     let digits = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
@@ -20,7 +21,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, Flaw> {
     let Some((_, millis)) = unit else {
         let suggestion = match unit_meant(trimmed.split_at(digits).1.trim_start()) {
             Some(unit) => format!("write \"{number}{unit}\""),
-            None => "write a whole number with ms, s, m or h, such as \"30s\"".to_owned(),
+            None => "write a whole number with ms, s, m, h or d, such as \"30s\"".to_owned(),
         };
         return Err(Flaw::new(format!("{} is not a duration", quote(text)), suggestion));
     };
@@ -34,6 +35,7 @@ fn unit_meant(unit: &str) -> Option<&'static str> {
         "ms" | "msec" | "milliseconds" | "millisecond" => Some("ms"),
         "min" | "mins" | "minute" | "minutes" => Some("m"),
         "h" | "hr" | "hour" | "hours" => Some("h"),
+        "d" | "day" | "days" => Some("d"),
         _ => None,
     }
 }
@@ -54,7 +56,7 @@ mod tests {
 
     #[test]
     fn reads_what_it_shows() {
-        for text in ["0s", "1ms", "500ms", "1s", "90s", "2m", "1h", "25h"] {
+        for text in ["0s", "1ms", "500ms", "1s", "90s", "2m", "1h", "25h", "7d"] {
             assert_eq!(show(parse(text).unwrap()), text);
         }
         assert_eq!(parse(" 30 s ").unwrap(), Duration::from_secs(30));
@@ -62,7 +64,7 @@ mod tests {
 
     #[test]
     fn explains_what_it_cannot_read() {
-        let usual = "write a whole number with ms, s, m or h, such as \"30s\"";
+        let usual = "write a whole number with ms, s, m, h or d, such as \"30s\"";
         for (text, suggestion) in [
             ("30", "write \"30s\""),
             ("30sec", "write \"30s\""),

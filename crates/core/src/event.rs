@@ -1,11 +1,11 @@
 //! Settlements and the ledger events they consist of.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use arrayvec::ArrayVec;
 use uuid::Uuid;
 
-use crate::UnixMillis;
+use crate::{UnixMillis, metadata};
 
 /// Most charges that one request can settle, and so most meters that one route can charge.
 pub const SETTLEMENT_CHARGES_MAX: usize = 8;
@@ -39,6 +39,12 @@ impl RequestKey {
     #[must_use]
     pub const fn to_bits(self) -> u128 {
         self.0
+    }
+
+    /// The time that it was made of.
+    #[must_use]
+    pub fn at(self) -> UnixMillis {
+        UnixMillis(i64::try_from(self.0 >> 80).unwrap_or(i64::MAX))
     }
 
     /// The id of the request's event number `index`.
@@ -120,7 +126,7 @@ pub struct Settlement<'a> {
     pub request_id: &'a str,
     /// What the request was about, if the route says so.
     pub resource: Option<&'a str>,
-    /// More, as one JSON object.
+    /// More, as [`metadata`] keeps it; mostly one JSON object.
     pub metadata: Option<&'a str>,
     /// Who settled it.
     pub settled_by: SettledBy,
@@ -137,6 +143,14 @@ pub struct Event<'a> {
     pub charge: Charge<'a>,
     /// All else, shared by the events of a request.
     pub settlement: &'a Settlement<'a>,
+}
+
+impl<'a> Event<'a> {
+    /// More about this event, as one JSON object.
+    #[must_use]
+    pub fn metadata(&self) -> Option<Cow<'a, str>> {
+        metadata::of_meter(self.settlement.metadata?, self.charge.meter)
+    }
 }
 
 impl<'a> Settlement<'a> {
@@ -166,5 +180,6 @@ mod tests {
         }
         assert_ne!(key.event(0), key.event(1));
         assert_eq!(RequestKey::from_bits(key.event(7).to_bits()), key);
+        assert_eq!(key.at(), UnixMillis(1_795_000_000_123));
     }
 }

@@ -1,6 +1,6 @@
 //! Limits: how much of a meter in which window, for whom, and what happens beyond.
 
-use crate::{Price, Window};
+use crate::{Grace, Price, Queue, Rate, Window};
 
 /// How much of a meter a subject may use in each window.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,13 @@ pub struct Limit {
     /// How far beyond `max` requests that are already running may carry it; zero or more. For admission the
     /// limit stays where it is.
     pub overdraw: i64,
+    /// How far beyond `max` requests are admitted before they are refused.
+    pub grace: Grace,
+    /// How much more than `max` may be used in one window, if less is used in others; zero or more, and more than
+    /// zero on minutes and hours only.
+    pub burst: i64,
+    /// Who waits where what runs at once has no slot left; none where nobody does.
+    pub queue: Option<Queue>,
     /// What happens when the counter store is away.
     pub on_store_failure: OnStoreFailure,
 }
@@ -45,6 +52,8 @@ pub enum Over {
     Refuse,
     /// It is admitted and charged as overage, at this price if one is stated.
     Charge(Option<Price>),
+    /// It is let through one request at a time, at this rate.
+    Throttle(Rate),
 }
 
 /// What happens when the store that counts a limit does not answer.
@@ -66,5 +75,26 @@ impl Limit {
     #[must_use]
     pub fn is_hard(&self) -> bool {
         matches!((&self.max, &self.over), (Max::AtMost(_), Over::Refuse))
+    }
+
+    /// What is counted for it: how much in which window. With a burst, `max` and the burst in one window, and as much as
+    /// `max` in each of them in the next larger one.
+    pub fn parts(&self) -> impl Iterator<Item = (Window, Max)> + use<> {
+        let Self { window, max, burst, .. } = *self;
+        let Max::AtMost(units) = max else { return [Some((window, max)), None].into_iter().flatten() };
+        let sustained = match window {
+            Window::Minute => Some((Window::Hour, 60)),
+            Window::Hour => Some((Window::Day, 24)),
+            Window::Day
+            | Window::Week
+            | Window::Month
+            | Window::Days(_)
+            | Window::BillingMonth
+            | Window::Lifetime => None,
+        };
+        let sustained = sustained.filter(|_| burst > 0);
+        let sustained = sustained.map(|(window, times)| (window, Max::AtMost(units.saturating_mul(times))));
+        let within = Max::AtMost(units.saturating_add(burst));
+        [Some((window, within)), sustained].into_iter().flatten()
     }
 }

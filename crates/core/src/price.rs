@@ -5,12 +5,23 @@ use std::{fmt, str::FromStr};
 /// Decimal places kept of a price.
 const SCALE_DIGITS: usize = 9;
 const NANOS: i64 = 1_000_000_000;
+/// Units of sizes that a price can be for, the largest first.
+const SIZES: [(&str, i64); 8] = [
+    ("TiB", 1 << 40),
+    ("TB", 1_000_000_000_000),
+    ("GiB", 1 << 30),
+    ("GB", 1_000_000_000),
+    ("MiB", 1 << 20),
+    ("MB", 1_000_000),
+    ("KiB", 1 << 10),
+    ("kB", 1000),
+];
 
 /// An ISO 4217 alphabetic currency code, such as `EUR`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Currency([u8; 3]);
 
-/// A price such as `0.008 EUR per 10`: so many billionths of a currency unit for so many meter units.
+/// A price such as `0.008 EUR per 10` or `2.00 EUR per GB`: so many billionths of a currency unit for so many meter units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Price {
     /// Price of `per` units in billionths of the currency's unit; not negative.
@@ -19,6 +30,8 @@ pub struct Price {
     pub currency: Currency,
     /// How many meter units that buys; positive.
     pub per: i64,
+    /// Whether `per` is a size, written with its unit: only what counts bytes can have such a price.
+    pub is_of_size: bool,
 }
 
 /// Why a text is not a price.
@@ -67,19 +80,35 @@ impl FromStr for Price {
     fn from_str(text: &str) -> Result<Self, PriceError> {
         let error = |why| PriceError { text: text.to_owned(), why };
         let words: Vec<&str> = text.split_whitespace().collect();
-        let (amount, currency, per) = match words[..] {
-            [amount, currency] => (amount, currency, "1"),
-            [amount, currency, "per", per] => (amount, currency, per),
+        let (amount, currency, per) = match &words[..] {
+            [amount, currency] => (amount, currency, "1".to_owned()),
+            [amount, currency, "per", per @ ..] if !per.is_empty() => (amount, currency, per.concat()),
             _ => return Err(error("it needs an amount and a currency")),
         };
         let Nanos(nanos) = Nanos::parse(amount)
             .ok_or_else(|| error("the amount must be a plain decimal of at most 9 places, zero or more"))?;
         let currency =
             Currency::parse(currency).ok_or_else(|| error("the currency must be three capital letters"))?;
-        let per = per.replace('_', "").parse::<i64>().ok().filter(|per| *per > 0);
-        let per = per.ok_or_else(|| error("\"per\" must be followed by a positive whole number"))?;
-        Ok(Self { nanos, currency, per })
+        let (per, is_of_size) = units(&per).ok_or_else(|| {
+            error("\"per\" must be followed by a positive whole number or by a size, such as GB")
+        })?;
+        Ok(Self { nanos, currency, per, is_of_size })
     }
+}
+
+/// How many units a price is for, and whether that is a size.
+fn units(text: &str) -> Option<(i64, bool)> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let factor = match unit {
+        "" => None,
+        _ => Some(SIZES.iter().find(|(name, _)| *name == unit)?.1),
+    };
+    let number = match (number, factor) {
+        ("", Some(_)) => 1,
+        (number, _) => number.replace('_', "").parse::<i64>().ok().filter(|number| *number > 0)?,
+    };
+    Some((number.checked_mul(factor.unwrap_or(1))?, factor.is_some()))
 }
 
 impl fmt::Display for Currency {
@@ -102,7 +131,13 @@ impl fmt::Display for Nanos {
 
 impl fmt::Display for Price {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} per {}", Nanos(self.nanos), self.currency, self.per)
+        write!(f, "{} {} per ", Nanos(self.nanos), self.currency)?;
+        let size = SIZES.iter().find(|(_, size)| self.is_of_size && self.per % size == 0);
+        match size {
+            Some((name, size)) if self.per == *size => f.write_str(name),
+            Some((name, size)) => write!(f, "{} {name}", self.per / size),
+            None => write!(f, "{}", self.per),
+        }
     }
 }
 
@@ -112,10 +147,22 @@ mod tests {
 
     #[test]
     fn reads_and_prints_exactly() {
-        for text in ["0.008 EUR per 10", "2 EUR per 1", "0.000000001 USD per 1000"] {
+        for text in [
+            "0.008 EUR per 10",
+            "2 EUR per 1",
+            "0.000000001 USD per 1000",
+            "2 EUR per GB",
+            "2 EUR per 10 GiB",
+            "1 EUR per 1500 kB",
+        ] {
             assert_eq!(text.parse::<Price>().unwrap().to_string(), text);
         }
         assert_eq!("5 EUR".parse::<Price>().unwrap().per, 1);
+        for (text, per) in
+            [("1 EUR per 1GB", 1_000_000_000), ("1 EUR per 1_000", 1000), ("1 EUR per kB", 1000)]
+        {
+            assert_eq!(text.parse::<Price>().unwrap().per, per, "{text}");
+        }
     }
 
     #[test]
@@ -145,6 +192,11 @@ mod tests {
             "1 EUR per 0",
             ".5 EUR",
             "1 EUR for 2",
+            "1 EUR per",
+            "1 EUR per gb",
+            "1 EUR per 0 GB",
+            "1 EUR per GB 2",
+            "1 EUR per 99999999999 GB",
         ] {
             assert!(text.parse::<Price>().is_err(), "{text}");
         }

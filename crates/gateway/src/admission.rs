@@ -1,26 +1,29 @@
 //! From the limits of a route and tier to a hold, or to the refusal that says why not.
 
-use std::{future::poll_fn, time::Duration};
+use std::{cell::Cell, future::poll_fn, sync::Arc, time::Duration};
 
 use arrayvec::ArrayVec;
 use http_body::SizeHint;
 use jiff::Timestamp;
 use tollgate_config::Measure;
-use tollgate_core::{Max, SETTLEMENT_CHARGES_MAX, Scope, TierIndex, UnixMillis};
+use tollgate_core::{Max, SETTLEMENT_CHARGES_MAX, Scope, UnixMillis};
 use tollgate_ledger::{LoadError, LoadRequest, Loaded, OpenError, Subject as LedgerSubject, SyncFailed};
 use tollgate_quota::{
     Admission as Decision, Asked, Hold, LoadTicket, Mark, Parties, Refusal as QuotaRefusal, Standings,
-    SubjectKey, Terms,
+    Subject, SubjectKey, Terms,
 };
 
 use crate::{
     admitted::Admitted,
     identity::{Caller, text},
-    live::{Live, Route},
+    live::{Grant, Live, Route},
     llm::Call,
+    meters::MeterIds,
     ratelimit,
     refusal::{Code, Quota, Refusal},
+    resources::{Held, Unclaimed},
     shared::Shared,
+    waiting::{Next, Waiting},
     worker::Worker,
 };
 
@@ -28,7 +31,7 @@ use crate::{
 const LOAD_WAIT_MAX: Duration = Duration::from_secs(2);
 /// A window may turn, a load be overtaken, or others take what was just granted, while a request waits;
 /// more often than this is not chance.
-const ATTEMPTS_MAX: u32 = 16;
+pub(crate) const ATTEMPTS_MAX: u32 = 16;
 /// When to try again after something of the gateway's own was not there.
 const RETRY_SECONDS: u64 = 1;
 
@@ -37,16 +40,23 @@ pub(crate) type Needs = ArrayVec<i64, SETTLEMENT_CHARGES_MAX>;
 
 /// What to hold for a request: what it says about itself, or what the route says.
 pub(crate) fn needs(asking: &Asking<'_>, size: &SizeHint) -> Needs {
-    let Asking { route, call, .. } = asking;
+    let Asking { route, call, held, .. } = asking;
     let exact_bytes = size.exact().and_then(|bytes| i64::try_from(bytes).ok());
     let charges = route.charges.iter().zip(&route.needs).enumerate();
     let need = charges.map(|(position, (charge, flat))| match (charge.measure(), exact_bytes, call) {
         (Some(Measure::RequestBytes), Some(bytes), _) => bytes,
-        (Some(measure), _, Some(call)) if measure.is_llm() => call.need(asking, position, measure, *flat),
+        (Some(Measure::Llm(measure)), _, Some(call)) => call.need(asking, position, *measure, *flat),
         (_, _, Some(call)) if !charge.counts_model(call.model()) => 0,
         _ => *flat,
     });
-    need.take(SETTLEMENT_CHARGES_MAX).collect()
+    let mut needs: Needs = need.take(SETTLEMENT_CHARGES_MAX).collect();
+    if let Some(held) = held {
+        // Of what it has already, nothing more is taken.
+        for (position, need) in needs.iter_mut().enumerate() {
+            *need = held.need(position, *need);
+        }
+    }
+    needs
 }
 
 /// Who asks for what, and by which rules.
@@ -54,9 +64,11 @@ pub(crate) struct Asking<'a> {
     pub(crate) live: &'a Live,
     pub(crate) shared: &'a Shared,
     pub(crate) route: &'a Route,
-    pub(crate) tier: TierIndex,
+    pub(crate) grant: &'a Grant,
     /// Of a model.
     pub(crate) call: Option<&'a Call>,
+    /// What it does to a resource.
+    pub(crate) held: Option<&'a Held>,
     pub(crate) at: UnixMillis,
 }
 
@@ -67,6 +79,8 @@ pub(crate) struct Applicant<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) needs: &'a Needs,
     pub(crate) arrived: UnixMillis,
+    /// Told of its place in the line, if it has to wait.
+    pub(crate) queued: &'a Cell<Option<usize>>,
 }
 
 /// Takes what the request needs from all its limits, or from none, and hands the hold to `open` on the
@@ -78,27 +92,39 @@ pub(crate) async fn admit(
     standings: &mut Option<Standings>,
     open: impl FnOnce(Hold) -> Result<Admitted, Refusal>,
 ) -> Result<Admitted, Refusal> {
-    let Applicant { live, route, caller, needs, arrived } = applicant;
-    let subject = |scope, id| {
-        worker.shared.counters.subject(SubjectKey { scope, id }).map_err(|error| {
-            tracing::warn!(%error, "request refused");
-            overloaded("more customers are active than the gateway has room for; try again soon")
-        })
-    };
-    let user = subject(Scope::User, text(&caller.user))?;
-    caller.calendars.apply_to_user(&user);
-    let org = caller.org.as_ref().map(|org| subject(Scope::Org, text(org))).transpose()?;
-    if let Some(org) = &org {
-        caller.calendars.apply_to_org(org);
-    }
+    let Applicant { live, route, caller, needs, arrived, queued } = applicant;
+    let (user, org) = subjects(worker, caller)?;
     let parties = Parties { user: &user, org: org.as_ref() };
-    let grant = route.grant(caller.tier);
+    let grant = caller.grant(route);
     let warn_at = &live.tier(caller.tier).warn_at;
-    let terms = Terms { checks: &grant.checks, needs, warn_at, mode: live.mode, tracked: &route.tracked };
+    let (checks, tracked) = (grant.strict_checks(), &*route.tracked);
+    let mut terms = Terms { checks, needs, warn_at, mode: live.mode, tracked };
+    let mut waiting = match grant.beyond.as_deref().filter(|beyond| beyond.may_wait) {
+        None => None,
+        Some(beyond) => {
+            let mut waiting = Box::new(Waiting::new(worker, beyond, caller, (parties, terms)));
+            let next = Box::pin(waiting.behind_others()).await;
+            queued.set(waiting.position);
+            match next {
+                Next::Again => {}
+                Next::Through => terms.checks = &grant.checks,
+                Next::Refused { check, again_after } => {
+                    if let Some(standing) = waiting.standings() {
+                        let (standing, now) = (standings.insert(standing)[check], worker.now());
+                        let refusal = QuotaRefusal { check, standing, is_only: true };
+                        let why = Refused { refusal: &refusal, needs, again_after };
+                        return Err(refused(live, route, caller, why, now));
+                    }
+                }
+            }
+            Some(waiting)
+        }
+    };
 
     let mut asked = Asked::default();
-    for attempt in 0..ATTEMPTS_MAX {
-        let now = if attempt == 0 { arrived } else { worker.now() };
+    let (mut attempt, mut now) = (0, arrived);
+    while attempt < ATTEMPTS_MAX {
+        attempt += 1;
         match parties.admit_asked(terms, now, asked) {
             Decision::Admitted { hold, standings: standing, unenforced, warnings } => {
                 *standings = Some(standing);
@@ -111,14 +137,32 @@ pub(crate) async fn admit(
                     let limit = &grant.limits[usize::from(check)].policy;
                     tracing::info!(user = text(&caller.user), limit = &**limit, percent, "quota warning");
                 }
-                return open(hold);
+                let graces = grant.graces(standings.as_deref().unwrap_or_default());
+                return open(hold).map(|admitted| admitted.in_grace(graces));
             }
             Decision::Refused { refusal, standings: standing } => {
                 *standings = Some(standing);
-                return Err(refused(live, route, caller, (&refusal, needs), now));
+                let next = match &mut waiting {
+                    None => Next::Refused { check: refusal.check, again_after: None },
+                    Some(waiting) => {
+                        let next = Box::pin(waiting.after(&refusal)).await;
+                        queued.set(waiting.position);
+                        next
+                    }
+                };
+                match next {
+                    Next::Again => {}
+                    Next::Through => terms.checks = &grant.checks,
+                    Next::Refused { again_after, .. } => {
+                        let why = Refused { refusal: &refusal, needs, again_after };
+                        return Err(refused(live, route, caller, why, now));
+                    }
+                }
+                // It has waited for something that has happened: what was asked and tried before counts no more.
+                (attempt, asked) = (0, Asked::default());
             }
             // Rare: not part of every exchange's future.
-            Decision::NotLoaded => Box::pin(load(worker, parties, terms, route, caller)).await?,
+            Decision::NotLoaded => Box::pin(load(worker, parties, terms, caller)).await?,
             Decision::NotLeased => {
                 asked = parties.begin_ask(terms, now);
                 Box::pin(answered(parties, asked)).await?;
@@ -130,12 +174,33 @@ pub(crate) async fn admit(
                 return Err(store_unavailable(message));
             }
         }
+        now = worker.now();
     }
     Err(store_unavailable("what was used before is not known yet; try again soon"))
 }
 
+/// Whose limits hold for the caller, with their windows as the table says.
+pub(crate) fn subjects(
+    worker: &Worker,
+    caller: &Caller,
+) -> Result<(Arc<Subject>, Option<Arc<Subject>>), Refusal> {
+    let subject = |scope, id| {
+        worker.shared.counters.subject(SubjectKey { scope, id }).map_err(|error| {
+            tracing::warn!(%error, "request refused");
+            overloaded("more customers are active than the gateway has room for; try again soon")
+        })
+    };
+    let user = subject(Scope::User, text(&caller.user))?;
+    caller.calendars.apply_to_user(&user);
+    let org = caller.org.as_ref().map(|org| subject(Scope::Org, text(org))).transpose()?;
+    if let Some(org) = &org {
+        caller.calendars.apply_to_org(org);
+    }
+    Ok((user, org))
+}
+
 /// Waits for the shared store to answer what was asked.
-async fn answered(parties: Parties<'_>, asked: Asked) -> Result<(), Refusal> {
+pub(crate) async fn answered(parties: Parties<'_>, asked: Asked) -> Result<(), Refusal> {
     let answered = poll_fn(|cx| parties.poll_asked(asked, cx));
     tokio::time::timeout(LOAD_WAIT_MAX, answered)
         .await
@@ -143,11 +208,10 @@ async fn answered(parties: Parties<'_>, asked: Asked) -> Result<(), Refusal> {
 }
 
 /// Asks the ledger for what the counters do not know, or waits for others who asked.
-async fn load(
+pub(crate) async fn load(
     worker: &Worker,
     parties: Parties<'_>,
     terms: Terms<'_>,
-    route: &Route,
     caller: &Caller,
 ) -> Result<(), Refusal> {
     let shared = &worker.shared;
@@ -156,7 +220,7 @@ async fn load(
             (Scope::Org, Some(org)) => LedgerSubject::Org(text(org).to_owned()),
             (Scope::Org | Scope::User, _) => LedgerSubject::User(text(&caller.user).to_owned()),
         };
-        let sums = meters_and_spans(&ticket, route);
+        let sums = meters_and_spans(&ticket, &shared.meters);
         // After `begin_load`: all that is older is in the ledger's answer, all that is newer in the ticket.
         let reached = shared.journal.tail();
         let reply = Box::new(move |answer: Result<Loaded, LoadError>| match answer {
@@ -172,19 +236,28 @@ async fn load(
         .map_err(|_| store_unavailable("what was used before is not known yet; try again soon"))
 }
 
-fn meters_and_spans(ticket: &LoadTicket, route: &Route) -> Vec<(String, tollgate_core::Span)> {
-    let name = |id| route.charges.iter().find(|charge| charge.id == id).map_or("", |charge| &charge.meter);
-    ticket.spans.iter().map(|asked| (name(asked.key.meter).to_owned(), asked.span)).collect()
+fn meters_and_spans(ticket: &LoadTicket, meters: &MeterIds) -> Vec<(String, tollgate_core::Span)> {
+    let name = |id| meters.name(id).map(String::from).unwrap_or_default();
+    ticket.spans.iter().map(|asked| (name(asked.key.meter), asked.span)).collect()
 }
 
-fn refused(
+/// Which limit refuses a request, what it needs, and when its turn would come if it would wait for one.
+pub(crate) struct Refused<'a> {
+    pub(crate) refusal: &'a QuotaRefusal,
+    pub(crate) needs: &'a Needs,
+    pub(crate) again_after: Option<Duration>,
+}
+
+/// Why a limit refuses, for the client.
+pub(crate) fn refused(
     live: &Live,
     route: &Route,
     caller: &Caller,
-    (refusal, needs): (&QuotaRefusal, &Needs),
+    why: Refused<'_>,
     now: UnixMillis,
 ) -> Refusal {
-    let grant = route.grant(caller.tier);
+    let Refused { refusal, needs, again_after } = why;
+    let grant = caller.grant(route);
     let (check, limit) = (&grant.checks[refusal.check], &grant.limits[refusal.check]);
     let charge = &route.charges[limit.charge];
     let tier = live.tier(caller.tier);
@@ -196,7 +269,11 @@ fn refused(
     let used = refusal.standing.usage.total();
     let need = needs.get(limit.charge).copied().unwrap_or(0);
     let seconds = ratelimit::seconds_left(&refusal.standing, now);
-    let (code, span, again) = if check.concurrent {
+    let turn = again_after.map(|after| after.as_secs().saturating_add(1));
+    let (code, span, again) = if let Some(seconds) = turn {
+        let again = format!("it would have to wait for longer than is sensible; try again in {seconds} s");
+        (Code::RateLimited, format!(" per {window} at once"), again)
+    } else if check.concurrent {
         (Code::TooManyJobs, " at a time".to_owned(), "try again when one has ended".to_owned())
     } else {
         let code = if window.is_rate() { Code::RateLimited } else { Code::QuotaExceeded };
@@ -231,7 +308,7 @@ fn refused(
             limit: max,
             remaining: ratelimit::remaining(check, &refusal.standing),
             reset_at: reset_at.map(|at| at.to_string()),
-            retry_after: seconds.or(check.concurrent.then_some(RETRY_SECONDS)),
+            retry_after: turn.or(seconds).or(check.concurrent.then_some(RETRY_SECONDS)),
             upgrade_url: upgrade.map(str::to_owned),
         },
     )
@@ -249,15 +326,27 @@ pub(crate) fn not_journalled(error: OpenError) -> Refusal {
     }
 }
 
+/// What exists by an id is changed by others, or it cannot be told what it has.
+pub(crate) fn not_claimed(error: Unclaimed) -> Refusal {
+    match error {
+        Unclaimed::Overloaded => {
+            overloaded("too many requests change one and the same thing at once; try again soon")
+        }
+        Unclaimed::Away => {
+            store_unavailable("what this thing has cannot be told at the moment; try again soon")
+        }
+    }
+}
+
 /// The answer was there, and could not be made durable.
 pub(crate) fn not_synced(_: &SyncFailed) -> Refusal {
     store_unavailable("usage could not be recorded durably")
 }
 
-fn overloaded(message: &'static str) -> Refusal {
+pub(crate) fn overloaded(message: &'static str) -> Refusal {
     Refusal::new(Code::Overloaded, message).retry_after(RETRY_SECONDS)
 }
 
-fn store_unavailable(message: &'static str) -> Refusal {
+pub(crate) fn store_unavailable(message: &'static str) -> Refusal {
     Refusal::new(Code::StoreUnavailable, message).retry_after(RETRY_SECONDS)
 }

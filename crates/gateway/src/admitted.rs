@@ -1,6 +1,7 @@
 //! An admitted request, from its hold to its one settlement.
 
 use std::{
+    cell::OnceCell,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
@@ -9,22 +10,24 @@ use std::{
 
 use arrayvec::ArrayVec;
 use http::{HeaderMap, HeaderValue, Method};
-use tollgate_config::{Amount, Measure};
+use tollgate_config::{Amount, Measure, Measured};
 use tollgate_core::{
     Charge, Charges, MeterKind, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement, TierIndex,
 };
 use tollgate_ledger::{OpenError, OpenRequest, Position};
-use tollgate_quota::{Hold, Mark, Mode};
+use tollgate_quota::{Before, Hold, Mark, Mode};
 use tollgate_usage::TokenUsage;
 
 use crate::{
     admission::Needs,
+    beyond,
     body::Progress,
     durable::Durable,
     end::End,
     identity::text,
-    live::{Route, RouteCharge, Snapshot},
+    live::{Grant, Route, RouteCharge, Snapshot},
     llm::{self, Answer, Call, Extent, Growth, Owed, Question, Used, Written},
+    resources::{Act, Claiming, Held, Kept, Known, Parties, Said, Use},
     shared::Shared,
 };
 
@@ -51,6 +54,10 @@ struct Inner {
     /// What the upstream reported, by position of the charge.
     reported: ArrayVec<(usize, i64), SETTLEMENT_CHARGES_MAX>,
     metadata: Option<String>,
+    /// What it does to a resource.
+    held: Option<Box<Held>>,
+    /// The limits that it was admitted beyond, one bit each.
+    graces: u32,
 }
 
 /// What is known of a request when it is admitted.
@@ -59,6 +66,8 @@ pub(crate) struct Admission {
     pub(crate) live: Rc<Snapshot>,
     pub(crate) route: Arc<Route>,
     pub(crate) tier: TierIndex,
+    /// The limits that hold instead of the tier's.
+    pub(crate) own: Option<Arc<Grant>>,
     pub(crate) user: HeaderValue,
     pub(crate) org: Option<HeaderValue>,
     pub(crate) method: Method,
@@ -66,6 +75,8 @@ pub(crate) struct Admission {
     pub(crate) request_id: HeaderValue,
     /// What a model is asked for.
     pub(crate) call: Option<Box<Call>>,
+    /// What it does to a resource.
+    pub(crate) held: Option<Box<Held>>,
 }
 
 /// What was seen of an exchange.
@@ -107,14 +118,19 @@ impl<'a> Model<'a> {
 
 impl Admitted {
     /// Opens the request in the journal. On an error the hold is given back and nothing was admitted.
-    pub(crate) fn open(request: Admission, hold: Hold, needs: &Needs) -> Result<Self, OpenError> {
+    pub(crate) fn open(mut request: Admission, hold: Hold, needs: &Needs) -> Result<Self, OpenError> {
         let open = {
-            let held = request.route.charges.iter().zip(needs);
-            let held =
-                held.map(|(charge, need)| Charge { meter: &charge.meter, amount: *need, estimated: true });
-            request.shared.journal.open_request(&request.settlement(&hold, held.collect(), 0, 0, None))?
+            let held = request.route.charges.iter().zip(needs).enumerate();
+            let owed = held.map(|(position, (charge, need))| {
+                // Of a resource, nobody could ever give it back.
+                let is_lost = request.act(position).is_some();
+                let amount = if is_lost { 0 } else { charge.unanswered(*need) };
+                Charge { meter: &charge.meter, amount, estimated: true }
+            });
+            request.shared.journal.open_request(&request.settlement(&hold, owed.collect(), 0, 0, None))?
         };
         let started = Instant::now();
+        let held = request.held.take();
         let reported = ArrayVec::new();
         let (first, needs) = (needs.clone(), needs.clone());
         let inner = Inner {
@@ -128,8 +144,18 @@ impl Admitted {
             question: Question::default(),
             reported,
             metadata: None,
+            held,
+            graces: 0,
         };
         Ok(Self(Some(Box::new(inner))))
+    }
+
+    /// It was admitted beyond these limits, one bit each.
+    pub(crate) fn in_grace(mut self, graces: u32) -> Self {
+        if let Some(inner) = &mut self.0 {
+            inner.graces = graces;
+        }
+        self
     }
 
     /// From here on the upstream may do the work, whatever becomes of the client: `progress` knows.
@@ -169,6 +195,28 @@ impl Admitted {
         inner.hold.parties().poll_asked(inner.question.asked, cx)
     }
 
+    /// Whether it may change a resource: then its answer matters, also to a client who has left.
+    pub(crate) fn has_resource(&self) -> bool {
+        self.0.as_deref().is_some_and(|inner| inner.held.is_some())
+    }
+
+    /// Claims the resource that only the whole answer names, if it is changed. What becomes of it is for
+    /// [`Admitted::keep`], before the settlement.
+    pub(crate) fn claim_late(&mut self, end: End, measures: &Measures<'_>) -> Option<Claiming> {
+        let Inner { request, held, .. } = self.0.as_deref_mut()?;
+        let held = held.as_mut()?;
+        held.find(request.late_id(held, measures));
+        let charged = request.is_charged(end, true, false);
+        held.claim_late(|| request.parties(), |of| request.said(of, (end, charged), 0, measures))
+    }
+
+    /// The resource is claimed, or is not to be had.
+    pub(crate) fn keep(&mut self, kept: Option<Kept>) {
+        if let Some(held) = self.0.as_deref_mut().and_then(|inner| inner.held.as_mut()) {
+            held.keep(kept);
+        }
+    }
+
     /// More for the event, as a JSON object.
     pub(crate) fn set_metadata(&mut self, metadata: String) {
         if let Some(inner) = &mut self.0 {
@@ -202,8 +250,20 @@ impl Drop for Admitted {
 
 impl Inner {
     fn settle(self: Box<Self>, end: End, measures: &Measures<'_>) -> Option<Durable> {
-        let Self { request, hold, open, started, progress, first, needs, question: _, reported, metadata } =
-            *self;
+        let Self {
+            request,
+            hold,
+            open,
+            started,
+            progress,
+            first,
+            needs,
+            question: _,
+            reported,
+            metadata,
+            mut held,
+            graces,
+        } = *self;
         let progress = progress.as_deref();
         let measures = &Measures {
             request_bytes: measures.request_bytes.max(progress.map_or(0, Progress::bytes)),
@@ -214,7 +274,7 @@ impl Inner {
         let charged = request.is_charged(end, progress.is_some_and(Progress::is_sent_whole), has_failed);
         let status = end.status();
         let success = (200..300).contains(&end.answered_with());
-        let charges: Charges<'_> = request
+        let mut charges: Charges<'_> = request
             .route
             .charges
             .iter()
@@ -226,7 +286,7 @@ impl Inner {
                     _ if let Model::Said { amounts, .. } = measures.model => {
                         (amounts.get(position).copied().unwrap_or(0), false)
                     }
-                    _ if !charged => (0, false),
+                    _ if !charged || charge.is_slot() => (0, false),
                     (None, _) if let (Model::Owed(owed), true) = (measures.model, charge.is_of_model()) => {
                         let owes = owed.amounts.get(position).copied().unwrap_or(0);
                         if owed.has_unread { (owes.max(*need), true) } else { (owes, false) }
@@ -256,17 +316,30 @@ impl Inner {
             (metadata, _, _) => metadata,
         };
         let metadata = metadata.as_deref().or_else(|| end.metadata());
-        let settlement = request.settlement(&hold, charges, status, duration_ms, metadata);
+        if let Some(held) = &mut held {
+            held.find(request.late_id(held, measures));
+            held.claim_now(|| request.parties());
+        }
+        let said = |of: Use, amount| request.said(of, (end, charged), amount, measures);
+        let job = held.as_deref().and_then(|held| held.adjust(&mut charges, said, hold.at()));
+        let kept = held.as_mut().and_then(|held| held.take_kept());
+        let with_job = job.map(|(_, line)| line.added_to(metadata));
+        let metadata = with_job.as_deref().or(metadata);
+        let marks = OnceCell::new();
+        let mut settlement = Settlement {
+            resource: held.as_deref().and_then(Held::id),
+            ..request.settlement(&hold, charges, status, duration_ms, metadata)
+        };
 
         // Journal first: a counter must never know of less than the journal when it is loaded.
-        let counted = request.route.charges.iter().zip(&settlement.charges);
-        let counted = counted.filter(|(charge, _)| charge.kind != MeterKind::Concurrent);
+        let counted = request.route.charges.iter().zip(settlement.charges.clone());
         let mut position = Position::default();
-        let journal = || {
+        let journal = |before: &Before<'_>| {
+            beyond::mark(&mut settlement, &marks, (request.grant(), &request.route.charges), graces, before);
             position = open.settle(&settlement);
             Mark(position.get())
         };
-        hold.settle(journal, counted.map(|(charge, charged)| (charge.id, charged.amount)));
+        hold.settle_after(journal, counted.map(|(charge, charged)| (charge.id, charged.amount)));
 
         if let Some(used) = &call {
             request.learn(used);
@@ -280,14 +353,56 @@ impl Inner {
         if let Some(observer) = &request.shared.on_settled {
             observer(&settlement);
         }
+        if let Some(kept) = kept {
+            let charged =
+                |position: usize| settlement.charges.get(position).map_or(0, |charge| charge.amount);
+            kept.settled(&request.shared, charged);
+        }
+        if let (Some(held), Some(job)) = (&held, job)
+            && let Some(expiry) = held.expiry(job, &settlement)
+        {
+            request.shared.resources.watch(expiry);
+        }
         request.shared.sync_before_answer.then(|| Durable::new(&request.shared.journal, position))
     }
 }
 
 impl Admission {
+    /// What it does to a resource's part of the meter at `position`.
+    fn act(&self, position: usize) -> Option<Act> {
+        self.held.as_deref()?.act(position)
+    }
+
+    /// What the answer says of a resource.
+    fn said(&self, of: Use, (end, charged): (End, bool), amount: i64, measures: &Measures<'_>) -> Said {
+        let planned = self.route.planned.as_ref();
+        let has_ended = planned.is_some_and(|planned| planned.has_ended(of, &self.facts(measures)));
+        Said { status: end.answered_with(), is_charged: charged, amount, has_ended }
+    }
+
+    /// The id that the answer names.
+    fn late_id(&self, held: &Held, measures: &Measures<'_>) -> Option<Box<str>> {
+        let planned = self.route.planned.as_ref().filter(|_| held.id().is_none())?;
+        planned.late_id(held.uses(), &self.facts(measures)).map(Box::from)
+    }
+
+    fn facts(&self, _: &Measures<'_>) -> Known<'_> {
+        Known { method: &self.method, headers: None }
+    }
+
+    fn parties(&self) -> Parties {
+        let Self { shared, route, user, org, .. } = self;
+        Parties { shared: Arc::clone(shared), route: Arc::clone(route), user: user.clone(), org: org.clone() }
+    }
+
+    /// The limits that hold for it.
+    pub(crate) fn grant(&self) -> &Grant {
+        self.own.as_deref().unwrap_or_else(|| self.route.grant(self.tier))
+    }
+
     /// Whether a limit can refuse more of the charge at `position`.
     fn is_limited(&self, position: usize) -> bool {
-        let overdraws = &self.route.grant(self.tier).overdraws;
+        let overdraws = &self.grant().overdraws;
         self.live.mode == Mode::Enforce && overdraws.get(position).is_some_and(Option::is_some)
     }
 
@@ -341,7 +456,7 @@ impl Admission {
     /// held for it, or what was written where that is more; not what was set aside ahead of it.
     fn amount(&self, charge: &RouteCharge, first: i64, call: &CallUsed<'_>, hold: &Hold) -> (i64, bool) {
         let (plans, at) = (self.live.plans(), hold.at());
-        let Some(measure) = charge.measure() else { return (first, true) };
+        let Some(measure) = charge.llm_measure() else { return (first, true) };
         match call.used.amount(measure, call.model, (plans, at)) {
             Some(amount) => (amount, call.used.is_estimated()),
             None => (first.max(llm::written(call.written, measure, (plans, call.asked, at))), true),
@@ -393,13 +508,13 @@ struct CallUsed<'a> {
 /// What is charged where no model's answer says it, and whether it is an estimate.
 fn amount(charge: &RouteCharge, need: i64, measures: &Measures<'_>, success: bool) -> (i64, bool) {
     let bytes = |bytes: u64| (i64::try_from(bytes).unwrap_or(i64::MAX), false);
-    match charge.amount {
+    match &charge.amount {
         // What was not stored takes no room, and what was not deleted gives none back.
         Amount::Constant(_) if charge.kind == MeterKind::Level && !success => (0, false),
-        Amount::Constant(amount) => (amount, false),
-        Amount::Measured { source: Measure::RequestBytes, .. } => bytes(measures.request_bytes),
-        Amount::Measured { source: Measure::ResponseBytes, .. } => bytes(measures.response_bytes),
-        Amount::Measured { .. } => (need, need != 0),
+        Amount::Constant(amount) => (*amount, false),
+        Amount::Measured(Measured { source: Measure::RequestBytes, .. }) => bytes(measures.request_bytes),
+        Amount::Measured(Measured { source: Measure::ResponseBytes, .. }) => bytes(measures.response_bytes),
+        Amount::Measured(_) => (need, need != 0),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The way of a request: accept → identify → route → tier → hold → forward → measure → settle.
 
 use std::{
+    cell::Cell,
     future::{Future, poll_fn},
     pin::pin,
     rc::Rc,
@@ -17,15 +18,17 @@ use tollgate_quota::{Hold, Standings};
 use crate::{
     admission::{self, Applicant, Asking},
     admitted::{Admission, Admitted, Measures, Model},
+    api,
     body::{self, BodyEnd, Inbound, Progress, ProxiedParts, RequestBody, ResponseBody},
     connection::{Busy, Connection},
     end::End,
     forwarding::{self, Sender},
     identity::{self, Caller},
-    live::{Live, Route, Snapshot},
+    live::{Grant, Live, Route, Snapshot},
     llm::{self, Answer, Awaited, Call, Conversation, LookBounds, Looked, Parties, Waiting},
     ratelimit,
     refusal::{Code, Refusal},
+    resources::{self, Held, Known},
     subjects, target, upgrade,
     upstream::{SendError, Sent, Upstream, Waiter, send},
     worker::Worker,
@@ -33,17 +36,21 @@ use crate::{
 
 /// When a request came, and what makes its ids its own.
 #[derive(Clone, Copy)]
-struct Arrival {
-    at: UnixMillis,
-    random: u128,
+pub(crate) struct Arrival {
+    pub(crate) at: UnixMillis,
+    pub(crate) random: u128,
 }
 
 /// What an answer says about its request, as far as the request got.
 pub(crate) struct Context {
-    request_id: HeaderValue,
-    tier: Option<TierIndex>,
-    route: Option<Arc<Route>>,
-    standings: Option<Standings>,
+    pub(crate) request_id: HeaderValue,
+    pub(crate) tier: Option<TierIndex>,
+    pub(crate) route: Option<Arc<Route>>,
+    pub(crate) standings: Option<Standings>,
+    /// The limits that hold instead of the tier's.
+    pub(crate) own: Option<Arc<Grant>>,
+    /// Its place in the line when it began to wait.
+    queued: Cell<Option<usize>>,
     /// Whether the connection can carry no further request.
     close: bool,
 }
@@ -75,7 +82,11 @@ pub(crate) async fn exchange(
     };
     if let (Some(tier), Some(route), Some(standings)) = (context.tier, &context.route, &context.standings) {
         let scratch = &mut worker.scratch.borrow_mut();
-        ratelimit::write(response.headers_mut(), route.grant(tier), standings, arrival.at, scratch);
+        let grant = context.own.as_deref().unwrap_or_else(|| route.grant(tier));
+        ratelimit::write(response.headers_mut(), grant, standings, arrival.at, scratch);
+    }
+    if let Some(position) = context.queued.get() {
+        response.headers_mut().insert(ratelimit::QUEUE_POSITION, HeaderValue::from(position));
     }
     if let Some(route) = &context.route {
         route.metrics.answered(response.status().as_u16());
@@ -119,7 +130,15 @@ fn refuse(
 impl Context {
     fn new(worker: &Worker, arrival: Arrival) -> Self {
         let request_id = worker.request_id(RequestKey::new(arrival.at, arrival.random));
-        Self { request_id, tier: None, route: None, standings: None, close: false }
+        Self {
+            request_id,
+            tier: None,
+            route: None,
+            standings: None,
+            own: None,
+            queued: Cell::new(None),
+            close: false,
+        }
     }
 }
 
@@ -144,7 +163,13 @@ async fn serve(
     let route = live.route(host, &path, &parts.method).cloned();
 
     // Identify: who is calling; nothing of it is left for the client to say.
-    let claimed = identity::identify(&mut parts.headers, connection.peer.ip(), live)?;
+    let claimed = identity::identify(&mut parts.headers, connection.peer.ip(), live);
+    if let Some(served) = live.api.as_ref().filter(|api| path.starts_with(&*api.path)) {
+        let _busy = busy;
+        let request = api::Request { worker, live, served, arrival, path: &path, parts: &parts, claimed };
+        return Box::pin(api::answer(request, unread, context)).await;
+    }
+    let claimed = claimed?;
     if let Some(id) = claimed.request_id() {
         context.request_id = id.clone();
     }
@@ -153,12 +178,14 @@ async fn serve(
     // Route: what matches nothing is not served.
     let route = route.ok_or_else(|| no_route(&parts))?;
     let target = forwarding::target(worker, &route, &path, parts.uri.query())?;
+    let below = if route.planned.is_some() { route.below(&path).to_owned() } else { String::new() };
     drop(path);
     context.route = Some(Arc::clone(&route));
 
     // Tier: what the trusted peer says, or else the table of subjects; and what may be sent at all.
     let caller = subjects::caller(worker, live, &route, claimed).await?;
     context.tier = Some(caller.tier);
+    context.own.clone_from(&caller.own);
     let body_bytes_max = live.tier(caller.tier).max_body_bytes.unwrap_or(u64::MAX);
     if size.lower() > body_bytes_max {
         return Err(body_too_large(live, caller.tier, body_bytes_max));
@@ -174,19 +201,47 @@ async fn serve(
         Box::pin(call.read(live, &route, &mut parts.headers, &mut looked)).await;
     }
 
+    // Claim: what exists by an id is changed by one request at a time.
+    let known = Known { method: &parts.method, headers: Some(&parts.headers) };
+    let held = match route.planned.as_ref().and_then(|planned| planned.uses(&known, &below)) {
+        None => None,
+        Some((uses, id)) => {
+            let parties = resources::Parties {
+                shared: Arc::clone(&worker.shared),
+                route: Arc::clone(&route),
+                user: caller.user.clone(),
+                org: caller.org.clone(),
+            };
+            let claimed = Box::pin(Held::claim(&parties, uses, id)).await;
+            Some(Box::new(claimed.map_err(admission::not_claimed)?))
+        }
+    };
+
+    // Look: who may have to wait is read first, as a client who hangs up is noticed only behind the body.
+    let may_wait = caller.grant(&route).beyond.as_ref().is_some_and(|beyond| beyond.may_wait);
+    if let (true, None, Some(body)) = (may_wait, &call, unread.as_mut()) {
+        let bounds = LookBounds::new(live, &route, body_bytes_max);
+        let too_large = || body_too_large(live, caller.tier, body_bytes_max);
+        Box::pin(llm::look(worker, body, &mut looked, bounds, too_large)).await?;
+    }
+
     // Hold: admitted by every limit, or refused by one.
     let admitted = if route.is_metered() {
-        let (shared, tier, at, route_charged) = (&*worker.shared, caller.tier, arrival.at, &*route);
-        let asking = Asking { live, shared, route: route_charged, tier, call: call.as_deref(), at };
+        let (shared, at, grant, route_charged) = (&*worker.shared, arrival.at, caller.grant(&route), &*route);
+        let (call_made, held_now) = (call.as_deref(), held.as_deref());
+        let asking =
+            Asking { live, shared, route: route_charged, grant, call: call_made, held: held_now, at };
         let needs = admission::needs(&asking, &size);
         let (caller, needs) = (&caller, &needs);
-        let applicant = Applicant { live, route: &route, caller, needs, arrived: arrival.at };
+        let (arrived, queued) = (arrival.at, &context.queued);
+        let applicant = Applicant { live, route: &route, caller, needs, arrived, queued };
         let open = |hold: Hold| {
             let admission = Admission {
                 shared: Arc::clone(&worker.shared),
                 live: Rc::clone(live),
                 route: Arc::clone(&route),
                 tier: caller.tier,
+                own: caller.own.clone(),
                 user: caller.user.clone(),
                 org: caller.org.clone(),
                 method: parts.method.clone(),
@@ -194,6 +249,7 @@ async fn serve(
                 key: RequestKey::new(hold.at(), arrival.random),
                 request_id: context.request_id.clone(),
                 call,
+                held,
             };
             Admitted::open(admission, hold, needs).map_err(admission::not_journalled)
         };
@@ -259,8 +315,11 @@ impl Exchange<'_> {
         let sending =
             sending(Rc::clone(self.connection), Arc::clone(upstream), request, Rc::clone(&progress));
         // What a model does for a client who leaves is awaited and read all the same.
-        let is_billable = |admitted: &mut Admitted| admitted.call().is_some_and(Call::is_billable);
-        let sent = match admitted.take_if(|admitted| self.route.reads_on() && is_billable(admitted)) {
+        let is_billable = |admitted: &Admitted| admitted.call().is_some_and(Call::is_billable);
+        let is_awaited = |admitted: &mut Admitted| {
+            (self.route.reads_on() && is_billable(admitted)) || admitted.has_resource()
+        };
+        let sent = match admitted.take_if(is_awaited) {
             None => pin!(sending).await,
             Some(held) => {
                 let (connection, progress) = (Rc::clone(self.connection), Rc::clone(&progress));
@@ -301,12 +360,21 @@ impl Exchange<'_> {
             if progress.end() == BodyEnd::Complete {
                 lease.finish(&mut inner);
             }
-            if let Some(durable) = admitted.and_then(|a| a.settle(End::Answered { status }, &measures)) {
+            let end = End::Answered { status };
+            if let Some(admitted) = &mut admitted
+                && let Some(claiming) = admitted.claim_late(end, &measures)
+            {
+                admitted.keep(claiming.await);
+            }
+            if let Some(durable) = admitted.and_then(|a| a.settle(end, &measures)) {
                 poll_fn(|cx| durable.poll(cx)).await.map_err(|error| admission::not_synced(&error))?;
             }
             return Ok(Response::from_parts(head, ResponseBody::empty()));
         }
-        let parts = ProxiedParts { inner, status, progress, answer, admitted, untimed, lease, busy };
+        let has_resource = admitted.as_ref().is_some_and(Admitted::has_resource);
+        let reads_on = has_resource.then(|| Rc::clone(self.connection));
+        let parts =
+            ProxiedParts { inner, status, progress, answer, admitted, untimed, lease, busy, reads_on };
         Ok(Response::from_parts(head, ResponseBody::proxied(parts)))
     }
 

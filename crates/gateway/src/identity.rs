@@ -1,6 +1,6 @@
 //! Who is calling: identity headers, believed from trusted peers only.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use arrayvec::ArrayVec;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -8,7 +8,7 @@ use tollgate_config::Anonymous;
 use tollgate_core::TierIndex;
 
 use crate::{
-    live::Live,
+    live::{Grant, Live, Route},
     names::{CLAIMS, Claim, Class, Names},
     subjects::Calendars,
 };
@@ -19,7 +19,7 @@ const VALUE_BYTES_MAX: usize = 256;
 const REMOVED_INLINE: usize = 16;
 
 /// Who is calling, as far as a trusted peer says: the table of subjects may know what is left open.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Claimed {
     /// With the default tier where none is said.
     caller: Caller,
@@ -41,6 +41,8 @@ pub(crate) struct Caller {
     pub(crate) is_said: bool,
     /// What the windows of user and organisation are measured by.
     pub(crate) calendars: Calendars,
+    /// The limits on the request's route, where the table of subjects has others than the tier.
+    pub(crate) own: Option<Arc<Grant>>,
     /// A request id from a trusted peer.
     pub(crate) request_id: Option<HeaderValue>,
     /// What a trusted peer says about the way the request came.
@@ -56,7 +58,36 @@ pub(crate) struct Via {
     pub(crate) forwarded_host: Option<HeaderValue>,
 }
 
+impl Caller {
+    /// The limits that hold for the caller on the route that they were identified for.
+    pub(crate) fn grant<'a>(&'a self, route: &'a Route) -> &'a Grant {
+        self.own.as_deref().unwrap_or_else(|| route.grant(self.tier))
+    }
+}
+
 impl Claimed {
+    /// What a service says of whom it reports on.
+    pub(crate) fn by_service(
+        user: HeaderValue,
+        org: Option<HeaderValue>,
+        tier: Option<TierIndex>,
+        live: &Live,
+    ) -> Self {
+        let caller = Caller {
+            user,
+            org,
+            email: None,
+            role: None,
+            tier: tier.unwrap_or(live.plans().default_tier),
+            is_said: false,
+            calendars: Calendars::default(),
+            own: None,
+            request_id: None,
+            via: Via::default(),
+        };
+        Self { caller, tier_is_said: tier.is_some(), is_anonymous: false }
+    }
+
     pub(crate) fn user(&self) -> &HeaderValue {
         &self.caller.user
     }
@@ -159,14 +190,16 @@ pub(crate) fn identify(headers: &mut HeaderMap, peer: IpAddr, live: &Live) -> Re
         (Some(user), _) => {
             let tier = said.unwrap_or(live.plans().default_tier);
             let is_said = said.is_some();
-            let caller = Caller { user, org, email, role, tier, is_said, calendars, request_id, via };
+            let caller =
+                Caller { user, org, email, role, tier, is_said, calendars, own: None, request_id, via };
             Ok(Claimed { caller, tier_is_said: is_said, is_anonymous: false })
         }
         (None, Anonymous::Tier(tier)) => {
             // Without a user, all else that is said is said of nobody.
             CLAIMS.iter().for_each(|claim| drop(headers.remove(names.of(*claim))));
             let (user, org, email, role, is_said) = (anonymous(peer), None, None, None, false);
-            let caller = Caller { user, org, email, role, tier, is_said, calendars, request_id, via };
+            let caller =
+                Caller { user, org, email, role, tier, is_said, calendars, own: None, request_id, via };
             Ok(Claimed { caller, tier_is_said: true, is_anonymous: true })
         }
         (None, Anonymous::Reject) => Err(IdentityError::Missing(names.of(Claim::User).clone())),

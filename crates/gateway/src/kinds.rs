@@ -48,5 +48,6 @@ pub(crate) fn kinds(plans: &Plans, ids: &MeterIds) -> Kinds {
 
 fn windows(plans: &Plans, meter: MeterIndex, wanted: impl Fn(Scope) -> bool) -> BTreeSet<Window> {
     let limits = plans.tiers.iter().flat_map(|tier| tier.limits_of(meter));
-    limits.filter(|limit| wanted(limit.scope)).map(|limit| limit.window).collect()
+    let limits = limits.filter(|limit| wanted(limit.scope));
+    limits.flat_map(|limit| limit.parts().map(|(window, _)| window)).collect()
 }

@@ -7,18 +7,21 @@ use std::{net::IpAddr, ops::Deref, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Method};
 use tollgate_config::{
-    Amount, ChargeOn, ClientGone, Config, CounterStore, Enforcement, Gateway, LlmOptions, Measure,
-    UsagePointers,
+    Amount, ChargeOn, ClientGone, Config, CounterStore, Enforcement, Gateway, LlmMeasure, LlmOptions,
+    Measure, UsagePointers,
 };
-use tollgate_core::{Currency, Max, MeterKind, ModelPattern, Nanos, Plans, Scope, Tier, TierIndex};
+use tollgate_core::{Currency, Limit, Max, MeterKind, ModelPattern, Nanos, Plans, Scope, Tier, TierIndex};
 use tollgate_quota::{CHECKS_MAX, Check, CounterKey, Kinds, MeterId, Mode, Tracked};
 use tollgate_usage::{Pointers, Shape};
 
 use crate::{
+    api::Served,
+    beyond::{Beyond, Way},
     kinds,
     meters::MeterIds,
     names::{Names, USAGE_PREFIX},
     ratelimit::FIELD_INTEGER_MAX,
+    resources::{self, Planned},
     signature::Signer,
     telemetry::{RouteMetrics, TierMetrics},
     upstream::{Upstream, UpstreamError},
@@ -30,10 +33,14 @@ pub(crate) struct Live {
     pub(crate) names: Names,
     pub(crate) routes: Vec<Arc<Route>>,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
+    /// What services report to and ask, if it is served.
+    pub(crate) api: Option<Served>,
     /// By [`TierIndex`].
     pub(crate) tiers: Vec<LiveTier>,
     pub(crate) signer: Option<Signer>,
     pub(crate) mode: Mode,
+    /// All that is counted of each subject, where counters are shared.
+    pub(crate) counted: Vec<Tracked>,
 }
 
 /// A configuration as one worker holds it: requests count references on their own thread, not on a
@@ -71,6 +78,8 @@ pub(crate) struct Route {
     /// What is held of each charge's meter, in the order of `charges`, where the request itself does not
     /// say more.
     pub(crate) needs: Vec<i64>,
+    /// What its requests do to resources, if any do.
+    pub(crate) planned: Option<Planned>,
     /// By [`TierIndex`].
     grants: Vec<Grant>,
     /// All that is counted of the meters that it charges, on whatever tier, where counters are shared.
@@ -83,6 +92,8 @@ pub(crate) struct RouteCharge {
     pub(crate) id: MeterId,
     pub(crate) meter: Box<str>,
     pub(crate) kind: MeterKind,
+    /// Whether organisations own what their users have of it, as some limit is theirs.
+    pub(crate) is_shared: bool,
     pub(crate) amount: Amount,
     /// Of which models it counts calls; empty for all.
     pub(crate) models: Vec<ModelPattern>,
@@ -93,6 +104,7 @@ pub(crate) struct RouteCharge {
 }
 
 /// The limits of one tier on one route.
+#[derive(Debug)]
 pub(crate) struct Grant {
     pub(crate) checks: Vec<Check>,
     /// In the order of `checks`.
@@ -102,9 +114,12 @@ pub(crate) struct Grant {
     pub(crate) overdraws: Vec<Option<i64>>,
     /// `RateLimit-Policy`, the same on every answer.
     pub(crate) policy: Option<HeaderValue>,
+    /// What use beyond the limits does, where some do more than refuse.
+    pub(crate) beyond: Option<Box<Beyond>>,
 }
 
 /// What answers say about a limit.
+#[derive(Debug)]
 pub(crate) struct GrantLimit {
     /// As in `RateLimit-Policy`: `api_calls-minute`; with `-org` for what an organisation shares.
     pub(crate) policy: Box<str>,
@@ -126,6 +141,8 @@ pub(crate) enum CompileError {
     Upstream(#[from] UpstreamError),
     #[error("identity.signature: {0}")]
     Signature(#[from] crate::signature::KeyError),
+    #[error("api.service_tokens_env: {0}")]
+    ServiceTokens(#[from] crate::api::TokenError),
 }
 
 impl Live {
@@ -155,6 +172,7 @@ impl Live {
         routes.sort_by_key(|route| {
             std::cmp::Reverse((route.path.len(), route.host.is_some(), route.methods.is_some()))
         });
+        let api = Served::compile(&config, &upstreams, (ids, &counted))?;
         let tiers = plans.tiers.iter().map(LiveTier::new).collect();
         let signer = gateway.identity.signature.as_ref().map(Signer::new).transpose()?;
         let mode = match gateway.enforcement {
@@ -162,7 +180,7 @@ impl Live {
             Enforcement::Observe => Mode::Observe,
         };
         let names = Names::new(&gateway.identity);
-        Ok(Self { names, routes, upstreams, tiers, signer, mode, config })
+        Ok(Self { names, routes, upstreams, api, tiers, signer, mode, counted, config })
     }
 
     pub(crate) fn gateway(&self) -> &Gateway {
@@ -201,7 +219,7 @@ impl LiveTier {
 }
 
 impl Route {
-    fn compile(
+    pub(crate) fn compile(
         route: &tollgate_config::Route,
         plans: &Plans,
         upstreams: &[Arc<Upstream>],
@@ -216,7 +234,8 @@ impl Route {
                     id: ids.of(&meter.name),
                     meter: meter.name.clone(),
                     kind: meter.kind,
-                    amount: charge.amount,
+                    is_shared: resources::is_shared(plans, charge.meter),
+                    amount: charge.amount.clone(),
                     models: meter.models.clone(),
                     currency: meter.currency(),
                     usage_header: HeaderName::try_from(format!("{USAGE_PREFIX}{}", meter.name)).ok(),
@@ -230,7 +249,10 @@ impl Route {
         let grants = plans
             .tiers
             .iter()
-            .map(|tier| Grant::compile(tier, route, &charges))
+            .map(|tier| {
+                let limits_of = |charge: usize| tier.limits_of(route.charges[charge].meter);
+                Grant::compile((&route.name, &tier.name), &charges, limits_of)
+            })
             .collect::<Result<Vec<_>, CompileError>>()?;
         Ok(Self {
             name: route.name.clone(),
@@ -244,6 +266,9 @@ impl Route {
             llm: is_llm.then(|| route.llm.clone()),
             shape: route.llm.usage.as_ref().filter(|_| is_llm).map(shape),
             needs,
+            planned: Planned::of(&route.charges, |meter| {
+                route.charges.iter().position(|charge| charge.meter == meter)
+            }),
             grants,
             tracked,
             metrics: RouteMetrics::new(&route.name),
@@ -274,6 +299,11 @@ impl Route {
             && self.methods.as_ref().is_none_or(|methods| methods.contains(method))
     }
 
+    /// What of `path`, which this route matches, lies below the route's own.
+    pub(crate) fn below<'a>(&self, path: &'a str) -> &'a str {
+        path.get(self.path.len()..).unwrap_or_default()
+    }
+
     /// What the upstream sees of `path`, which this route matches.
     pub(crate) fn rewrite<'a>(&self, path: &'a str) -> (&str, &'a str) {
         match &self.rewrite {
@@ -291,16 +321,35 @@ fn shape(usage: &UsagePointers) -> Shape {
 
 impl RouteCharge {
     /// Where its amount comes from, if it is measured.
-    pub(crate) fn measure(&self) -> Option<Measure> {
-        match self.amount {
+    pub(crate) fn measure(&self) -> Option<&Measure> {
+        match &self.amount {
             Amount::Constant(_) => None,
-            Amount::Measured { source, .. } => Some(source),
+            Amount::Measured(measured) => Some(&measured.source),
+        }
+    }
+
+    /// What of a model's answer it counts.
+    pub(crate) fn llm_measure(&self) -> Option<LlmMeasure> {
+        match self.measure() {
+            Some(Measure::Llm(measure)) => Some(*measure),
+            _ => None,
         }
     }
 
     /// Whether a model's answer says how much is charged.
     pub(crate) fn is_of_model(&self) -> bool {
-        self.measure().is_some_and(Measure::is_llm)
+        self.llm_measure().is_some()
+    }
+
+    /// Whether it is a slot for as long as the request runs: then nothing is left to be charged.
+    pub(crate) fn is_slot(&self) -> bool {
+        self.kind == MeterKind::Concurrent
+    }
+
+    /// What is charged where `need` was held and nobody knows how the request ended.
+    pub(crate) fn unanswered(&self, need: i64) -> i64 {
+        // A slot ends with its request, or with the process.
+        if self.is_slot() { 0 } else { need }
     }
 
     /// Whether it counts calls to `model`. One that is not known counts, so that it is never free.
@@ -319,56 +368,68 @@ impl RouteCharge {
 
     /// What is held where the request says nothing about itself.
     fn flat_need(&self) -> i64 {
-        match self.amount {
-            Amount::Constant(amount) => amount,
-            Amount::Measured { hold, .. } => hold,
+        match &self.amount {
+            Amount::Constant(amount) => *amount,
+            Amount::Measured(measured) => measured.hold,
         }
     }
 }
 
 impl Grant {
-    fn compile(
-        tier: &Tier,
-        route: &tollgate_config::Route,
+    /// The limits of a route for who is on a tier, or has limits of their own: those of the charge at each position.
+    pub(crate) fn compile<'l>(
+        (route, tier): (&str, &str),
         charges: &[RouteCharge],
+        limits_of: impl Fn(usize) -> &'l [Limit],
     ) -> Result<Self, CompileError> {
         let mut checks = Vec::new();
         let mut limits = Vec::new();
         let mut overdraws = Vec::new();
+        let mut ways = Vec::new();
         let mut policies: Vec<String> = Vec::new();
-        for (index, (charge, configured)) in charges.iter().zip(&route.charges).enumerate() {
-            let hard = tier.limits_of(configured.meter).iter().filter(|limit| limit.is_hard());
+        for (index, charge) in charges.iter().enumerate() {
+            let hard = limits_of(index).iter().filter(|limit| limit.is_hard());
             overdraws.push(hard.map(|limit| limit.overdraw).min());
-            for limit in tier.limits_of(configured.meter) {
-                let Max::AtMost(max) = limit.max else { continue };
+            let parts = |limit: &'l Limit| limit.parts().enumerate().map(move |(part, of)| (limit, part, of));
+            for (limit, part, (window, max)) in limits_of(index).iter().flat_map(parts) {
+                let Max::AtMost(units) = max else { continue };
                 checks.push(Check {
-                    counter: CounterKey { meter: charge.id, window: limit.window },
+                    counter: CounterKey { meter: charge.id, window },
                     scope: limit.scope,
-                    max: limit.max,
+                    max,
                     hard: limit.is_hard(),
                     concurrent: charge.kind == MeterKind::Concurrent,
                     need: index,
                     on_store_failure: limit.on_store_failure,
                     overdraw: limit.overdraw,
+                    grace: limit.grace,
                 });
-                // A user's and an organisation's limit may be on the same meter and window.
+                // A user's and an organisation's limit may be on the same meter and window; so may what a burst leaves
+                // of a limit in the next larger window.
+                let sustained = if part > 0 { "-sustained" } else { "" };
                 let shared = if limit.scope == Scope::Org { "-org" } else { "" };
                 let policy = match charge.kind {
-                    MeterKind::Count => format!("{}-{}{shared}", charge.meter, limit.window),
+                    MeterKind::Count => format!("{}-{}{sustained}{shared}", charge.meter, limit.window),
                     MeterKind::Level | MeterKind::Concurrent => format!("{}{shared}", charge.meter),
                 };
-                let window = limit.window.nominal_seconds().map(|w| format!(";w={w}")).unwrap_or_default();
-                let quota = max.min(FIELD_INTEGER_MAX);
-                policies.push(format!("\"{policy}\";q={quota}{window}"));
-                limits.push(GrantLimit { policy: policy.into(), charge: index, max: HeaderValue::from(max) });
+                let seconds = window.nominal_seconds().map(|w| format!(";w={w}")).unwrap_or_default();
+                let quota = units.min(FIELD_INTEGER_MAX);
+                policies.push(format!("\"{policy}\";q={quota}{seconds}"));
+                limits.push(GrantLimit {
+                    policy: policy.into(),
+                    charge: index,
+                    max: HeaderValue::from(units),
+                });
+                ways.push(Way::new(limit, (window, units), charge));
             }
         }
         if checks.len() > CHECKS_MAX {
-            let (route, tier, count) = (route.name.clone(), tier.name.clone(), checks.len());
+            let (route, tier, count) = (route.into(), tier.into(), checks.len());
             return Err(CompileError::TooManyLimits { route, tier, count });
         }
         let policy =
             (!policies.is_empty()).then(|| HeaderValue::from_str(&policies.join(", ")).ok()).flatten();
-        Ok(Self { checks, limits, overdraws, policy })
+        let beyond = Beyond::new(ways, &checks);
+        Ok(Self { checks, limits, overdraws, policy, beyond })
     }
 }

@@ -13,6 +13,8 @@ const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// How many waited in the line when the request joined it, itself included.
+pub(crate) const QUEUE_POSITION: HeaderName = HeaderName::from_static("x-queue-position");
 const UNLIMITED: HeaderValue = HeaderValue::from_static("unlimited");
 
 /// Largest Integer of a structured field (RFC 9651, section 3.3.1); a parser rejects the whole field
@@ -81,6 +83,7 @@ pub(crate) fn write(
         headers.insert(POLICY, policy.clone());
     }
     headers.insert(RATELIMIT, scratch.value(|buffer| put_limits(buffer, grant, standings, now)));
+    grant.write_graces(headers, standings, scratch);
 }
 
 fn put_limits(buffer: &mut BytesMut, grant: &Grant, standings: &[Standing], now: UnixMillis) {

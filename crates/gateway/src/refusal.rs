@@ -13,9 +13,12 @@ pub(crate) enum Code {
     BadRequest,
     BodyTooLarge,
     HeadersTooLarge,
+    IdempotencyConflict,
     IdentityInvalid,
     IdentityMissing,
+    InvalidEvent,
     NoRoute,
+    NotFound,
     Overloaded,
     QuotaExceeded,
     RateLimited,
@@ -29,13 +32,16 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::BadRequest,
         Self::BodyTooLarge,
         Self::HeadersTooLarge,
+        Self::IdempotencyConflict,
         Self::IdentityInvalid,
         Self::IdentityMissing,
+        Self::InvalidEvent,
         Self::NoRoute,
+        Self::NotFound,
         Self::Overloaded,
         Self::QuotaExceeded,
         Self::RateLimited,
@@ -53,9 +59,12 @@ impl Code {
             Self::BadRequest => "bad_request",
             Self::BodyTooLarge => "body_too_large",
             Self::HeadersTooLarge => "headers_too_large",
+            Self::IdempotencyConflict => "idempotency_conflict",
             Self::IdentityInvalid => "identity_invalid",
             Self::IdentityMissing => "identity_missing",
+            Self::InvalidEvent => "invalid_event",
             Self::NoRoute => "no_route",
+            Self::NotFound => "not_found",
             Self::Overloaded => "overloaded",
             Self::QuotaExceeded => "quota_exceeded",
             Self::RateLimited => "rate_limited",
@@ -71,10 +80,11 @@ impl Code {
 
     pub(crate) const fn status(self) -> StatusCode {
         match self {
-            Self::BadRequest | Self::IdentityInvalid => StatusCode::BAD_REQUEST,
+            Self::BadRequest | Self::IdentityInvalid | Self::InvalidEvent => StatusCode::BAD_REQUEST,
             Self::IdentityMissing => StatusCode::UNAUTHORIZED,
             Self::UnknownTier => StatusCode::FORBIDDEN,
-            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::NoRoute | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::IdempotencyConflict => StatusCode::CONFLICT,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::QuotaExceeded | Self::RateLimited | Self::TooManyJobs => StatusCode::TOO_MANY_REQUESTS,
@@ -95,6 +105,8 @@ pub(crate) struct Refusal {
     /// For the client: what happened and what to do.
     message: Cow<'static, str>,
     quota: Option<Box<Quota>>,
+    /// Where in a JSON body the mistake is, as in RFC 6901.
+    pointer: Option<Box<str>>,
     retry_after_seconds: Option<u64>,
     /// Whether the connection can not be used any more.
     pub(crate) close: bool,
@@ -115,20 +127,31 @@ pub(crate) struct Quota {
     pub(crate) upgrade_url: Option<String>,
 }
 
+/// What the answer to a refused request says.
 #[derive(Serialize)]
-struct Body<'a> {
+pub(crate) struct Body<'a> {
     error: &'static str,
     message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<&'a str>,
     #[serde(flatten)]
     quota: Option<&'a Quota>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
-    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
 }
 
 impl Refusal {
     pub(crate) fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), quota: None, retry_after_seconds: None, close: false }
+        Self {
+            code,
+            message: message.into(),
+            quota: None,
+            pointer: None,
+            retry_after_seconds: None,
+            close: false,
+        }
     }
 
     /// Of a limit.
@@ -142,21 +165,35 @@ impl Refusal {
         Self { retry_after_seconds: Some(seconds), ..self }
     }
 
+    /// Of a mistake in a JSON body, where `pointer` says.
+    pub(crate) fn at(
+        code: Code,
+        pointer: impl Into<Box<str>>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { pointer: Some(pointer.into()), ..Self::new(code, message) }
+    }
+
     /// Ends the connection with the answer.
     pub(crate) fn closing(self) -> Self {
         Self { close: true, ..self }
     }
 
-    /// The answer, without the headers that all answers get.
-    pub(crate) fn into_response(self, request_id: &str) -> Response<ResponseBody> {
-        let body = Body {
+    /// What its answer says; without an id where it is a part of another one.
+    pub(crate) fn body<'a>(&'a self, request_id: Option<&'a str>) -> Body<'a> {
+        Body {
             error: self.code.name(),
             message: &self.message,
+            pointer: self.pointer.as_deref(),
             quota: self.quota.as_deref(),
             retry_after: self.retry_after_seconds.filter(|_| self.quota.is_none()),
             request_id,
-        };
-        let json = serde_json::to_vec(&body).unwrap_or_default();
+        }
+    }
+
+    /// The answer, without the headers that all answers get.
+    pub(crate) fn into_response(self, request_id: &str) -> Response<ResponseBody> {
+        let json = serde_json::to_vec(&self.body(Some(request_id))).unwrap_or_default();
         let mut response = Response::new(ResponseBody::full(json));
         *response.status_mut() = self.code.status();
         let headers = response.headers_mut();

@@ -12,8 +12,8 @@ use tollgate_ledger::{Journal, Ledger};
 use tollgate_quota::{Counters, Remote};
 
 use crate::{
-    counting::Counting, live::Live, llm::Learned, meters::MeterIds, subjects::Subjects,
-    telemetry::ProcessMetrics,
+    api::Running, counting::Counting, live::Live, llm::Learned, meters::MeterIds, resources::Resources,
+    subjects::Subjects, telemetry::ProcessMetrics, waiting::Lines,
 };
 
 /// The process-wide state.
@@ -27,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) journal: Arc<Journal>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) subjects: Arc<Subjects>,
+    pub(crate) resources: Resources,
     pub(crate) metrics: ProcessMetrics,
     /// Client connections open, all workers together.
     pub(crate) connections: AtomicUsize,
@@ -36,6 +37,10 @@ pub(crate) struct Shared {
     pub(crate) learned: Learned,
     /// Streams that are read to their end for clients who left.
     pub(crate) drains: AtomicUsize,
+    /// Requests to the usage API with an idempotency key that are being done.
+    pub(crate) running: Running,
+    /// Requests that wait to be admitted.
+    pub(crate) lines: Arc<Lines>,
     /// Whether new work should be sent here.
     pub(crate) ready: AtomicBool,
     /// Why the files on disk are not what is in force.
@@ -83,11 +88,14 @@ impl Shared {
             journal,
             ledger,
             subjects,
+            resources: Resources::new(),
             metrics,
             connections: AtomicUsize::new(0),
             looked_bytes: AtomicU64::new(0),
             learned: Learned::default(),
             drains: AtomicUsize::new(0),
+            running: Running::default(),
+            lines: Arc::default(),
             ready: AtomicBool::new(false),
             reload_error: ArcSwap::from_pointee(None),
             sync_before_answer,
@@ -98,6 +106,11 @@ impl Shared {
     /// The configuration in force.
     pub(crate) fn live(&self) -> Arc<Live> {
         self.live.load_full()
+    }
+
+    /// Milliseconds that the clock of the shared counters is ahead of this machine's, where there are such.
+    pub(crate) fn clock_ahead(&self) -> i64 {
+        self.counters.gate().map_or(0, |gate| gate.clock_offset())
     }
 
     /// Changes whenever [`Shared::live`] does.

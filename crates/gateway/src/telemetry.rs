@@ -85,6 +85,8 @@ fn describe() {
     describe_gauge!("tollgate_journal_failed", "1 after a failed sync: restart after mending the disk");
     describe_gauge!("tollgate_requests_in_flight", "Metered requests admitted and not settled");
     describe_gauge!("tollgate_llm_drains", "Answers of models that are read for clients who left");
+    describe_counter!("tollgate_jobs_expired_total", "Jobs that did not end within their time limit");
+    describe_gauge!("tollgate_requests_waiting", "Requests that wait in line to be admitted");
     describe_gauge!("tollgate_ledger_failing", "1 while the ledger does not take events");
     describe_gauge!("tollgate_counters_away", "1 while the Redis that counts does not answer");
     describe_gauge!("tollgate_counters_rebuilding", "1 while counters are rebuilt from the ledger");
@@ -226,6 +228,8 @@ pub(crate) struct ProcessMetrics {
     pub(crate) journal_failed: Gauge,
     pub(crate) in_flight: Gauge,
     pub(crate) llm_drains: Gauge,
+    pub(crate) jobs_expired: Counter,
+    pub(crate) waiting: Gauge,
     pub(crate) ledger_failing: Gauge,
     /// Of counters in Redis.
     pub(crate) remote: Option<RemoteMetrics>,
@@ -251,6 +255,8 @@ impl ProcessMetrics {
             journal_failed: gauge!("tollgate_journal_failed"),
             in_flight: gauge!("tollgate_requests_in_flight"),
             llm_drains: gauge!("tollgate_llm_drains"),
+            jobs_expired: counter!("tollgate_jobs_expired_total"),
+            waiting: gauge!("tollgate_requests_waiting"),
             ledger_failing: gauge!("tollgate_ledger_failing"),
             remote: is_shared.then(RemoteMetrics::new),
             reloads_applied: reloads("applied"),

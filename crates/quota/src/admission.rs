@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use tollgate_core::{Max, OnStoreFailure, Scope, Span, UnixMillis, Usage};
+use tollgate_core::{Grace, Max, OnStoreFailure, Scope, Span, UnixMillis, Usage};
 
 use crate::{
     Asked, CounterKey, Hold, Subject, Tracked,
@@ -32,7 +32,7 @@ pub struct Check {
     pub max: Max,
     /// Whether use beyond is refused.
     pub hard: bool,
-    /// Whether the counter counts what runs now, and so begins at zero.
+    /// Whether the counter counts what runs now.
     pub concurrent: bool,
     /// Position in [`Terms::needs`] of what the request needs of the meter.
     pub need: usize,
@@ -40,6 +40,9 @@ pub struct Check {
     pub on_store_failure: OnStoreFailure,
     /// How far beyond `max` requests that are already running may carry it; no request is admitted there.
     pub overdraw: i64,
+    /// How far beyond `max`, or for how long, requests are admitted all the same. What requests that run may
+    /// carry it further is counted from there.
+    pub grace: Grace,
 }
 
 /// What a request asks for.
@@ -99,6 +102,8 @@ pub struct Refusal {
     pub check: usize,
     /// Where it stands.
     pub standing: Standing,
+    /// Whether no other limit refuses.
+    pub is_only: bool,
 }
 
 /// The decision on a request.
@@ -136,10 +141,27 @@ pub enum Admission {
     },
 }
 
+/// What is taken of what fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// What the request needs.
+    Needs,
+    /// Nothing: it only wants to know.
+    Nothing,
+}
+
 impl Check {
+    /// How much requests are admitted to, where time does not tell.
+    pub(crate) fn max_admitted(&self) -> Max {
+        match (self.max, self.grace) {
+            (Max::AtMost(max), Grace::Units(units)) => Max::AtMost(max.saturating_add(units.max(0))),
+            (max, Grace::None | Grace::Units(_) | Grace::Millis(_)) => max,
+        }
+    }
+
     /// How much may be used, if more is refused.
     pub(crate) fn max_enforced(&self, mode: Mode) -> Option<i64> {
-        match self.max {
+        match self.max_admitted() {
             Max::AtMost(max) if self.hard && mode == Mode::Enforce => Some(max),
             Max::AtMost(_) | Max::Unlimited => None,
         }
@@ -170,6 +192,11 @@ impl Parties<'_> {
 
     /// As [`Parties::admit`], when the store has answered what was `asked`.
     pub fn admit_asked(&self, terms: Terms<'_>, now: UnixMillis, asked: Asked) -> Admission {
+        self.decide(terms, now, asked, Take::Needs)
+    }
+
+    /// The decision, and what it takes if it admits.
+    pub(crate) fn decide(&self, terms: Terms<'_>, now: UnixMillis, asked: Asked, take: Take) -> Admission {
         // Always the user's lock first: users and organisations are disjoint, so no cycle can form.
         let mut user = self.user.lock();
         let mut org = self.org.map(|org| org.lock());
@@ -203,14 +230,19 @@ impl Parties<'_> {
             let counter = &mut counters[position];
             let need = terms.need(check);
             let fits = match counter.turn_to(at, calendar) {
-                Readiness::Ready => counter.usage.fits(need, check.max),
+                Readiness::Ready => counter.fits(need, check, at),
                 Readiness::Loading | Readiness::Unknown => return Admission::NotLoaded,
                 Readiness::Leased => {
-                    let max = check.max_enforced(terms.mode);
+                    let max = counter.max_enforced(check, terms.mode, at);
                     let wanted = Wanted { need, max, policy: check.on_store_failure, asked, failed };
                     match wanted.of(counter, subject) {
-                        Room::Fits => true,
-                        Room::Full => false,
+                        Room::Fits => {
+                            if max.is_some() && need > 0 {
+                                counter.has_room(check);
+                            }
+                            true
+                        }
+                        Room::Full => counter.is_full(check, at),
                         Room::Ask => {
                             unleased = true;
                             true
@@ -227,8 +259,11 @@ impl Parties<'_> {
             let place = Place::new(in_org, position);
             let first = !taken.iter().any(|earlier| earlier.place == place);
             if check.hard && !fits {
-                let refused =
-                    Refusal { check: index, standing: Standing { usage: counter.usage, span: counter.span } };
+                let standing = Standing { usage: counter.usage, span: counter.span };
+                let refused = Refusal { check: index, standing, is_only: refusal.is_none() };
+                if let Some(earlier) = &mut refusal {
+                    earlier.is_only = false;
+                }
                 if refusal.is_none_or(|r| keeps_out_longer(counter.span, r.standing.span)) {
                     refusal = Some(refused);
                 }
@@ -247,6 +282,10 @@ impl Parties<'_> {
         }
         if unleased {
             return Admission::NotLeased;
+        }
+        if take == Take::Nothing {
+            let hold = Hold::of_nothing(Arc::clone(self.user), self.org.cloned(), at);
+            return Admission::Admitted { hold, standings, unenforced: refusal, warnings: Warnings::new() };
         }
 
         for taken in &taken {

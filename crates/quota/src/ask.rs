@@ -55,9 +55,10 @@ impl Parties<'_> {
                 let counter = &mut counters[position];
                 counter.turn_to(at, calendar);
                 let held = counter.usage.held;
+                let max = counter.max_enforced(check, terms.mode, at);
                 let Some(lease) = counter.lease_mut() else { continue };
                 let need = terms.need(check);
-                match check.max_enforced(terms.mode) {
+                match max {
                     Some(max) => {
                         if !lease.fits(member.generation(), need, max, held) {
                             lease.want(need, max, false);

@@ -1,8 +1,8 @@
 //! One counter: one meter in one window of one subject.
 
-use tollgate_core::{Calendar, Span, UnixMillis, Usage, Window};
+use tollgate_core::{Calendar, Grace, Max, Span, UnixMillis, Usage, Window};
 
-use crate::lease::Lease;
+use crate::{Check, Mode, lease::Lease};
 
 /// A meter, numbered once per process so that its counters outlive configuration reloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +23,10 @@ pub struct Mark(pub u64);
 
 /// Most settlements that a counter remembers while it is being loaded. Beyond, the load starts again.
 const LOADING_TAIL_MAX: usize = 65_536;
+
+/// Most limits of one counter for which it is remembered since when they are full; a change of tiers or of overrides in
+/// the middle of a window makes another.
+const FULL_MAX: usize = 8;
 
 #[derive(Debug)]
 pub(crate) struct Counter {
@@ -47,6 +51,11 @@ pub(crate) struct Counter {
     pub(crate) horizon: UnixMillis,
     /// Highest `warn_at` percentage told of in this span.
     pub(crate) warned_percent: u8,
+    /// The limits with a time of grace that a request did not fit into, by size, and since when that is so. It is
+    /// forgotten when one fits again, at the end of the span, and with the process.
+    full: Vec<(i64, UnixMillis)>,
+    /// The span before this one, and what is settled in it, for requests that end later than it.
+    previous: Option<(Span, i64)>,
     pub(crate) state: State,
 }
 
@@ -88,13 +97,15 @@ impl Counter {
             loads: 0,
             horizon: UnixMillis::MIN,
             warned_percent: 0,
+            full: Vec::new(),
+            previous: None,
             state: State::Unknown,
         }
     }
 
-    /// A counter of what runs now: nothing in the ledger bears on it.
+    /// A counter of what runs now: settled is what outlives its request, held what is in flight.
     pub(crate) fn concurrent(key: CounterKey) -> Self {
-        Self { concurrent: true, span: Span::ALWAYS, state: State::Ready, ..Self::unknown(key) }
+        Self { concurrent: true, ..Self::unknown(key) }
     }
 
     /// A counter of which the store sets parts aside for this instance.
@@ -143,6 +154,9 @@ impl Counter {
 
     fn enter(&mut self, span: Span) {
         let is_later = span.start >= self.span.end;
+        let settled = matches!(self.state, State::Ready | State::Leased(_)).then_some(self.usage.settled);
+        self.previous = settled.filter(|_| is_later).map(|settled| (self.span, settled));
+        self.full.clear();
         if is_later {
             self.held_earlier = self.held_earlier.saturating_add(self.usage.held);
             self.usage.held = 0;
@@ -221,6 +235,9 @@ impl Counter {
         }
         self.horizon = self.horizon.max(at);
         if !self.span.contains(at) {
+            if let Some((_, settled)) = self.previous.as_mut().filter(|(span, _)| span.contains(at)) {
+                *settled = settled.saturating_add(amount);
+            }
             if let Some(earlier) = self.earlier.as_mut().filter(|earlier| earlier.0.contains(at)) {
                 earlier.1.spend(at, since, mark, amount);
             }
@@ -236,6 +253,55 @@ impl Counter {
                 lease.spend(at, since, mark, amount);
             }
         }
+    }
+
+    /// Whether a request at `at` that needs `need` is admitted by `check`.
+    pub(crate) fn fits(&mut self, need: i64, check: &Check, at: UnixMillis) -> bool {
+        if !self.usage.fits(need, check.max_admitted()) {
+            return self.is_full(check, at);
+        }
+        if need > 0 {
+            self.has_room(check);
+        }
+        true
+    }
+
+    /// Notes that a request has fit into what `check` admits.
+    pub(crate) fn has_room(&mut self, check: &Check) {
+        if let (Grace::Millis(_), Max::AtMost(max)) = (check.grace, check.max) {
+            self.full.retain(|(of, _)| *of != max);
+        }
+    }
+
+    /// Notes that a request at `at` does not fit into what `check` admits; whether it is admitted all the same, as
+    /// that is not so for long.
+    pub(crate) fn is_full(&mut self, check: &Check, at: UnixMillis) -> bool {
+        let (Grace::Millis(_), Max::AtMost(max)) = (check.grace, check.max) else { return false };
+        if !self.full.iter().any(|(of, _)| *of == max) {
+            if self.full.len() >= FULL_MAX {
+                self.full.remove(0);
+            }
+            self.full.push((max, at));
+        }
+        self.is_in_grace(check, at)
+    }
+
+    /// How much may be used by `check` at `at`, if more is refused.
+    pub(crate) fn max_enforced(&self, check: &Check, mode: Mode, at: UnixMillis) -> Option<i64> {
+        check.max_enforced(mode).filter(|_| !self.is_in_grace(check, at))
+    }
+
+    fn is_in_grace(&self, check: &Check, at: UnixMillis) -> bool {
+        let (Grace::Millis(millis), Max::AtMost(max)) = (check.grace, check.max) else { return false };
+        self.full.iter().any(|(of, since)| *of == max && at.since(*since) < millis)
+    }
+
+    /// What is settled in the span of `at`, if that is known.
+    pub(crate) fn settled_at(&self, at: UnixMillis) -> Option<i64> {
+        if self.span.contains(at) {
+            return matches!(self.state, State::Ready | State::Leased(_)).then_some(self.usage.settled);
+        }
+        self.previous.filter(|(span, _)| span.contains(at)).map(|(_, settled)| settled)
     }
 
     /// Begins a load; its number, and the span to ask the ledger for.

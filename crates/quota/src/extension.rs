@@ -141,17 +141,21 @@ impl<'a> Party<'a> {
     /// Whether there is room for what `terms` need for `check`; none when what is used is not known.
     fn room(&mut self, terms: &Terms<'_>, check: &Check, taken: &Taken) -> Option<Room> {
         let (subject, asked) = (self.subject, self.asked);
-        let failed = asked > 0 && self.book.calls.failed >= asked;
+        let (failed, at) = (asked > 0 && self.book.calls.failed >= asked, self.book.horizon);
         let Some((counter, need, max)) = self.limiting(terms, check, taken) else { return Some(Room::Fits) };
         let max = check.max_running(max);
-        match &counter.state {
-            State::Ready if counter.usage.fits(need, Max::AtMost(max)) => Some(Room::Fits),
-            State::Ready => Some(Room::Full),
-            State::Loading { .. } | State::Unknown => None,
+        let room = match &counter.state {
+            State::Ready if counter.usage.fits(need, Max::AtMost(max)) => Room::Fits,
+            State::Ready => Room::Full,
+            State::Loading { .. } | State::Unknown => return None,
             State::Leased(_) => {
                 let policy = check.on_store_failure;
-                Some(Wanted { need, max: Some(max), policy, asked, failed }.of(counter, subject))
+                Wanted { need, max: Some(max), policy, asked, failed }.of(counter, subject)
             }
+        };
+        match room {
+            Room::Full if counter.is_full(check, at) => Some(Room::Fits),
+            room => Some(room),
         }
     }
 
@@ -183,9 +187,9 @@ impl<'a> Party<'a> {
         taken: &Taken,
     ) -> Option<(&mut Counter, i64, i64)> {
         let need = terms.need(check);
-        let max = check.max_enforced(terms.mode).filter(|_| need > 0)?;
         let Book { calendar, counters, horizon, .. } = &mut *self.book;
         let counter = &mut counters[taken.place.position()];
+        let max = counter.max_enforced(check, terms.mode, *horizon).filter(|_| need > 0)?;
         counter.settle_doubt(*horizon, calendar);
         // In a window that has turned, nobody can be admitted that this would leave too little for.
         counter.counts(taken.generation).then_some((counter, need, max))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use tollgate_core::UnixMillis;
 
-use crate::{CHECKS_MAX, Mark, MeterId, Parties, Subject, ask::enqueue, subject::Book};
+use crate::{CHECKS_MAX, Mark, MeterId, Parties, Subject, ask::enqueue, lease::Lease, subject::Book};
 
 /// What one admitted request holds of its limits.
 ///
@@ -52,6 +52,25 @@ impl Place {
     }
 }
 
+/// What was settled before a settlement, while the subjects are locked for it.
+pub struct Before<'a> {
+    user: &'a Book,
+    org: Option<&'a Book>,
+    at: UnixMillis,
+    taken: &'a [Taken],
+}
+
+impl Before<'_> {
+    /// What counts in the window of limit number `check` of those that the request was admitted with; none where that
+    /// is not known, as the window ended some time ago. With a shared store it is what this instance knows.
+    #[must_use]
+    pub fn settled(&self, check: usize) -> Option<i64> {
+        let place = self.taken.get(check)?.place;
+        let book = if place.in_org() { self.org? } else { self.user };
+        book.counters.get(place.position())?.settled_at(self.at)
+    }
+}
+
 impl Hold {
     pub(crate) fn new(
         user: Arc<Subject>,
@@ -60,6 +79,11 @@ impl Hold {
         taken: ArrayVec<Taken, CHECKS_MAX>,
     ) -> Self {
         Self { user, org, at, taken, settled: false }
+    }
+
+    /// A hold that holds nothing, and whose end changes nothing.
+    pub(crate) fn of_nothing(user: Arc<Subject>, org: Option<Arc<Subject>>, at: UnixMillis) -> Self {
+        Self { user, org, at, taken: ArrayVec::new(), settled: true }
     }
 
     /// The instant that the request is charged at.
@@ -86,10 +110,20 @@ impl Hold {
         charges: impl Iterator<Item = (MeterId, i64)> + Clone,
     ) {
         self.settled = true;
+        self.end(Some(|_: &Before<'_>| journal()), charges);
+    }
+
+    /// As [`Hold::settle`]; `journal` is told what was settled before, of each limit.
+    pub fn settle_after(
+        mut self,
+        journal: impl FnOnce(&Before<'_>) -> Mark,
+        charges: impl Iterator<Item = (MeterId, i64)> + Clone,
+    ) {
+        self.settled = true;
         self.end(Some(journal), charges);
     }
 
-    fn end<J: FnOnce() -> Mark>(
+    fn end<J: FnOnce(&Before<'_>) -> Mark>(
         &self,
         journal: Option<J>,
         charges: impl Iterator<Item = (MeterId, i64)> + Clone,
@@ -97,7 +131,9 @@ impl Hold {
         // In the order of admission.
         let mut user = self.user.lock();
         let mut org = self.org.as_ref().map(|org| org.lock());
-        let mark = journal.map(|journal| journal());
+        let mark = journal.map(|journal| {
+            journal(&Before { user: &user, org: org.as_deref(), at: self.at, taken: &self.taken })
+        });
         self.end_one(&self.user, &mut user, false, mark, charges.clone());
         if let (Some(subject), Some(book)) = (&self.org, &mut org) {
             self.end_one(subject, book, true, mark, charges);
@@ -112,46 +148,56 @@ impl Hold {
         mark: Option<Mark>,
         charges: impl Iterator<Item = (MeterId, i64)>,
     ) {
-        self.release(book, in_org);
+        let mut frees = self.release(book, in_org);
         if let Some(mark) = mark {
             let since = subject.member.as_ref().map_or(UnixMillis::MIN, |member| member.since());
             book.last_mark = book.last_mark.max(mark);
             let Book { calendar, counters, .. } = &mut *book;
             for (meter, amount) in charges {
                 for counter in counters.iter_mut().filter(|counter| counter.key.meter == meter) {
+                    // What runs on beyond its request ends by giving back.
+                    frees |= counter.concurrent && amount < 0;
                     counter.charge((self.at, since), mark, amount, calendar);
                 }
             }
+        }
+        if frees {
+            book.free();
         }
         if let Some(member) = &subject.member {
             if !book.calls.active {
                 book.calls.active = true;
                 member.gate.activate(Arc::clone(subject));
             }
-            let owes = book
-                .counters
-                .iter()
-                .any(|counter| counter.lease().is_some_and(|l| l.owes(counter.usage.held)));
+            // A job that was started is told at once: with this instance it would go on uncounted.
+            let owes = book.counters.iter().any(|counter| {
+                let started = |lease: &Lease| counter.concurrent && lease.pending > 0;
+                counter.lease().is_some_and(|lease| lease.owes(counter.usage.held) || started(lease))
+            });
             if owes {
                 enqueue(subject, book);
             }
         }
     }
 
-    fn release(&self, book: &mut Book, in_org: bool) {
+    /// Whether what ran is over.
+    fn release(&self, book: &mut Book, in_org: bool) -> bool {
+        let mut frees = false;
         book.holds = book.holds.saturating_sub(1);
         for taken in self.taken.iter().filter(|taken| taken.place.in_org() == in_org) {
             if let Some(counter) = book.counters.get_mut(taken.place.position()) {
                 counter.release(taken.generation, taken.amount);
+                frees |= counter.concurrent && taken.amount > 0;
             }
         }
+        frees
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
         if !self.settled {
-            self.end(None::<fn() -> Mark>, std::iter::empty());
+            self.end(None::<fn(&Before<'_>) -> Mark>, std::iter::empty());
         }
     }
 }

@@ -23,8 +23,11 @@ mod gate;
 mod hold;
 mod lease;
 mod load;
+mod peek;
+mod record;
 mod remote;
 mod room;
+mod slots;
 mod subject;
 
 pub use admission::{
@@ -36,10 +39,12 @@ pub use counters::{CounterReading, Counters, SubjectKey, TooManySubjects};
 pub use extension::Extension;
 pub use gate::Gate;
 pub(crate) use gate::Member;
-pub use hold::Hold;
+pub use hold::{Before, Hold};
 pub use load::{LoadFailed, LoadSpan, LoadTicket};
+pub use peek::Peek;
 pub use remote::{
-    Kind, Kinds, LedgerSums, RedisAddress, RedisError, Remote, RemoteOptions, RemoteStatus, Replay, Reply,
-    Source, SurveyedCounter, survey,
+    ClaimName, ClaimReply, Claimed, Kind, Kinds, LedgerSums, RedisAddress, RedisError, Remote, RemoteOptions,
+    RemoteStatus, Replay, Reply, Source, SurveyedCounter, survey,
 };
+pub use slots::Freed;
 pub use subject::Subject;

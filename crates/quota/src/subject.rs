@@ -41,6 +41,10 @@ pub(crate) struct Book {
     pub(crate) holds: u32,
     /// Requests that wait for a load or a call to end.
     pub(crate) waiters: Vec<Waker>,
+    /// How often something that ran has ended.
+    pub(crate) freed: u64,
+    /// Requests that wait for that.
+    pub(crate) slot_waiters: Vec<Waker>,
     /// How the shared store is asked about it.
     pub(crate) calls: Calls,
 }
@@ -56,6 +60,8 @@ pub(crate) struct Calls {
     pub(crate) queued: bool,
     /// Whether a call is under way.
     pub(crate) talking: bool,
+    /// Whether the next call asks where all counters stand.
+    pub(crate) look: bool,
     /// Whether the next call gives back all that is not held.
     pub(crate) give_back: bool,
     /// Whether something of it may have to be told or given back.
@@ -76,6 +82,8 @@ impl Subject {
             idle_sweeps: 0,
             holds: 0,
             waiters: Vec::new(),
+            freed: 0,
+            slot_waiters: Vec::new(),
             calls: Calls::default(),
         };
         Self { member, calendar_version: AtomicU64::new(0), ledger: Mutex::new(book) }
@@ -129,6 +137,14 @@ impl Book {
 
     pub(crate) fn wake_waiters(&mut self) {
         for waker in self.waiters.drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// Something that ran has ended.
+    pub(crate) fn free(&mut self) {
+        self.freed = self.freed.wrapping_add(1);
+        for waker in self.slot_waiters.drain(..) {
             waker.wake();
         }
     }

@@ -1,11 +1,17 @@
 //! What has changed in the limits of one meter in one tier.
 
+use std::time::Duration;
+
 use tollgate_core::{
-    Limit, Max, Meter, MeterKind, Nanos, OnStoreFailure, Over, Plans, Price, Scope, Tier, Window,
+    Grace, Limit, Max, Meter, MeterKind, Nanos, OnStoreFailure, Over, Plans, Price, Queue, Scope, Tier,
+    Window,
 };
 
 use super::{Effect, Recorder};
-use crate::number::{Unit, show_bytes};
+use crate::{
+    duration,
+    number::{Unit, show_bytes},
+};
 
 /// The limits of a meter on one side of the comparison.
 #[derive(Clone, Copy)]
@@ -75,9 +81,15 @@ fn diff_one(
     };
     recorder.record(what, (show(old, sides.0), show(new, sides.1)), effect);
     let (Some(old), Some(new)) = (old, new) else { return };
-    let Limit { window: _, max: _, scope: _, over, overdraw, on_store_failure } = old;
+    let Limit { window: _, max: _, scope: _, over, overdraw, grace, burst, queue, on_store_failure } = old;
     let amounts = (show_max(Max::AtMost(*overdraw), meter), show_max(Max::AtMost(new.overdraw), meter));
     recorder.record(&format!("{what}: overdraw"), amounts, Effect::of_more(overdraw, &new.overdraw));
+    let graces = (show_grace(*grace, meter), show_grace(new.grace, meter));
+    recorder.record(&format!("{what}: grace"), graces, grace_effect(*grace, new.grace));
+    let bursts = (show_max(Max::AtMost(*burst), meter), show_max(Max::AtMost(new.burst), meter));
+    recorder.record(&format!("{what}: burst"), bursts, burst_effect((*burst, new.burst), (old.max, new.max)));
+    let queues = (show_queue(*queue), show_queue(new.queue));
+    recorder.record(&format!("{what}: queue"), queues, queue_effect(*queue, new.queue));
     let overs = (show_over(over), show_over(&new.over));
     recorder.record(&format!("{what}: over"), overs, over_effect(over, &new.over));
     let failures = (show_failure(*on_store_failure), show_failure(new.on_store_failure));
@@ -112,6 +124,7 @@ fn show_over(over: &Over) -> String {
         Over::Refuse => "refuse".to_owned(),
         Over::Charge(None) => "charge".to_owned(),
         Over::Charge(Some(price)) => format!("charge {price}"),
+        Over::Throttle(rate) => format!("throttle {rate}"),
     }
 }
 
@@ -119,13 +132,62 @@ fn show_over(over: &Over) -> String {
 fn over_effect(old: &Over, new: &Over) -> Effect {
     match (old, new) {
         (Over::Refuse, Over::Refuse) => Effect::Neutral,
-        (Over::Refuse, Over::Charge(_)) => Effect::Gains,
-        (Over::Charge(_), Over::Refuse) => Effect::Loses,
+        (Over::Refuse, Over::Charge(_) | Over::Throttle(_)) => Effect::Gains,
+        (Over::Charge(_) | Over::Throttle(_), Over::Refuse) => Effect::Loses,
+        (Over::Throttle(old), Over::Throttle(new)) => {
+            Effect::of_more(&new.interval_nanos(), &old.interval_nanos())
+        }
+        // Faster, and not for nothing.
+        (Over::Throttle(_), Over::Charge(_)) | (Over::Charge(_), Over::Throttle(_)) => Effect::Neutral,
         (Over::Charge(Some(old)), Over::Charge(Some(new))) if old.currency == new.currency => {
             let cost = |price: &Price, other: &Price| i128::from(price.nanos) * i128::from(other.per);
             Effect::of_more(&cost(new, old), &cost(old, new))
         }
         (Over::Charge(_), Over::Charge(_)) => Effect::Neutral,
+    }
+}
+
+fn show_grace(grace: Grace, meter: &Meter) -> String {
+    match grace {
+        Grace::None => "none".to_owned(),
+        Grace::Units(units) => show_max(Max::AtMost(units), meter),
+        Grace::Millis(millis) => duration::show(Duration::from_millis(millis.unsigned_abs())),
+    }
+}
+
+fn grace_effect(old: Grace, new: Grace) -> Effect {
+    match (old, new) {
+        (Grace::Units(old), Grace::Units(new)) | (Grace::Millis(old), Grace::Millis(new)) => {
+            Effect::of_more(&old, &new)
+        }
+        (Grace::None, Grace::Units(_) | Grace::Millis(_)) => Effect::Gains,
+        (Grace::Units(_) | Grace::Millis(_), Grace::None) => Effect::Loses,
+        (Grace::None, Grace::None)
+        | (Grace::Units(_), Grace::Millis(_))
+        | (Grace::Millis(_), Grace::Units(_)) => Effect::Neutral,
+    }
+}
+
+/// A first burst also says how much may be used in the next larger window: that is less as well as more.
+fn burst_effect((old, new): (i64, i64), (old_max, new_max): (Max, Max)) -> Effect {
+    if (old == 0) != (new == 0) || old_max != new_max { Effect::Neutral } else { Effect::of_more(&old, &new) }
+}
+
+fn show_queue(queue: Option<Queue>) -> String {
+    let show = |Queue { length, wait_ms }: Queue| {
+        format!("{length} for {}", duration::show(Duration::from_millis(wait_ms.into())))
+    };
+    queue.map_or("none".to_owned(), show)
+}
+
+fn queue_effect(old: Option<Queue>, new: Option<Queue>) -> Effect {
+    let part = |queue: Option<Queue>| queue.map_or((0, 0), |Queue { length, wait_ms }| (length, wait_ms));
+    let (old, new) = (part(old), part(new));
+    match (Effect::of_more(&old.0, &new.0), Effect::of_more(&old.1, &new.1)) {
+        (length, Effect::Neutral) => length,
+        (Effect::Neutral, wait) => wait,
+        (length, wait) if length == wait => length,
+        (_, _) => Effect::Neutral,
     }
 }
 

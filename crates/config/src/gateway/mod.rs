@@ -1,8 +1,8 @@
 //! `gateway.toml` as validated domain types, one file per table.
 
+mod api;
 mod charge;
 mod charge_on;
-mod counted;
 mod header;
 mod host;
 mod identity;
@@ -26,7 +26,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use charge::{Amount, Measure, RouteCharge};
+pub use api::{Api, Writers};
+pub use charge::{
+    Amount, Condition, Conditions, IdPlace, Job, LlmMeasure, Measure, Measured, MemorySize, Missing, Place,
+    RouteCharge,
+};
+pub(crate) use charge::{charged_meters, read_ratio};
 pub use charge_on::ChargeOn;
 pub use identity::{Anonymous, Identity, Signature};
 pub use listen::{Admin, Listen, TlsFiles};
@@ -78,6 +83,8 @@ pub struct Gateway {
     pub admin: Admin,
     /// Who is believed about who is calling.
     pub identity: Identity,
+    /// What services report to and ask.
+    pub api: Api,
     /// Where quotas are counted.
     pub counters: Counters,
     /// Where events end up.
@@ -181,6 +188,7 @@ impl Gateway {
             listen,
             admin,
             identity: root.table("identity", |section| Identity::read(section, reader)),
+            api: root.table("api", |section| Api::read(section, &routes)),
             counters: root.table("counters", |section| Counters::read(section, ledger.as_ref())),
             ledger: ledger.unwrap_or(LedgerStore::Sqlite),
             journal: root.table("journal", JournalLimits::read),

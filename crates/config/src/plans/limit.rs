@@ -2,10 +2,11 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use tollgate_core::{Limit, Max, Meter, MeterKind, OnStoreFailure, Over, Price, Scope, Window};
+use tollgate_core::{Limit, Max, Meter, MeterKind, OnStoreFailure, Over, Scope, Window};
 use toml::de::DeValue;
 
 use super::{
+    beyond::{self, Beyond, Bounds, Way},
     overdraw::{self, Overdrawn},
     window,
 };
@@ -24,9 +25,6 @@ const LIMITS_MAX: usize = 8;
 const ALLOW_DEFAULT: Duration = Duration::from_secs(10);
 /// Whole seconds, and not for longer than someone needs to notice.
 const ALLOW_BOUNDS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
-
-/// Longest price that makes sense; longer texts are not repeated in messages.
-const PRICE_BYTES_MAX: usize = 64;
 
 /// The limits of `meter`; empty when it is unlimited.
 pub(super) fn read_all(item: &Item<'_>, meter: &Meter) -> Option<Vec<Limit>> {
@@ -57,6 +55,11 @@ pub(super) fn read_all(item: &Item<'_>, meter: &Meter) -> Option<Vec<Limit>> {
                         Form::Plain(_) => "there are two limits".to_owned(),
                     };
                     item.wrong(Flaw::new(message, "leave one, or give one of them another scope"));
+                }
+                let is_priced = |limit: &Limit| matches!(limit.over, Over::Charge(Some(_)));
+                if is_priced(&limit) && limits.iter().any(is_priced) {
+                    let message = "two limits have a price, so use beyond both would be paid for twice";
+                    item.wrong(Flaw::new(message, "leave one of the prices"));
                 }
                 limits.push(limit);
             }
@@ -115,23 +118,27 @@ struct Extent(Option<(Window, Max)>);
 /// All of a limit but its extent.
 struct Terms {
     scope: Scope,
-    over: Over,
+    beyond: Beyond,
     overdraw: i64,
     on_store_failure: OnStoreFailure,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { scope: Scope::User, over: Over::Refuse, overdraw: 0, on_store_failure: OnStoreFailure::Lease }
+        let beyond = Beyond::default();
+        Self { scope: Scope::User, beyond, overdraw: 0, on_store_failure: OnStoreFailure::Lease }
     }
 }
 
 impl Extent {
     fn with(self, terms: Terms) -> Written {
-        let Terms { scope, over, overdraw, on_store_failure } = terms;
+        let Terms { scope, beyond, overdraw, on_store_failure } = terms;
+        let Beyond { over, grace, burst, queue } = beyond;
         match self.0 {
             Some((window, max)) => {
-                Written::Limit(Limit { window, max, scope, over, overdraw, on_store_failure })
+                let limit =
+                    Limit { window, max, scope, over, overdraw, grace, burst, queue, on_store_failure };
+                Written::Limit(limit)
             }
             None => Written::Unlimited,
         }
@@ -142,26 +149,17 @@ fn read_table(section: &mut Section<'_>, meter: &Meter) -> Option<Written> {
     let form = Form::of(meter);
     let extent = section.need("limit", &format!("limit = {}", form.example()));
     let extent = extent.and_then(|item| read_extent(&item, form));
-    let is_charged = section.or("over", false, |item| item.one_of(&[("refuse", false), ("charge", true)]));
-    let price = section.maybe("price", |item| {
-        if !is_charged {
-            let message = "use beyond the limit is refused, so it has no price";
-            item.wrong_key(Flaw::new(message, "add over = \"charge\", or remove price"));
-        }
-        item.parsed("\"0.008 EUR per 10\"", parse_price)
-    });
-    if let (true, Some(Extent(None | Some((_, Max::Unlimited))))) = (is_charged, &extent) {
-        let message = "nothing is beyond \"unlimited\", so nothing would be charged";
-        section.wrong(Flaw::new(message, "write how much is included, or remove over"));
-    }
+    let way = Way::read(section);
     let max = extent.as_ref().map(|extent| extent.0.map_or(Max::Unlimited, |(_, max)| max));
-    let overdrawn = Overdrawn { kind: meter.kind, unit: Unit::of(&meter.unit), is_charged, max };
+    let window = extent.as_ref().and_then(|extent| extent.0).map(|(window, _)| window);
+    let (kind, unit) = (meter.kind, Unit::of(&meter.unit));
+    let beyond = beyond::read(section, way, Bounds { kind, unit, window, max });
+    let overdrawn = Overdrawn { kind, unit, way, max };
     let overdraw = section.or("overdraw", 0, |item| overdraw::read(item, overdrawn));
     let scope =
         section.or("scope", Scope::User, |item| item.one_of(&[("user", Scope::User), ("org", Scope::Org)]));
     let on_store_failure = section.or("on_store_failure", OnStoreFailure::Lease, read_on_store_failure);
-    let over = if is_charged { Over::Charge(price) } else { Over::Refuse };
-    Some(extent?.with(Terms { scope, over, overdraw, on_store_failure }))
+    Some(extent?.with(Terms { scope, beyond, overdraw, on_store_failure }))
 }
 
 fn read_extent(item: &Item<'_>, form: Form) -> Option<Extent> {
@@ -222,13 +220,6 @@ fn without_window(amount: i64, text: &str, form: Form) -> Result<Extent, Flaw> {
         }
         Form::Windowed(_) | Form::Plain(_) => Ok(Extent(Some((Window::Lifetime, Max::AtMost(amount))))),
     }
-}
-
-fn parse_price(text: &str) -> Result<Price, Flaw> {
-    if text.len() > PRICE_BYTES_MAX {
-        return Err(Flaw::new("this is not a price", "write it as in \"0.008 EUR per 10\""));
-    }
-    text.parse().map_err(|error: tollgate_core::PriceError| Flaw::with(error.to_string(), None))
 }
 
 fn read_on_store_failure(item: &Item<'_>) -> Option<OnStoreFailure> {

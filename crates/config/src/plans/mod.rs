@@ -1,7 +1,9 @@
 //! `tier-limits.toml`: meters, tiers, and what tiers allow.
 
+mod beyond;
 mod inherit;
 mod limit;
+mod made_of;
 mod meter;
 mod overdraw;
 mod prices;

@@ -307,7 +307,7 @@ other_meters = true"#,
         r#"calls = "10/day""#,
         r#"calls = { limit = "10/day", over = "bill", on_store_failure = { alow = "5s" } }"#,
         &[
-            r#"tier-limits.toml:8:36: tiers.free.limits.calls.over: unknown value "bill"; write one of "refuse", "charge""#,
+            r#"tier-limits.toml:8:36: tiers.free.limits.calls.over: unknown value "bill"; write one of "refuse", "charge", "throttle""#,
             r#"tier-limits.toml:8:65: tiers.free.limits.calls.on_store_failure.alow: unknown key; did you mean "allow"?"#,
         ],
     ),

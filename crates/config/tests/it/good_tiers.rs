@@ -1,6 +1,6 @@
 //! What `tier-limits.toml` can say.
 
-use tollgate_core::{Limit, Max, OnStoreFailure, OtherMeters, Over, Plans, Scope, Window};
+use tollgate_core::{Grace, Limit, Max, OnStoreFailure, OtherMeters, Over, Plans, Scope, Window};
 
 use crate::{GATEWAY, TIERS, good};
 
@@ -21,6 +21,9 @@ fn limit(max: i64, window: Window) -> Limit {
         scope: Scope::User,
         over: Over::Refuse,
         overdraw: 0,
+        grace: Grace::None,
+        burst: 0,
+        queue: None,
         on_store_failure: OnStoreFailure::Lease,
     }
 }

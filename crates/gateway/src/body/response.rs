@@ -15,12 +15,13 @@ use http_body::{Body, Frame, SizeHint};
 use super::{BodyError, Progress, request::BodyEnd};
 use crate::{
     admitted::{Admitted, Measures, Model},
-    connection::Busy,
+    connection::{Busy, Connection},
     durable::Durable,
     end::End,
     live::Route,
     llm::{Answer, Growth, Place, join, read_on},
     names::USAGE_PREFIX,
+    resources::Claiming,
     upstream::{Lease, UpstreamBody},
 };
 
@@ -49,6 +50,8 @@ pub(crate) struct Proxied {
     untimed: Option<(Arc<Route>, Instant)>,
     /// Until the end of the body.
     lease: Option<Lease>,
+    /// The last frame, kept back until the resource that the answer names is claimed.
+    claiming: Option<(Frame<Bytes>, Claiming)>,
     /// The last frame, kept back until its settlement is durable.
     last: Option<(Frame<Bytes>, Durable)>,
     /// Why the answer stops here, kept back until what came before it has left.
@@ -59,6 +62,8 @@ pub(crate) struct Proxied {
     rest: Bytes,
     /// Kept back until what came before them has left.
     trailers: Option<Frame<Bytes>>,
+    /// Whose connection it is read on for when the client leaves now, whatever it is.
+    reads_on: Option<Rc<Connection>>,
     /// Whether nobody waits for it any more.
     abandoned: bool,
     ended: bool,
@@ -75,6 +80,8 @@ pub(crate) struct Parts {
     pub(crate) untimed: Option<(Arc<Route>, Instant)>,
     pub(crate) lease: Lease,
     pub(crate) busy: Busy,
+    /// Whose connection it is read on for when the client leaves, whatever it is.
+    pub(crate) reads_on: Option<Rc<Connection>>,
 }
 
 impl ResponseBody {
@@ -93,7 +100,7 @@ impl ResponseBody {
 
 impl Proxied {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { inner, status, progress, answer, admitted, untimed, lease, busy } = parts;
+        let Parts { inner, status, progress, answer, admitted, untimed, lease, busy, reads_on } = parts;
         progress.answered();
         Self {
             inner,
@@ -104,11 +111,13 @@ impl Proxied {
             admitted,
             untimed,
             lease: Some(lease),
+            claiming: None,
             last: None,
             cut: None,
             asking: None,
             rest: Bytes::new(),
             trailers: None,
+            reads_on,
             abandoned: false,
             ended: false,
             _busy: busy,
@@ -121,12 +130,8 @@ impl Proxied {
         if let Some((route, started)) = self.untimed.take() {
             route.metrics.took(self.status, started.elapsed());
         }
-        let measures = Measures {
-            request_bytes: self.progress.bytes(),
-            response_bytes: self.bytes,
-            model: self.answer.as_deref().map_or(Model::Unseen, Model::Answer),
-        };
-        let durable = self.admitted.take().and_then(|admitted| admitted.settle(end, &measures));
+        let admitted = self.admitted.take();
+        let durable = admitted.and_then(|admitted| admitted.settle(end, &self.measures()));
         let is_whole = matches!(end, End::Answered { .. } | End::ReadOn { .. });
         match self.lease.take() {
             Some(lease) if is_whole && self.progress.end() == BodyEnd::Complete => {
@@ -136,6 +141,14 @@ impl Proxied {
             _ => self.inner.close(),
         }
         durable
+    }
+
+    fn measures(&self) -> Measures<'_> {
+        Measures {
+            request_bytes: self.progress.bytes(),
+            response_bytes: self.bytes,
+            model: self.answer.as_deref().map_or(Model::Unseen, Model::Answer),
+        }
     }
 
     /// From here on it is read for its own sake, for at most so long.
@@ -150,7 +163,7 @@ impl Proxied {
     /// Whether what is left is as long as what the upstream has left.
     fn keeps_length(&self) -> bool {
         let is_edited = self.answer.as_ref().is_some_and(|answer| answer.is_edited());
-        self.last.is_none() && !self.ended && !is_edited
+        self.last.is_none() && self.claiming.is_none() && !self.ended && !is_edited
     }
 
     fn whole(&self) -> End {
@@ -170,6 +183,9 @@ impl Proxied {
         }
         if self.ended {
             return Poll::Ready(self.cut.take().map(Err));
+        }
+        if self.claiming.is_some() {
+            return self.poll_claiming(cx);
         }
         let (frame, is_last) = loop {
             if self.asking.is_some() {
@@ -220,6 +236,25 @@ impl Proxied {
         if !is_last {
             return Poll::Ready(Some(Ok(frame)));
         }
+        let mut admitted = self.admitted.take();
+        let claiming = admitted.as_mut().and_then(|a| a.claim_late(self.whole(), &self.measures()));
+        self.admitted = admitted;
+        if let Some(claiming) = claiming {
+            self.claiming = Some((frame, claiming));
+            return self.poll_claiming(cx);
+        }
+        let durable = self.end(self.whole());
+        self.hold_back(frame, durable, cx)
+    }
+
+    /// The whole answer is there, and waits for the resource that it names.
+    fn poll_claiming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some((_, claiming)) = &mut self.claiming else { return Poll::Ready(None) };
+        let kept = ready!(claiming.as_mut().poll(cx));
+        if let Some(admitted) = &mut self.admitted {
+            admitted.keep(kept);
+        }
+        let Some((frame, _)) = self.claiming.take() else { return Poll::Ready(None) };
         let durable = self.end(self.whole());
         self.hold_back(frame, durable, cx)
     }
@@ -387,7 +422,14 @@ impl Proxied {
 impl Drop for Proxied {
     fn drop(&mut self) {
         if !self.ended {
-            self.end(End::ClientGone { status: Some(self.status) });
+            // What waited only for its resource was whole.
+            let is_whole = self.claiming.take().is_some();
+            let status = self.status;
+            self.end(if is_whole {
+                End::ReadOn { status }
+            } else {
+                End::ClientGone { status: Some(status) }
+            });
         }
     }
 }
@@ -395,7 +437,8 @@ impl Drop for Proxied {
 impl Drop for Awaited {
     fn drop(&mut self) {
         let Some(proxied) = self.0.take().filter(|proxied| !proxied.ended) else { return };
-        let connection = proxied.answer.as_ref().and_then(|answer| answer.reads_on()).map(Rc::clone);
+        let of_model = proxied.answer.as_ref().and_then(|answer| answer.reads_on());
+        let connection = of_model.or(proxied.reads_on.as_ref()).map(Rc::clone);
         if let Some(connection) = connection
             && let Some(place) = Place::take(&connection)
         {

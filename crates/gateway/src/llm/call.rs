@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
-use tollgate_config::Measure;
+use tollgate_config::LlmMeasure;
 use tollgate_core::{Plans, UnixMillis};
 use tollgate_usage::{Asked, IncludeUsage, Request, Response, Scanner, ask};
 
@@ -176,8 +176,8 @@ impl Call {
 
     /// What is held of a charge that the answer will say: the most that it can be, or what is usual where limits may
     /// be passed by what turns out.
-    pub(crate) fn need(&self, asking: &Asking<'_>, position: usize, measure: Measure, flat: i64) -> i64 {
-        let Asking { live, shared, route, tier, at, .. } = asking;
+    pub(crate) fn need(&self, asking: &Asking<'_>, position: usize, measure: LlmMeasure, flat: i64) -> i64 {
+        let Asking { live, shared, route, grant, at, .. } = asking;
         // A conversation begins when there is something left, and is charged as it goes on.
         if !(self.is_billable || self.is_conversation) || !route.charges[position].counts_model(self.model())
         {
@@ -190,7 +190,7 @@ impl Call {
             let output = shared.learned.usual(self.model()?)?;
             Bound { output: bound.output.min(output), ..bound }.amount(measure, priced)
         };
-        let need = match route.grant(*tier).overdraws[position] {
+        let need = match grant.overdraws[position] {
             // Only a stream can be ended where the overdraw ends.
             Some(overdraw) if overdraw == 0 || !self.is_stream() => most,
             Some(overdraw) => {
@@ -198,14 +198,14 @@ impl Call {
             }
             None => usual().unwrap_or(most),
         };
-        let counts_input = !matches!(measure, Measure::LlmOutputTokens | Measure::LlmReasoningTokens);
+        let counts_input = !matches!(measure, LlmMeasure::OutputTokens | LlmMeasure::ReasoningTokens);
         // Of what it reads elsewhere nothing is known but what the route says.
         need.saturating_add(if self.reads_unbounded && counts_input { flat } else { 0 }).max(1)
     }
 }
 
 /// How much of `measure` so many tokens are that were written, whatever was read for them.
-pub(crate) fn written(output: i64, measure: Measure, priced: (&Plans, Option<&str>, UnixMillis)) -> i64 {
+pub(crate) fn written(output: i64, measure: LlmMeasure, priced: (&Plans, Option<&str>, UnixMillis)) -> i64 {
     Bound { input: 0, output }.amount(measure, priced).unwrap_or(0)
 }
 
@@ -213,15 +213,14 @@ impl Bound {
     /// How much of `measure` it is at most. `None` when that is not known.
     pub(super) fn amount(
         self,
-        measure: Measure,
+        measure: LlmMeasure,
         (plans, model, at): (&Plans, Option<&str>, UnixMillis),
     ) -> Option<i64> {
         match measure {
-            Measure::LlmTotalTokens => Some(self.input.saturating_add(self.output)),
-            Measure::LlmInputTokens | Measure::LlmCachedTokens => Some(self.input),
-            Measure::LlmOutputTokens | Measure::LlmReasoningTokens => Some(self.output),
-            Measure::LlmCost => plans.prices.as_ref()?.cost_max(model?, at, self.input, self.output),
-            Measure::RequestBytes | Measure::ResponseBytes | Measure::Upstream => None,
+            LlmMeasure::TotalTokens => Some(self.input.saturating_add(self.output)),
+            LlmMeasure::InputTokens | LlmMeasure::CachedTokens => Some(self.input),
+            LlmMeasure::OutputTokens | LlmMeasure::ReasoningTokens => Some(self.output),
+            LlmMeasure::Cost => plans.prices.as_ref()?.cost_max(model?, at, self.input, self.output),
         }
     }
 }

@@ -72,7 +72,7 @@ pub(crate) fn grow(
         return asking;
     }
     let wanted = STEPS.map(|ahead| lacking(needs, ahead));
-    let grant = request.route.grant(request.tier);
+    let grant = request.grant();
     let warn_at = &request.live.tier(request.tier).warn_at;
     // Where nothing is wanted any more, nothing was left.
     let mut refused = true;
@@ -141,7 +141,7 @@ fn lacking(
     let seen = Bound { input, output: progress.output.saturating_add(ahead).min(most) };
     let priced = (request.live.plans(), call.model(), at);
     let lacks = |(charge, need): (&RouteCharge, &i64)| {
-        let measure = charge.measure().filter(|_| charge.counts_model(call.model()));
+        let measure = charge.llm_measure().filter(|_| charge.counts_model(call.model()));
         let amount = measure.and_then(|measure| seen.amount(measure, priced)).unwrap_or(0);
         amount.saturating_sub(*need).max(0)
     };

@@ -66,6 +66,11 @@ impl LookBounds {
             idle_timeout: route.upstream.settings.idle_timeout,
         }
     }
+
+    /// For a body that is not forwarded, of at most so many bytes.
+    pub(crate) fn whole(bytes_max: u64, idle_timeout: Duration) -> Self {
+        Self { look_bytes_max: bytes_max, body_bytes_max: bytes_max, idle_timeout }
+    }
 }
 
 /// Reads `body` to its end, or until it is too long to be looked at. Cancel-safe: what was read is in `looked`.

@@ -111,16 +111,19 @@ impl Conversation {
                 live: Rc::clone(live),
                 route: Arc::clone(route),
                 tier: caller.tier,
+                own: caller.own.clone(),
                 user: caller.user.clone(),
                 org: caller.org.clone(),
                 method: method.clone(),
                 key,
                 request_id: request_id.clone(),
                 call: None,
+                held: None,
             };
             Admitted::open(admission, hold, needs).map_err(admission::not_journalled)
         };
-        let applicant = Applicant { live, route, caller, needs, arrived };
+        let queued = &Cell::default();
+        let applicant = Applicant { live, route, caller, needs, arrived, queued };
         let admitted = admission::admit(worker, applicant, &mut None, open).await?;
         let said = Model::Said { usage, model: model.as_deref(), amounts: needs };
         let _ = admitted.settle(End::Answered { status: 101 }, &Measures::of_model(said));
@@ -132,8 +135,7 @@ impl Conversation {
         let model = self.model();
         let priced = (self.parties.live.plans(), at);
         let amount = |(charge, flat): (&RouteCharge, &i64)| {
-            let measure = charge.measure().filter(|measure| measure.is_llm());
-            let measure = measure.filter(|_| charge.counts_model(model.as_deref()));
+            let measure = charge.llm_measure().filter(|_| charge.counts_model(model.as_deref()));
             measure
                 .map_or(0, |measure| used::amount(measure, usage, model.as_deref(), priced).unwrap_or(*flat))
         };

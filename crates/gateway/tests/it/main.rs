@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
+mod api;
 mod audit;
 mod books;
 mod calls;
@@ -17,17 +18,20 @@ mod fleet;
 mod framing;
 mod headers;
 mod identity;
+mod limits;
 mod llm;
 mod load;
 mod numbers;
 mod observability;
 mod pointers;
 mod postgres;
+mod presets;
 mod protocols;
 mod quotas;
 mod realtime;
 mod refusals;
 mod reload;
+mod resources;
 mod routing;
 mod scene;
 mod shared;

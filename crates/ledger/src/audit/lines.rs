@@ -1,6 +1,6 @@
 //! Settlements of the journal beside their lines of the ledger.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use tollgate_core::{Charge, Event, EventId};
 use uuid::Uuid;
@@ -95,7 +95,7 @@ fn wanted(event: &Event<'_>) -> LedgerEvent {
         duration_ms: settled.duration_ms,
         request_id: settled.request_id.to_owned(),
         resource: own(settled.resource),
-        metadata: own(settled.metadata),
+        metadata: event.metadata().map(Cow::into_owned),
     }
 }
 

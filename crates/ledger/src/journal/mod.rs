@@ -27,6 +27,7 @@ mod record;
 mod recovery;
 mod replay;
 mod request;
+mod reserved;
 mod segment;
 mod slots;
 mod status;
@@ -66,6 +67,7 @@ use self::{
 pub use self::{
     options::{Durability, JournalOpenError, JournalOptions, Recovered, Unanswered},
     request::OpenRequest,
+    reserved::Reserved,
     status::{JournalStatus, OpenError, Position, SyncFailed},
 };
 pub(crate) use self::{
@@ -166,6 +168,20 @@ impl Journal {
         codec::encode_opening(opening, &mut bytes);
         slot.occupy(&bytes);
         Ok(OpenRequest::new(Arc::clone(self), slot))
+    }
+
+    /// Sets room aside for a settlement of which everything is known already. Neither does I/O nor waits for
+    /// any; should the process die before it is written, nothing of it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Journal::open_request`].
+    pub fn reserve(self: &Arc<Self>) -> Result<Reserved, OpenError> {
+        let shared = &*self.shared;
+        if shared.syncer.waiting() > shared.requests_in_flight_max {
+            return Err(OpenError::TooManyInFlight);
+        }
+        Ok(Reserved::new(Arc::clone(self), lock(&shared.writer).reserve()?))
     }
 
     /// Tells this journal from all others; made when the first segment is.

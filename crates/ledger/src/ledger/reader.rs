@@ -72,7 +72,11 @@ impl LedgerReader {
     }
 
     /// The lines with these ids, in no order.
-    pub(crate) fn events_by_id(&self, ids: &[Uuid]) -> Result<Vec<LedgerEvent>, LedgerError> {
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn events_by_id(&self, ids: &[Uuid]) -> Result<Vec<LedgerEvent>, LedgerError> {
         match &self.store {
             Store::Sqlite(reader) => reader.events_by_id(ids),
             Store::Postgres(reader) => reader.events_by_id(ids),

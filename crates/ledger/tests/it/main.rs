@@ -5,10 +5,12 @@
 mod audit;
 mod common;
 mod crash;
+mod idempotency;
 mod loads;
 mod model;
 mod postgres;
 mod replay;
+mod resources;
 mod shipping;
 mod subjects;
 mod sums;

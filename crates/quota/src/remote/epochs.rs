@@ -244,6 +244,11 @@ impl Epochs {
         if !broker.flush().await {
             return Err(StepError::Ledger);
         }
+        broker.carry_claims(bucket).await?;
+        let is_first = self.states.borrow().get(bucket).is_some_and(|state| state.id.is_empty());
+        if is_first {
+            broker.drop_left_claims(bucket).await?;
+        }
         if forming {
             self.carry(broker, (bucket, epoch), mark, &carried).await?;
             let mut join = EPOCH.prepare_invoke();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
-use tollgate_core::{Calendar, Max, OnStoreFailure, Scope, Span, UnixMillis, Window};
+use tollgate_core::{Calendar, Grace, Max, OnStoreFailure, Scope, Span, UnixMillis, Window};
 use tollgate_quota::{
     Admission, Check, CounterKey, Counters, Hold, LoadTicket, Mark, MeterId, Mode, Parties, Subject,
     SubjectKey, Terms,
@@ -27,6 +27,7 @@ fn checks() -> Vec<Check> {
         need: 0,
         on_store_failure: OnStoreFailure::Lease,
         overdraw: 0,
+        grace: Grace::None,
     };
     LIMITS.into_iter().map(check).collect()
 }

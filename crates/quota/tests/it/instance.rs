@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use tollgate_core::{Max, OnStoreFailure, Scope, Span, UnixMillis, Window};
+use tollgate_core::{Grace, Max, OnStoreFailure, Scope, Span, UnixMillis, Window};
 use tollgate_quota::{
     Admission, Check, CounterKey, Counters, Extension, Hold, Kind, Kinds, LedgerSums, Mark, MeterId, Mode,
     Parties, RedisAddress, Remote, RemoteOptions, Replay, Reply, Source, SubjectKey, Terms, Tracked,
@@ -151,6 +151,7 @@ pub(crate) fn check(meter: MeterId, window: Window, scope: Scope, max: i64) -> C
         need: usize::from(meter.0),
         on_store_failure: OnStoreFailure::Lease,
         overdraw: 0,
+        grace: Grace::None,
     }
 }
 
@@ -428,7 +429,7 @@ fn kinds() -> Kinds {
 fn tracked() -> Vec<Tracked> {
     let one =
         |meter| Tracked { meter, plan: 1, concurrent: meter == JOBS, user: keys(meter), org: keys(meter) };
-    [CALLS, TOKENS].into_iter().map(one).collect()
+    [CALLS, TOKENS, JOBS].into_iter().map(one).collect()
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

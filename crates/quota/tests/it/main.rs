@@ -9,12 +9,15 @@
     reason = "tests"
 )]
 
+mod beyond;
 mod calendars;
+mod claims;
 mod conformance;
 mod extensions;
 mod failover;
 mod hazards;
 mod instance;
 mod invariants;
+mod jobs;
 mod loss;
 mod random;

@@ -89,7 +89,7 @@ impl Lines {
             duration_ms,
             request_id,
             resource,
-            metadata,
+            metadata: _,
             settled_by: _,
             charges: _,
         } = settlement;
@@ -108,9 +108,9 @@ impl Lines {
         self.value(&i64::try_from(*duration_ms).unwrap_or(i64::MAX).to_be_bytes());
         self.text(Some(request_id));
         self.text(*resource);
-        match metadata {
+        match event.metadata() {
             Some(metadata) => {
-                let json = stored_json(metadata);
+                let json = stored_json(&metadata);
                 self.length(json.len() + 1);
                 self.bytes.push(JSONB_VERSION);
                 self.bytes.extend(json.as_bytes());

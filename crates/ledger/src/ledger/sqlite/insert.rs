@@ -144,7 +144,7 @@ impl Row {
             duration_ms,
             request_id,
             resource,
-            metadata,
+            metadata: _,
             settled_by: _,
             charges: _,
         } = settlement;
@@ -164,7 +164,7 @@ impl Row {
         self.duration_ms.bind(statement, i64::try_from(*duration_ms).unwrap_or(i64::MAX))?;
         self.request_id.bind(statement, Some(request_id))?;
         self.resource.bind(statement, *resource)?;
-        self.metadata.bind(statement, *metadata)
+        self.metadata.bind(statement, event.metadata().as_deref())
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use rusqlite::Connection;
 
-use super::{batch, batch::Batch, sums};
+use super::{batch, batch::Batch, idempotency, resources, sums};
 use crate::{
     journal::ReadError,
     ledger::{
@@ -124,6 +124,22 @@ impl Shipper {
                 Ask::Flush { reached: _, reply } => reply(Ok(())),
                 // Nobody else ships to a file in this data directory.
                 Ask::Instances { fresh: _, reply } => reply(Ok(vec![self.shared.journal.id()])),
+                Ask::Resource(asked) => {
+                    let sum = resources::sum(&self.connection, &asked);
+                    (asked.reply)(answered(sum));
+                }
+                Ask::OpenResources(asked) => {
+                    let page = resources::open(&self.connection, &asked);
+                    (asked.reply)(answered(page));
+                }
+                Ask::Begin(begin) => {
+                    let begun = idempotency::begin(&self.connection, self.shared.journal.id(), &begin);
+                    (begin.reply)(answered(begun));
+                }
+                Ask::Finish(finish) => {
+                    let finished = idempotency::finish(&self.connection, &finish);
+                    (finish.reply)(answered(finished));
+                }
             }
         }
     }
@@ -136,9 +152,14 @@ impl Shipper {
             let watermarks = batch::watermarks(&self.connection)?;
             Ok(Loaded { sums, watermark: self.shared.shipped(), watermarks })
         });
-        reply(loaded.map_err(|error| {
-            tracing::warn!(%error, "counters cannot be loaded from the ledger");
-            LoadError::Unavailable
-        }));
+        reply(answered(loaded));
     }
+}
+
+/// The answer, or that there is none.
+fn answered<T>(answer: rusqlite::Result<T>) -> Result<T, LoadError> {
+    answer.map_err(|error| {
+        tracing::warn!(%error, "the ledger cannot be asked");
+        LoadError::Unavailable
+    })
 }

@@ -1,0 +1,77 @@
+//! Several meters and how much of each, as checks and holds name them.
+
+use tollgate_core::MeterIndex;
+
+use super::{
+    Request, amount,
+    basket::Wanted,
+    event::meter,
+    input::{Object, Place},
+    served::ServedMeter,
+};
+use crate::{identity::Caller, live::Live, refusal::Refusal};
+
+/// Most elements of a list: as many meters as a gateway can have.
+const AMOUNTS_MAX: usize = 256;
+
+/// So much of a meter.
+pub(super) struct Amount {
+    meter: MeterIndex,
+    amount: i64,
+    place: Place,
+}
+
+/// What `object` names: `amounts`, or one `meter` with its `amount`. Each meter is there once.
+pub(super) fn read(object: &Object<'_>, live: &Live) -> Result<Vec<Amount>, Refusal> {
+    let Some(list) = object.get("amounts") else { return Ok(vec![read_one(object, live)?]) };
+    if let Some(other) = object.get("meter").or(object.get("amount")) {
+        return Err(other.wrong("must not be there beside amounts"));
+    }
+    let mut amounts: Vec<Amount> = Vec::new();
+    for one in list.objects(AMOUNTS_MAX)? {
+        one.only(&["meter", "amount"])?;
+        let one = read_one(&one, live)?;
+        match amounts.iter_mut().find(|known| known.meter == one.meter) {
+            None => amounts.push(one),
+            Some(known) => {
+                let sum = known.amount.checked_add(one.amount);
+                known.amount = sum.ok_or_else(|| one.place.wrong("is too much together with the others"))?;
+            }
+        }
+    }
+    Ok(amounts)
+}
+
+fn read_one(object: &Object<'_>, live: &Live) -> Result<Amount, Refusal> {
+    let (index, meter, place) = meter(object, live)?;
+    let field = object.need("amount", "how much is asked for")?;
+    let amount = amount::read(&field, meter)?;
+    if amount < 0 {
+        return Err(field.wrong("must not be negative"));
+    }
+    Ok(Amount { meter: index, amount, place })
+}
+
+/// The same, for the caller's tier, which has to have the meters.
+pub(super) fn wanted<'a>(
+    amounts: &[Amount],
+    request: &Request<'a>,
+    caller: &Caller,
+) -> Result<Vec<Wanted<'a>>, Refusal> {
+    let one = |one: &Amount| {
+        let meter = available(request, caller, (one.meter, &one.place))?;
+        Ok(Wanted { meter, need: one.amount })
+    };
+    amounts.iter().map(one).collect()
+}
+
+/// The meter, if the caller's tier has it.
+pub(super) fn available<'a>(
+    request: &Request<'a>,
+    caller: &Caller,
+    (index, place): (MeterIndex, &Place),
+) -> Result<&'a ServedMeter, Refusal> {
+    let tier = request.live.tier(caller.tier);
+    let meter = request.served.meter(index).filter(|_| tier.allows(index));
+    meter.ok_or_else(|| place.wrong(&format!("is not a meter of tier {}", tier.name)))
+}

@@ -1,0 +1,126 @@
+//! Several meters that are asked about at once, by the code that admits requests.
+
+use std::ops::Range;
+
+use tollgate_core::{TierIndex, UnixMillis};
+use tollgate_quota::{Asked, Check, Parties, Peek, Refusal as QuotaRefusal, Standings, Terms, Tracked};
+
+use super::{Request, served::ServedMeter};
+use crate::{
+    admission::{self, ATTEMPTS_MAX, store_unavailable},
+    identity::Caller,
+    refusal::Refusal,
+};
+
+/// So much of a meter; each meter is there once.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) meter: &'a ServedMeter,
+    pub(super) need: i64,
+}
+
+/// Where the limits of a meter stand, and whether there is room for what is wanted.
+pub(super) struct Seen<'a> {
+    pub(super) wanted: Wanted<'a>,
+    /// In the order of the meter's checks.
+    pub(super) standings: Standings,
+    /// What refuses it, or would if limits were enforced.
+    pub(super) refusal: Option<QuotaRefusal>,
+    pub(super) is_refused: bool,
+    pub(super) at: UnixMillis,
+}
+
+/// Looks at all limits of what is wanted, each meter at one instant, and takes nothing. Waits for the ledger
+/// and the shared store as requests do. Cancel-safe.
+pub(super) async fn peek<'a>(
+    request: &Request<'_>,
+    caller: &Caller,
+    wanted: &[Wanted<'a>],
+) -> Result<Vec<Seen<'a>>, Refusal> {
+    let worker = request.worker;
+    let (user, org) = admission::subjects(worker, caller)?;
+    let parties = Parties { user: &user, org: org.as_ref() };
+    let Asks { checks, ranges, needs, tracked } = asks(wanted, caller.tier);
+    let terms =
+        Terms { checks: &checks, needs: &needs, warn_at: &[], mode: request.live.mode, tracked: &tracked };
+    // What other gateways used since is known to the shared store alone.
+    let mut asked = parties.begin_look(terms, worker.now());
+    Box::pin(admission::answered(parties, asked)).await?;
+    if !parties.is_answered(asked) && needs.iter().all(|need| *need == 0) {
+        return Err(store_unavailable("what is used cannot be told at the moment; try again soon"));
+    }
+    for _ in 0..ATTEMPTS_MAX {
+        let now = worker.now();
+        match look(parties, terms, &ranges, wanted, (now, asked)) {
+            Ok(seen) => return Ok(seen),
+            Err(Lacks::Loaded) => Box::pin(admission::load(worker, parties, terms, caller)).await?,
+            Err(Lacks::Leased) => {
+                asked = parties.begin_ask(terms, now);
+                Box::pin(admission::answered(parties, asked)).await?;
+            }
+            Err(Lacks::Store) => {
+                return Err(store_unavailable(
+                    "how much is left cannot be told at the moment; try again soon",
+                ));
+            }
+        }
+    }
+    Err(store_unavailable("what was used before is not known yet; try again soon"))
+}
+
+/// What is asked, all meters together.
+struct Asks {
+    checks: Vec<Check>,
+    /// Those of each meter.
+    ranges: Vec<Range<usize>>,
+    needs: Vec<i64>,
+    tracked: Vec<Tracked>,
+}
+
+fn asks(wanted: &[Wanted<'_>], tier: TierIndex) -> Asks {
+    let (mut checks, mut ranges, mut tracked) = (Vec::new(), Vec::new(), Vec::new());
+    for (need, Wanted { meter, .. }) in wanted.iter().enumerate() {
+        let start = checks.len();
+        checks.extend(meter.grant(tier).checks.iter().map(|check| Check { need, ..*check }));
+        ranges.push(start..checks.len());
+        tracked.extend(meter.route.tracked.iter().cloned());
+    }
+    Asks { checks, ranges, needs: wanted.iter().map(|wanted| wanted.need).collect(), tracked }
+}
+
+/// What has to be had before it can be told.
+enum Lacks {
+    Loaded,
+    Leased,
+    Store,
+}
+
+fn look<'a>(
+    parties: Parties<'_>,
+    terms: Terms<'_>,
+    ranges: &[Range<usize>],
+    wanted: &[Wanted<'a>],
+    (at, asked): (UnixMillis, Asked),
+) -> Result<Vec<Seen<'a>>, Lacks> {
+    let one = |(range, wanted): (&Range<usize>, &Wanted<'a>)| {
+        let terms = Terms { checks: terms.checks.get(range.clone()).unwrap_or_default(), ..terms };
+        let (standings, refusal, is_refused) = match parties.peek(terms, at, asked) {
+            Peek::Fits { standings, unenforced } => (standings, unenforced, false),
+            Peek::Refused { refusal, standings } => (standings, Some(refusal), true),
+            Peek::NotLoaded => return Err(Lacks::Loaded),
+            Peek::NotLeased => return Err(Lacks::Leased),
+            Peek::Unavailable { .. } => return Err(Lacks::Store),
+        };
+        Ok(Seen { wanted: *wanted, standings, refusal, is_refused, at })
+    };
+    ranges.iter().zip(wanted).map(one).collect()
+}
+
+impl Seen<'_> {
+    /// Shows where this meter's limits stand in the answer's headers.
+    pub(super) fn show(&self, caller: &Caller, context: &mut crate::exchange::Context) {
+        context.tier = Some(caller.tier);
+        context.route = Some(std::sync::Arc::clone(&self.wanted.meter.route));
+        context.standings = Some(self.standings.clone());
+    }
+}

@@ -1,0 +1,252 @@
+//! Waiting to be admitted: for a slot of what runs at once, or for a turn at the rate of a limit that slows down.
+//!
+//! Contract
+//! - Nothing is held while a request waits, neither quota nor a place in the journal.
+//! - Who waits for the same subject's same meter stands in one line of this gateway, and only the first tries. Who
+//!   comes while others wait goes behind them. Where several limits of a request have lines, it is in one at a time,
+//!   and goes to the end of the other when that refuses it: no two lines wait for each other.
+//! - A line has a bound, all lines together have one, and each wait has one ([`TURN_WAIT_MAX`], or what the limit says).
+//! - A client who hangs up leaves the line: the wait is part of the request's future and is dropped with it.
+//! - The first is woken when something that ran here has ended. With a shared store it also asks again by itself, as
+//!   others are not heard of. Turns are each gateway's own: several let through as often as they are.
+
+mod lines;
+mod pace;
+
+use std::{future::poll_fn, time::Duration};
+
+use tokio::time::{Instant, timeout_at};
+use tollgate_core::{Max, Rate, Scope};
+use tollgate_quota::{Admission, Freed, Parties, Refusal, Standings, Terms};
+
+pub(crate) use self::lines::Lines;
+use self::lines::{Key, Place};
+use crate::{
+    beyond::{Beyond, Wait},
+    identity::{Caller, text},
+    worker::Worker,
+};
+
+/// Longest time that a request waits for its turn: what clients and proxies wait for at least.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Requests that wait for turns in one line; at the slowest rates, the time ends before.
+const TURN_LINE_MAX: usize = 64;
+/// How soon the first asks a shared store again, and how seldom in the end.
+const ASK_AGAIN_MIN: Duration = Duration::from_millis(50);
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(1);
+
+/// One request that may have to wait.
+pub(crate) struct Waiting<'a> {
+    worker: &'a Worker,
+    beyond: &'a Beyond,
+    caller: &'a Caller,
+    parties: Parties<'a>,
+    /// With the limits that refuse who has not waited.
+    terms: Terms<'a>,
+    place: Option<Place>,
+    /// How many were in the line when it began to wait, itself included.
+    pub(crate) position: Option<usize>,
+    deadline: Option<Instant>,
+    /// What had ended before the first in line tried last; none if it has not.
+    seen: Option<Freed>,
+    ask_again: Duration,
+}
+
+/// What a request does that was refused.
+pub(crate) enum Next {
+    /// It tries again.
+    Again,
+    /// It has waited for its turn: limits that slow down do not refuse it.
+    Through,
+    /// It is refused by limit number `check`, and may try again after this time if that is known.
+    Refused { check: usize, again_after: Option<Duration> },
+}
+
+impl<'a> Waiting<'a> {
+    pub(crate) fn new(
+        worker: &'a Worker,
+        beyond: &'a Beyond,
+        caller: &'a Caller,
+        (parties, terms): (Parties<'a>, Terms<'a>),
+    ) -> Self {
+        let (place, position, deadline, seen) = (None, None, None, None);
+        Self {
+            worker,
+            beyond,
+            caller,
+            parties,
+            terms,
+            place,
+            position,
+            deadline,
+            seen,
+            ask_again: ASK_AGAIN_MIN,
+        }
+    }
+
+    /// Goes behind those who wait already, if there are any. Cancel-safe.
+    pub(crate) async fn behind_others(&mut self) -> Next {
+        let lines = &self.worker.shared.lines;
+        let others = self.beyond.waits().find(|(check, _)| lines.length(&self.key(*check)) > 0);
+        match others {
+            Some((check, wait)) => self.wait(check, wait).await,
+            None => Next::Again,
+        }
+    }
+
+    /// Waits after a refusal, where the limit that refuses has a line. Cancel-safe.
+    pub(crate) async fn after(&mut self, refusal: &Refusal) -> Next {
+        let Refusal { check, standing: _, is_only } = *refusal;
+        let refused = Next::Refused { check, again_after: None };
+        let Some(wait) = self.beyond.wait(check).filter(|_| is_only) else { return refused };
+        let asked = &self.terms.checks[check];
+        let need = self.terms.needs.get(asked.need).copied().unwrap_or(0);
+        match (wait, asked.max) {
+            // It never has a slot, however long it waits.
+            (Wait::Slot(_), Max::AtMost(max)) if need > max => refused,
+            (wait, _) => self.wait(check, wait).await,
+        }
+    }
+
+    /// Where all limits stand; none where that is not known.
+    pub(crate) fn standings(&self) -> Option<Standings> {
+        // What needs nothing is admitted, and holds nothing.
+        let terms = Terms { needs: &[], warn_at: &[], ..self.terms };
+        match self.parties.admit(terms, self.worker.now()) {
+            Admission::Admitted { hold, standings, .. } => {
+                drop(hold);
+                Some(standings)
+            }
+            Admission::Refused { .. }
+            | Admission::NotLoaded
+            | Admission::NotLeased
+            | Admission::Unavailable { .. } => None,
+        }
+    }
+
+    async fn wait(&mut self, check: usize, wait: Wait) -> Next {
+        let now = Instant::now();
+        let key = self.key(check);
+        let is_there = self.place.as_ref().is_some_and(|place| *place.key() == key);
+        if !is_there {
+            let lines = &self.worker.shared.lines;
+            // Who changes lines has left the one before.
+            self.place = None;
+            let length_max = match wait {
+                Wait::Slot(queue) => usize::try_from(queue.length).unwrap_or(usize::MAX),
+                Wait::Turn(rate) => {
+                    let ahead = lines.length(&key);
+                    let until = lines.pace(&key, |pace| pace.wait(now, rate, ahead));
+                    if until > TURN_WAIT_MAX {
+                        return Next::Refused { check, again_after: Some(until) };
+                    }
+                    TURN_LINE_MAX
+                }
+            };
+            let Some((place, length)) = lines.join(&key, length_max) else {
+                return Next::Refused { check, again_after: self.again_after(&key, wait) };
+            };
+            self.place = Some(place);
+            self.position.get_or_insert(length);
+            self.seen = None;
+        }
+        let wait_max = match wait {
+            Wait::Slot(queue) => Duration::from_millis(queue.wait_ms.into()),
+            Wait::Turn(_) => TURN_WAIT_MAX,
+        };
+        let deadline = *self.deadline.get_or_insert(now + wait_max);
+        let next = match wait {
+            Wait::Slot(_) => self.slot(deadline).await,
+            Wait::Turn(rate) => self.turn(deadline, check, rate).await,
+        };
+        match next {
+            Some(next) => next,
+            None => {
+                self.place = None;
+                Next::Refused { check, again_after: self.again_after(&key, wait) }
+            }
+        }
+    }
+
+    /// Waits until it is the first, and then, after each attempt, until there may be a slot; none when it takes too long.
+    async fn slot(&mut self, deadline: Instant) -> Option<Next> {
+        self.first(deadline).await?;
+        if let Some(seen) = self.seen {
+            let is_shared = self.worker.shared.remote.is_some();
+            let parties = self.parties;
+            let until = if is_shared { deadline.min(Instant::now() + self.ask_again) } else { deadline };
+            let freed = timeout_at(until, poll_fn(|cx| parties.poll_freed(seen, cx))).await.is_ok();
+            if !freed {
+                if until >= deadline {
+                    return None;
+                }
+                self.ask_again = self.ask_again.saturating_mul(2).min(ASK_AGAIN_MAX);
+            }
+        }
+        self.seen = Some(self.parties.freed());
+        Some(Next::Again)
+    }
+
+    /// Waits until it is the first, and then for its turn or the end of the window; none when it takes too long.
+    async fn turn(&mut self, deadline: Instant, check: usize, rate: Rate) -> Option<Next> {
+        self.first(deadline).await?;
+        let place = self.place.as_ref()?;
+        match place.pace(|pace| pace.take(Instant::now(), rate)) {
+            Ok(()) => {
+                // The next one waits for its own turn from now on.
+                self.place = None;
+                return Some(Next::Through);
+            }
+            Err(turn) => {
+                let window = self.window_ends(check);
+                let until = window.map_or(turn, |window| turn.min(window));
+                if until > deadline {
+                    return None;
+                }
+                tokio::time::sleep_until(until).await;
+                if until < turn {
+                    // There is room again without waiting.
+                    return Some(Next::Again);
+                }
+            }
+        }
+        let place = self.place.as_ref()?;
+        let taken = place.pace(|pace| pace.take(Instant::now(), rate)).is_ok();
+        if taken {
+            self.place = None;
+        }
+        // Timers are never early; who finds it so tries again.
+        Some(if taken { Next::Through } else { Next::Again })
+    }
+
+    async fn first(&self, deadline: Instant) -> Option<()> {
+        let place = self.place.as_ref()?;
+        timeout_at(deadline, poll_fn(|cx| place.poll_first(cx))).await.ok()
+    }
+
+    /// When the window of a limit ends, a moment later.
+    fn window_ends(&self, check: usize) -> Option<Instant> {
+        let standings = self.standings()?;
+        let end = standings.get(check)?.span.end;
+        let left = u64::try_from(end.since(self.worker.now())).unwrap_or(0).saturating_add(1);
+        Instant::now().checked_add(Duration::from_millis(left))
+    }
+
+    fn again_after(&self, key: &Key, wait: Wait) -> Option<Duration> {
+        match wait {
+            Wait::Slot(_) => None,
+            Wait::Turn(rate) => {
+                let lines = &self.worker.shared.lines;
+                let ahead = lines.length(key);
+                Some(lines.pace(key, |pace| pace.wait(Instant::now(), rate, ahead)))
+            }
+        }
+    }
+
+    fn key(&self, check: usize) -> Key {
+        let check = &self.terms.checks[check];
+        let org = self.caller.org.as_ref().filter(|_| check.scope == Scope::Org);
+        let scope = if org.is_some() { Scope::Org } else { Scope::User };
+        Key { scope, id: text(org.unwrap_or(&self.caller.user)).into(), meter: check.counter.meter }
+    }
+}
