@@ -16,6 +16,7 @@ mod money;
 mod names;
 mod nearest;
 mod number;
+mod overrides;
 mod plans;
 mod report;
 mod section;
@@ -32,10 +33,12 @@ pub use gateway::{
     Llm, LlmMeasure, LlmOptions, Log, LogFormat, LogLevel, Measure, Measured, MemorySize, Missing,
     ModelLimits, Place, Postgres, PostgresHost, PostgresStore, PostgresTls, PostgresUrl, Protocol, Redis,
     RedisKind, RedisStore, RedisUrl, Route, RouteCharge, Secret, Shutdown, Signature, Subjects, TlsFiles,
-    Unanswered, Upstream, UpstreamIndex, Url, UsagePointers, Writers,
+    Unanswered, Upstream, UpstreamIndex, Url, UsagePointers, Writers, charged_meters,
 };
 pub use mistake::{Mistake, Mistakes, Position};
 pub use nearest::{nearest, suggest};
+pub use number::show_bytes;
+pub use overrides::{Override, overrides};
 pub use sources::{Source, Sources, read_sources};
 use tollgate_core::Plans;
 

@@ -5,25 +5,25 @@ use std::{cell::Cell, future::poll_fn, sync::Arc, time::Duration};
 use arrayvec::ArrayVec;
 use http_body::SizeHint;
 use jiff::Timestamp;
-use tollgate_config::Measure;
 use tollgate_core::{Max, SETTLEMENT_CHARGES_MAX, Scope, UnixMillis};
 use tollgate_ledger::{LoadError, LoadRequest, Loaded, OpenError, Subject as LedgerSubject, SyncFailed};
 use tollgate_quota::{
-    Admission as Decision, Asked, Hold, LoadTicket, Mark, Parties, Refusal as QuotaRefusal, Standings,
+    Admission as Decision, Asked, Hold, LoadTicket, Mark, Mode, Parties, Refusal as QuotaRefusal, Standings,
     Subject, SubjectKey, Terms,
 };
 
 use crate::{
     admitted::Admitted,
+    amounts::{PartAmount, Source, Stated, per_meter},
     identity::{Caller, text},
-    live::{Grant, Live, Route},
+    live::{Grant, Live, Route, RouteCharge},
     llm::Call,
     meters::MeterIds,
     ratelimit,
     refusal::{Code, Quota, Refusal},
-    resources::{Held, Unclaimed},
+    resources::{Kept, Unclaimed},
     shared::Shared,
-    waiting::{Next, Waiting},
+    waiting::{Next, Refused, Waiting},
     worker::Worker,
 };
 
@@ -40,20 +40,27 @@ pub(crate) type Needs = ArrayVec<i64, SETTLEMENT_CHARGES_MAX>;
 
 /// What to hold for a request: what it says about itself, or what the route says.
 pub(crate) fn needs(asking: &Asking<'_>, size: &SizeHint) -> Needs {
-    let Asking { route, call, held, .. } = asking;
+    let Asking { route, call, stated, kept, .. } = asking;
     let exact_bytes = size.exact().and_then(|bytes| i64::try_from(bytes).ok());
-    let charges = route.charges.iter().zip(&route.needs).enumerate();
-    let need = charges.map(|(position, (charge, flat))| match (charge.measure(), exact_bytes, call) {
-        (Some(Measure::RequestBytes), Some(bytes), _) => bytes,
-        (Some(Measure::Llm(measure)), _, Some(call)) => call.need(asking, position, *measure, *flat),
-        (_, _, Some(call)) if !charge.counts_model(call.model()) => 0,
-        _ => *flat,
+    let counts = |charge: &RouteCharge| call.is_none_or(|call| charge.counts_model(call.model()));
+    let mut needs = per_meter(&route.charges, counts, |(position, charge), (number, part)| {
+        let said = stated.and_then(|stated| stated.need(number));
+        let need = match (&part.amount, said) {
+            (_, Some(need)) => need,
+            (PartAmount::Measured(measured), None) => match (&measured.source, exact_bytes, call) {
+                (Source::RequestBytes, Some(bytes), _) => measured.conversion.apply_whole(bytes),
+                (Source::Llm(measure), _, Some(call)) => call.need(asking, position, (*measure, measured)),
+                _ => part.flat_need(),
+            },
+            (PartAmount::Constant(_), None) => part.flat_need(),
+        };
+        // What one part gives back is not there for another before it is given.
+        if charge.parts.len() > 1 { need.max(0) } else { need }
     });
-    let mut needs: Needs = need.take(SETTLEMENT_CHARGES_MAX).collect();
-    if let Some(held) = held {
+    if let Some(kept) = kept {
         // Of what it has already, nothing more is taken.
         for (position, need) in needs.iter_mut().enumerate() {
-            *need = held.need(position, *need);
+            *need = kept.had(position).map_or(*need, |had| need.saturating_sub(had.max(0)).max(0));
         }
     }
     needs
@@ -67,12 +74,15 @@ pub(crate) struct Asking<'a> {
     pub(crate) grant: &'a Grant,
     /// Of a model.
     pub(crate) call: Option<&'a Call>,
-    /// What it does to a resource.
-    pub(crate) held: Option<&'a Held>,
+    /// What the request says of its charges.
+    pub(crate) stated: Option<&'a Stated>,
+    /// What the resource has that it changes.
+    pub(crate) kept: Option<&'a Kept>,
     pub(crate) at: UnixMillis,
 }
 
 /// A request that asks to be admitted.
+#[derive(Clone, Copy)]
 pub(crate) struct Applicant<'a> {
     pub(crate) live: &'a Live,
     pub(crate) route: &'a Route,
@@ -97,24 +107,24 @@ pub(crate) async fn admit(
     let parties = Parties { user: &user, org: org.as_ref() };
     let grant = caller.grant(route);
     let warn_at = &live.tier(caller.tier).warn_at;
-    let (checks, tracked) = (grant.strict_checks(), &*route.tracked);
+    let checks = match live.mode {
+        Mode::Enforce => grant.strict_checks(),
+        Mode::Observe => &grant.checks,
+    };
+    let tracked = &*route.tracked;
     let mut terms = Terms { checks, needs, warn_at, mode: live.mode, tracked };
     let mut waiting = match grant.beyond.as_deref().filter(|beyond| beyond.may_wait) {
         None => None,
         Some(beyond) => {
-            let mut waiting = Box::new(Waiting::new(worker, beyond, caller, (parties, terms)));
+            let mut waiting = Box::new(Waiting::new(worker, beyond, caller, (parties, terms, &grant.checks)));
             let next = Box::pin(waiting.behind_others()).await;
             queued.set(waiting.position);
             match next {
                 Next::Again => {}
                 Next::Through => terms.checks = &grant.checks,
-                Next::Refused { check, again_after } => {
-                    if let Some(standing) = waiting.standings() {
-                        let (standing, now) = (standings.insert(standing)[check], worker.now());
-                        let refusal = QuotaRefusal { check, standing, is_only: true };
-                        let why = Refused { refusal: &refusal, needs, again_after };
-                        return Err(refused(live, route, caller, why, now));
-                    }
+                Next::Refused(why) => {
+                    standings.clone_from(&why.standings);
+                    return Err(refused(applicant, &why, worker.now()));
                 }
             }
             Some(waiting)
@@ -143,7 +153,10 @@ pub(crate) async fn admit(
             Decision::Refused { refusal, standings: standing } => {
                 *standings = Some(standing);
                 let next = match &mut waiting {
-                    None => Next::Refused { check: refusal.check, again_after: None },
+                    None => {
+                        let why = Refused { refusal, standings: None, again_after: None };
+                        return Err(refused(applicant, &why, now));
+                    }
                     Some(waiting) => {
                         let next = Box::pin(waiting.after(&refusal)).await;
                         queued.set(waiting.position);
@@ -153,9 +166,11 @@ pub(crate) async fn admit(
                 match next {
                     Next::Again => {}
                     Next::Through => terms.checks = &grant.checks,
-                    Next::Refused { again_after, .. } => {
-                        let why = Refused { refusal: &refusal, needs, again_after };
-                        return Err(refused(live, route, caller, why, now));
+                    Next::Refused(why) => {
+                        if why.standings.is_some() {
+                            standings.clone_from(&why.standings);
+                        }
+                        return Err(refused(applicant, &why, now));
                     }
                 }
                 // It has waited for something that has happened: what was asked and tried before counts no more.
@@ -241,22 +256,19 @@ fn meters_and_spans(ticket: &LoadTicket, meters: &MeterIds) -> Vec<(String, toll
     ticket.spans.iter().map(|asked| (name(asked.key.meter), asked.span)).collect()
 }
 
-/// Which limit refuses a request, what it needs, and when its turn would come if it would wait for one.
-pub(crate) struct Refused<'a> {
-    pub(crate) refusal: &'a QuotaRefusal,
-    pub(crate) needs: &'a Needs,
-    pub(crate) again_after: Option<Duration>,
+fn refused(applicant: Applicant<'_>, why: &Refused, now: UnixMillis) -> Refusal {
+    let Applicant { live, route, caller, needs, arrived: _, queued: _ } = applicant;
+    let Refused { refusal, standings: _, again_after } = why;
+    explain((live, route, caller), (refusal, needs, *again_after), now)
 }
 
-/// Why a limit refuses, for the client.
-pub(crate) fn refused(
-    live: &Live,
-    route: &Route,
-    caller: &Caller,
-    why: Refused<'_>,
+/// Why a limit refuses a request of this caller to this route that needs so much, for the client; and when its turn would
+/// come, if it would wait for one.
+pub(crate) fn explain(
+    (live, route, caller): (&Live, &Route, &Caller),
+    (refusal, needs, again_after): (&QuotaRefusal, &Needs, Option<Duration>),
     now: UnixMillis,
 ) -> Refusal {
-    let Refused { refusal, needs, again_after } = why;
     let grant = caller.grant(route);
     let (check, limit) = (&grant.checks[refusal.check], &grant.limits[refusal.check]);
     let charge = &route.charges[limit.charge];
@@ -333,7 +345,7 @@ pub(crate) fn not_claimed(error: Unclaimed) -> Refusal {
             overloaded("too many requests change one and the same thing at once; try again soon")
         }
         Unclaimed::Away => {
-            store_unavailable("what this thing has cannot be told at the moment; try again soon")
+            store_unavailable("what this has by now cannot be told at the moment; try again soon")
         }
     }
 }

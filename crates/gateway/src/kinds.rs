@@ -46,6 +46,12 @@ pub(crate) fn kinds(plans: &Plans, ids: &MeterIds) -> Kinds {
     plans.meters.iter().enumerate().flat_map(of_meter).collect()
 }
 
+/// Whether some tier counts a meter in a window, for users or for organisations.
+pub(crate) fn counts(plans: &Plans, meter: MeterIndex, scope: Scope, window: Window) -> bool {
+    // As `tracked` has it: what an organisation shares is counted for users, too.
+    windows(plans, meter, |of| scope == Scope::User || of == Scope::Org).contains(&window)
+}
+
 fn windows(plans: &Plans, meter: MeterIndex, wanted: impl Fn(Scope) -> bool) -> BTreeSet<Window> {
     let limits = plans.tiers.iter().flat_map(|tier| tier.limits_of(meter));
     let limits = limits.filter(|limit| wanted(limit.scope));

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a command that prints")]
 
 mod change;
+mod overrides;
 mod show;
 
 use std::{
@@ -16,7 +17,10 @@ use http::HeaderValue;
 use tollgate_config::Config;
 use tollgate_ledger::{LedgerOptions, Subject, SubjectTable};
 
-use self::change::{Change, Key};
+use self::{
+    change::{Change, Key},
+    overrides::Meaning,
+};
 use crate::{
     identity,
     serve::{ledger_options, load},
@@ -88,7 +92,14 @@ pub(crate) struct Values {
     /// 2026-01-31T15:04:05Z; a month that lacks the day begins on its last
     #[arg(long, value_name = "DATE")]
     billing_anchor: Option<String>,
-    /// A JSON object, which is kept and not applied yet
+    /// Limits that hold instead of the tier's, such as llm_tokens=5000/day, api_calls=unlimited or
+    /// api_calls=10/minute,100/day; with nothing behind the =, the tier's hold again. May be given several times
+    #[arg(long = "override", value_name = "METER=LIMIT")]
+    limits: Vec<String>,
+    /// The last day, in UTC, that each --override given with it holds, such as 2026-12-31, or the instant when it ends
+    #[arg(long, value_name = "DATE")]
+    override_until: Option<String>,
+    /// All overrides at once, as one JSON object: {"llm_tokens": {"limit": "5000/day", "grace": "10%"}}
     #[arg(long, value_name = "JSON")]
     overrides: Option<String>,
 }
@@ -106,7 +117,8 @@ fn set(who: &Who, values: &Values, unset: &[Key]) -> anyhow::Result<bool> {
     let config = load(&who.config)?;
     let mut mistakes = Vec::new();
     let subject = who.subject(&mut mistakes);
-    let change = Change::read(who.scope == ScopeName::Org, values, unset, &config.plans, &mut mistakes);
+    let meaning = Meaning { config: &config, is_org: who.scope == ScopeName::Org };
+    let change = Change::read(meaning, values, unset, &mut mistakes);
     let (Some(subject), Some(change), true) = (subject, change, mistakes.is_empty()) else {
         return Ok(told(&mistakes));
     };
@@ -120,7 +132,7 @@ fn set(who: &Who, values: &Values, unset: &[Key]) -> anyhow::Result<bool> {
     let zone = change.zone_elsewhere(&table, &subject)?;
     let row =
         table.edit(&subject, wall_clock(), |row| change.apply(row, zone)).context("nothing was changed")?;
-    print!("{}", show::text(&subject, Some(&row), &table, &config.plans)?);
+    print!("{}", show::text(&subject, Some(&row), &table, meaning)?);
     println!("a gateway that runs takes this up within a second");
     Ok(true)
 }
@@ -133,7 +145,10 @@ fn show(who: &Who, json: bool) -> anyhow::Result<bool> {
     };
     match (&table, json) {
         (_, true) => println!("{:#}", show::json(&subject, row.as_ref())),
-        (Some(table), false) => print!("{}", show::text(&subject, row.as_ref(), table, &config.plans)?),
+        (Some(table), false) => {
+            let meaning = Meaning { config: &config, is_org: who.scope == ScopeName::Org };
+            print!("{}", show::text(&subject, row.as_ref(), table, meaning)?);
+        }
         (None, false) => println!("{}: nothing is set; there is no ledger yet", show::name(&subject)),
     }
     Ok(true)

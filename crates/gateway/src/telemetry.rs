@@ -54,6 +54,10 @@ fn describe() {
         "Settlements, by route and whether an amount was estimated"
     );
     describe_counter!(
+        "tollgate_amounts_missing_total",
+        "Amounts that a request or an answer should have said and did not, by route and meter"
+    );
+    describe_counter!(
         "tollgate_upstream_retries_total",
         "Requests sent again on another connection, by upstream"
     );
@@ -62,6 +66,10 @@ fn describe() {
     describe_counter!(
         "tollgate_connections_refused_total",
         "Client connections closed at listen.connections_max"
+    );
+    describe_counter!(
+        "tollgate_overrides_wrong_total",
+        "Overrides in the table of subjects that make no sense"
     );
     describe_gauge!("tollgate_subjects", "Subjects whose counters are in memory");
     describe_counter!("tollgate_subject_reads_total", "Rows of the table of subjects read, by result");
@@ -95,6 +103,11 @@ fn describe() {
     describe_counter!("tollgate_counters_epochs_total", "Times that counters were rebuilt or joined");
     describe_counter!("tollgate_config_reloads_total", "Configuration reloads, by result");
     describe_gauge!("tollgate_config_valid", "1 when the files on disk are what is in force");
+}
+
+/// Amounts of a meter that nobody said, on one route.
+pub(crate) fn amounts_missing(route: &str, meter: &str) -> Counter {
+    counter!("tollgate_amounts_missing_total", "route" => route.to_owned(), "meter" => meter.to_owned())
 }
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -168,12 +181,18 @@ impl TierMetrics {
 pub(crate) struct SubjectMetrics {
     read: Counter,
     failed: Counter,
+    wrong: Counter,
 }
 
 impl SubjectMetrics {
     pub(crate) fn new() -> Self {
         let reads = |result: &'static str| counter!("tollgate_subject_reads_total", "result" => result);
-        Self { read: reads("read"), failed: reads("failed") }
+        let wrong = counter!("tollgate_overrides_wrong_total");
+        Self { read: reads("read"), failed: reads("failed"), wrong }
+    }
+
+    pub(crate) fn wrong(&self) {
+        self.wrong.increment(1);
     }
 
     pub(crate) fn read(&self, with_success: bool) {

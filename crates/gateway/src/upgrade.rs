@@ -18,13 +18,14 @@ use tokio::{
 };
 
 use crate::{
-    admitted::{Admitted, Measures, Model},
+    admitted::Admitted,
     body::ResponseBody,
     connection::{Busy, Connection},
     deadline::Deadline,
     end::End,
     http1::Tunnel as ClientTunnel,
     llm::{Conversation, Tapped},
+    measures::{Measures, Model},
     refusal::{Code, Refusal},
     upstream::{Lease, Tunnel as UpstreamTunnel, UpstreamBody},
 };
@@ -165,7 +166,8 @@ impl Tunnel {
         ));
         let owed = self.conversation.as_ref().map(|conversation| conversation.settle_up());
         let model = owed.as_ref().map_or(Model::Unseen, Model::Owed);
-        let measures = Measures { request_bytes: sent, response_bytes: received, model };
+        let measures =
+            Measures { request_bytes: sent, response_bytes: received, ..Measures::of_model(model) };
         // Nobody waits for an answer's last byte any more.
         let _ = admitted.settle(End::Answered { status: 101 }, &measures);
     }

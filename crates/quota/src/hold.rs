@@ -105,12 +105,24 @@ impl Hold {
     /// runs meanwhile tells by the mark whether its answer already has the settlement. Every counter of a
     /// charged meter counts it, limited or not.
     pub fn settle(
+        self,
+        journal: impl FnOnce() -> Mark,
+        charges: impl Iterator<Item = (MeterId, i64)> + Clone,
+    ) {
+        let at = self.at;
+        self.settle_at(at, journal, charges);
+    }
+
+    /// As [`Hold::settle`], for what was used at another instant than the hold's, in the past: it counts in
+    /// the windows of that instant. Of those that are over only the ledger knows.
+    pub fn settle_at(
         mut self,
+        at: UnixMillis,
         journal: impl FnOnce() -> Mark,
         charges: impl Iterator<Item = (MeterId, i64)> + Clone,
     ) {
         self.settled = true;
-        self.end(Some(|_: &Before<'_>| journal()), charges);
+        self.end(at, Some(|_: &Before<'_>| journal()), charges);
     }
 
     /// As [`Hold::settle`]; `journal` is told what was settled before, of each limit.
@@ -120,11 +132,12 @@ impl Hold {
         charges: impl Iterator<Item = (MeterId, i64)> + Clone,
     ) {
         self.settled = true;
-        self.end(Some(journal), charges);
+        self.end(self.at, Some(journal), charges);
     }
 
     fn end<J: FnOnce(&Before<'_>) -> Mark>(
         &self,
+        at: UnixMillis,
         journal: Option<J>,
         charges: impl Iterator<Item = (MeterId, i64)> + Clone,
     ) {
@@ -134,9 +147,10 @@ impl Hold {
         let mark = journal.map(|journal| {
             journal(&Before { user: &user, org: org.as_deref(), at: self.at, taken: &self.taken })
         });
-        self.end_one(&self.user, &mut user, false, mark, charges.clone());
+        let charged = mark.map(|mark| (at, mark));
+        self.end_one(&self.user, &mut user, false, charged, charges.clone());
         if let (Some(subject), Some(book)) = (&self.org, &mut org) {
-            self.end_one(subject, book, true, mark, charges);
+            self.end_one(subject, book, true, charged, charges);
         }
     }
 
@@ -145,11 +159,11 @@ impl Hold {
         subject: &Arc<Subject>,
         book: &mut Book,
         in_org: bool,
-        mark: Option<Mark>,
+        charged: Option<(UnixMillis, Mark)>,
         charges: impl Iterator<Item = (MeterId, i64)>,
     ) {
         let mut frees = self.release(book, in_org);
-        if let Some(mark) = mark {
+        if let Some((at, mark)) = charged {
             let since = subject.member.as_ref().map_or(UnixMillis::MIN, |member| member.since());
             book.last_mark = book.last_mark.max(mark);
             let Book { calendar, counters, .. } = &mut *book;
@@ -157,7 +171,7 @@ impl Hold {
                 for counter in counters.iter_mut().filter(|counter| counter.key.meter == meter) {
                     // What runs on beyond its request ends by giving back.
                     frees |= counter.concurrent && amount < 0;
-                    counter.charge((self.at, since), mark, amount, calendar);
+                    counter.charge((at, since), mark, amount, calendar);
                 }
             }
         }
@@ -197,7 +211,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         if !self.settled {
-            self.end(None::<fn(&Before<'_>) -> Mark>, std::iter::empty());
+            self.end(self.at, None::<fn(&Before<'_>) -> Mark>, std::iter::empty());
         }
     }
 }

@@ -27,11 +27,11 @@ use std::{
 };
 
 pub use api::{Api, Writers};
+pub(crate) use charge::read_ratio;
 pub use charge::{
     Amount, Condition, Conditions, IdPlace, Job, LlmMeasure, Measure, Measured, MemorySize, Missing, Place,
-    RouteCharge,
+    RouteCharge, charged_meters,
 };
-pub(crate) use charge::{charged_meters, read_ratio};
 pub use charge_on::ChargeOn;
 pub use identity::{Anonymous, Identity, Signature};
 pub use listen::{Admin, Listen, TlsFiles};

@@ -13,7 +13,7 @@ mod window;
 use std::ops::Range;
 
 use http::Uri;
-use tollgate_core::{Plans, TierIndex};
+use tollgate_core::{Limit, Meter, Plans, TierIndex};
 use toml::{Spanned, de::DeTable};
 
 use crate::{
@@ -59,6 +59,11 @@ impl Draft {
 /// Reads all of the tiers file.
 pub(crate) fn read<'a>(report: &'a Report<'a>, tree: &'a Spanned<DeTable<'a>>) -> Draft {
     Section::read_all(report, (String::new(), 0..0), Some(tree.get_ref()), read_root)
+}
+
+/// The limits of `meter` as a tier writes them; empty when it is unlimited.
+pub(crate) fn read_limits(item: &Item<'_>, meter: &Meter) -> Option<Vec<Limit>> {
+    limit::read_all(item, meter)
 }
 
 fn read_root(root: &mut Section<'_>) -> Draft {

@@ -21,6 +21,7 @@ mod files;
 mod good_gateway;
 mod good_tiers;
 mod llm;
+mod overrides;
 
 use tollgate_config::{Amount, Config, Measure, Measured, Missing, Mistakes, Source, Sources, parse};
 use tollgate_core::Conversion;

@@ -8,6 +8,7 @@ use super::{
     event::meter,
     input::{Object, Place},
     served::ServedMeter,
+    wholes::wholes,
 };
 use crate::{identity::Caller, live::Live, refusal::Refusal};
 
@@ -16,9 +17,9 @@ const AMOUNTS_MAX: usize = 256;
 
 /// So much of a meter.
 pub(super) struct Amount {
-    meter: MeterIndex,
-    amount: i64,
-    place: Place,
+    pub(super) meter: MeterIndex,
+    pub(super) amount: i64,
+    pub(super) place: Place,
 }
 
 /// What `object` names: `amounts`, or one `meter` with its `amount`. Each meter is there once.
@@ -52,17 +53,25 @@ fn read_one(object: &Object<'_>, live: &Live) -> Result<Amount, Refusal> {
     Ok(Amount { meter: index, amount, place })
 }
 
-/// The same, for the caller's tier, which has to have the meters.
+/// The same with what is made of it, for the caller's tier, which has to have the meters.
 pub(super) fn wanted<'a>(
     amounts: &[Amount],
     request: &Request<'a>,
     caller: &Caller,
 ) -> Result<Vec<Wanted<'a>>, Refusal> {
-    let one = |one: &Amount| {
-        let meter = available(request, caller, (one.meter, &one.place))?;
-        Ok(Wanted { meter, need: one.amount })
-    };
-    amounts.iter().map(one).collect()
+    let mut all: Vec<Wanted<'a>> = Vec::new();
+    for Amount { meter, amount, place } in amounts {
+        let own = (available(request, caller, (*meter, place))?, *amount);
+        let wholes = wholes(request.live.plans(), *meter, *amount);
+        let wholes = wholes.filter_map(|(index, amount)| Some((request.served.meter(index)?, amount)));
+        for (meter, need) in std::iter::once(own).chain(wholes) {
+            match all.iter_mut().find(|known| known.meter.index == meter.index) {
+                None => all.push(Wanted { meter, need }),
+                Some(known) => known.need = known.need.saturating_add(need),
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// The meter, if the caller's tier has it.

@@ -12,6 +12,9 @@ use crate::{
     refusal::Refusal,
 };
 
+/// The shared store is asked so often where limits stand: one call may be lost, more often it is away.
+const LOOKS_MAX: u32 = 2;
+
 /// So much of a meter; each meter is there once.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
@@ -44,8 +47,14 @@ pub(super) async fn peek<'a>(
     let terms =
         Terms { checks: &checks, needs: &needs, warn_at: &[], mode: request.live.mode, tracked: &tracked };
     // What other gateways used since is known to the shared store alone.
-    let mut asked = parties.begin_look(terms, worker.now());
-    Box::pin(admission::answered(parties, asked)).await?;
+    let mut asked = Asked::default();
+    for _ in 0..LOOKS_MAX {
+        asked = parties.begin_look(terms, worker.now());
+        Box::pin(admission::answered(parties, asked)).await?;
+        if parties.is_answered(asked) {
+            break;
+        }
+    }
     if !parties.is_answered(asked) && needs.iter().all(|need| *need == 0) {
         return Err(store_unavailable("what is used cannot be told at the moment; try again soon"));
     }
@@ -69,21 +78,22 @@ pub(super) async fn peek<'a>(
 }
 
 /// What is asked, all meters together.
-struct Asks {
-    checks: Vec<Check>,
+pub(super) struct Asks {
+    pub(super) checks: Vec<Check>,
     /// Those of each meter.
-    ranges: Vec<Range<usize>>,
-    needs: Vec<i64>,
-    tracked: Vec<Tracked>,
+    pub(super) ranges: Vec<Range<usize>>,
+    pub(super) needs: Vec<i64>,
+    pub(super) tracked: Vec<Tracked>,
 }
 
-fn asks(wanted: &[Wanted<'_>], tier: TierIndex) -> Asks {
+/// The limits of all that is wanted, on this tier.
+pub(super) fn asks(wanted: &[Wanted<'_>], tier: TierIndex) -> Asks {
     let (mut checks, mut ranges, mut tracked) = (Vec::new(), Vec::new(), Vec::new());
     for (need, Wanted { meter, .. }) in wanted.iter().enumerate() {
         let start = checks.len();
-        checks.extend(meter.grant(tier).checks.iter().map(|check| Check { need, ..*check }));
+        checks.extend(meter.checks(tier).iter().map(|check| Check { need, ..*check }));
         ranges.push(start..checks.len());
-        tracked.extend(meter.route.tracked.iter().cloned());
+        tracked.extend(meter.tracked().cloned());
     }
     Asks { checks, ranges, needs: wanted.iter().map(|wanted| wanted.need).collect(), tracked }
 }

@@ -12,7 +12,7 @@ use super::{
     view::{self, LimitView},
 };
 use crate::{
-    admission::{self, Needs, Refused},
+    admission::{self, Needs},
     exchange::Context,
     identity::{Caller, text},
     live::Live,
@@ -69,7 +69,7 @@ pub(super) async fn check(
 fn refusal(live: &Live, caller: &Caller, seen: &Seen<'_>) -> Option<(i64, Refusal)> {
     let refusal = seen.refusal.as_ref()?;
     let needs: Needs = std::iter::once(seen.wanted.need).collect();
-    let why = Refused { refusal, needs: &needs, again_after: None };
-    let refused = admission::refused(live, &seen.wanted.meter.route, caller, why, seen.at);
+    let asked = (live, &*seen.wanted.meter.route, caller);
+    let refused = admission::explain(asked, (refusal, &needs, None), seen.at);
     Some((refusal.standing.span.end.0, refused))
 }

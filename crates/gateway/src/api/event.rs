@@ -9,7 +9,7 @@ use super::{
     input::{Field, Object, Place},
     speaker::Named,
 };
-use crate::{live::Live, refusal::Refusal};
+use crate::{live::Live, refusal::Refusal, resources::HOLD};
 
 /// Clocks of services may be so far ahead, in milliseconds; what they report counts as of now.
 const SKEW_MS_MAX: i64 = 60_000;
@@ -52,7 +52,7 @@ impl Event {
             amount,
             at: at.unwrap_or(times.now),
             resource,
-            metadata: object.get("metadata").map(|field| metadata(&field)).transpose()?,
+            metadata: object.get("metadata").map(|field| metadata(&field, METADATA_BYTES_MAX)).transpose()?,
             named: Named::read(object)?,
         })
     }
@@ -71,6 +71,9 @@ pub(super) fn meter<'l>(
 
 fn check_amount(field: &Field<'_>, meter: &Meter, amount: i64, is_resource: bool) -> Result<(), Refusal> {
     match (meter.kind, is_resource) {
+        (MeterKind::Count, true) => {
+            Err(field.wrong("is of a resource, which only a meter of kind \"level\" can have"))
+        }
         (MeterKind::Concurrent, _) => {
             Err(field.wrong("is of a meter of what runs now, which is not reported: take a hold instead"))
         }
@@ -87,14 +90,18 @@ fn resource(field: &Field<'_>) -> Result<String, Refusal> {
     if text.chars().any(char::is_control) {
         return Err(field.wrong("has a control character"));
     }
+    if text.starts_with(HOLD) {
+        return Err(field.wrong("begins as holds do: name it differently"));
+    }
     Ok(text.to_owned())
 }
 
-fn metadata(field: &Field<'_>) -> Result<String, Refusal> {
+/// An object as the ledger keeps it.
+pub(super) fn metadata(field: &Field<'_>, bytes_max: usize) -> Result<String, Refusal> {
     field.object()?;
     let text = Value::to_string(field.value());
-    if text.len() > METADATA_BYTES_MAX {
-        return Err(field.wrong(&format!("has more than {METADATA_BYTES_MAX} bytes")));
+    if text.len() > bytes_max {
+        return Err(field.wrong(&format!("has more than {bytes_max} bytes")));
     }
     // Postgres keeps no such character in JSON.
     if text.contains("\\u0000") {

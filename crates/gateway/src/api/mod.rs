@@ -16,17 +16,23 @@ mod check;
 mod current;
 mod event;
 mod health;
+mod holds;
 mod input;
+mod jobs;
+mod levels;
 mod limits;
 mod once;
+mod open;
 mod posting;
 mod reply;
 mod request;
 mod served;
 mod speaker;
+mod taking;
 mod tokens;
 mod track;
 mod view;
+mod wholes;
 
 use std::sync::Arc;
 
@@ -67,6 +73,25 @@ pub(crate) async fn answer(
             let body = request.json(unread).await?;
             track::track(&request, &speaker, &body, context).await?
         }
+        (Method::POST, "holds") => {
+            let body = request.json(unread).await?;
+            holds::take(&request, &speaker, &body, context).await?
+        }
+        (Method::POST, below) => match below.split('/').collect::<Vec<_>>()[..] {
+            ["holds", id, "settle"] => {
+                let body = request.json(unread).await?;
+                holds::settle(&request, &speaker, (id, &body), context).await?
+            }
+            ["holds", id, "release"] => {
+                let body = request.json_or_nothing(unread).await?;
+                holds::release(&request, &speaker, (id, &body), context).await?
+            }
+            ["jobs", id, "end"] => {
+                let body = request.json_or_nothing(unread).await?;
+                jobs::end(&request, &speaker, (id, &body), context).await?
+            }
+            _ => return Err(not_found(&request)),
+        },
         _ => return Err(not_found(&request)),
     };
     Ok(reply.into_response())
@@ -75,7 +100,8 @@ pub(crate) async fn answer(
 fn not_found(request: &Request<'_>) -> Refusal {
     let path = &request.served.path;
     let message = format!(
-        "there is nothing here for this method: below {path} are GET tier, limits, current, health, and POST check, track"
+        "there is nothing here for this method: below {path} are GET tier, limits, current, health, and POST check, \
+         track, holds, holds/{{id}}/settle, holds/{{id}}/release, jobs/{{id}}/end"
     );
     Refusal::new(Code::NotFound, message)
 }

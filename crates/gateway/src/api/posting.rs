@@ -2,10 +2,11 @@
 
 use std::{collections::HashSet, future::poll_fn, sync::Arc};
 
+use arrayvec::ArrayVec;
 use ring::digest::{SHA256, digest};
-use tollgate_core::{Charge, Charges, RequestKey, SettledBy, Settlement, UnixMillis};
+use tollgate_core::{Charge, Charges, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement, UnixMillis};
 use tollgate_ledger::{Position, Reserved};
-use tollgate_quota::{Mark, Parties, Subject};
+use tollgate_quota::{Mark, Parties, Subject, Tracked};
 use uuid::Uuid;
 
 use super::{
@@ -16,15 +17,14 @@ use crate::{
     admission,
     durable::Durable,
     identity::{Caller, text},
-    live::RouteCharge,
     refusal::Refusal,
 };
 
 /// One event, and whose it is.
 pub(super) struct Posting<'a> {
     pub(super) caller: &'a Caller,
-    pub(super) meter: &'a ServedMeter,
-    pub(super) amount: i64,
+    /// Its meter, and those that are made of it.
+    pub(super) charges: ArrayVec<(&'a ServedMeter, i64), SETTLEMENT_CHARGES_MAX>,
     pub(super) at: UnixMillis,
     pub(super) resource: Option<&'a str>,
     pub(super) metadata: Option<&'a str>,
@@ -55,21 +55,13 @@ impl<'a> Report<'a> {
         Self { postings, settlements }
     }
 
-    /// The events' ids, in their order.
-    pub(super) fn ids(&self) -> Vec<Uuid> {
-        let id = |settlement: &Settlement<'_>| Uuid::from_u128(settlement.key.event(0).to_bits());
-        self.settlements.iter().map(id).collect()
-    }
-
     /// What is charged to `caller`, as the postings have them.
     pub(super) fn meters_of(&self, caller: &Caller) -> impl Iterator<Item = &'a ServedMeter> {
-        self.postings
-            .iter()
-            .filter(|posting| std::ptr::eq(posting.caller, caller))
-            .map(|posting| posting.meter)
+        let of_caller = self.postings.iter().filter(|posting| std::ptr::eq(posting.caller, caller));
+        of_caller.flat_map(|posting| posting.charges.iter().map(|(meter, _)| *meter))
     }
 
-    /// Charges all but those whose ids are `known`.
+    /// Charges all but what is nothing, and those whose ids are `known`.
     ///
     /// Room is set aside for all before anything is charged, so that nothing can fail then, and nothing is
     /// waited for. What to wait for, if the journal is to be synced before the answer.
@@ -78,23 +70,24 @@ impl<'a> Report<'a> {
         request: &Request<'_>,
         known: &HashSet<Uuid>,
     ) -> Result<Option<Durable>, Refusal> {
-        let is_new = |id: &Uuid| !known.contains(id);
-        let ids = self.ids();
-        let new = || self.postings.iter().zip(&self.settlements).zip(&ids).filter(|(_, id)| is_new(id));
-        let room =
-            new().map(|((posting, _), _)| reserve(request, posting)).collect::<Result<Vec<Room>, _>>()?;
+        let is_new = |(_, settlement): &(&Posting<'_>, &Settlement<'_>)| {
+            !settlement.charges.is_empty() && !known.contains(&id(settlement.key))
+        };
+        let new = || self.postings.iter().zip(&self.settlements).filter(is_new);
+        let room = new().map(|(posting, _)| reserve(request, posting)).collect::<Result<Vec<Room>, _>>()?;
         let mut last = None;
-        for (((posting, settlement), _), (user, org, reserved)) in new().zip(room) {
+        for ((posting, settlement), (user, org, reserved)) in new().zip(room) {
             let parties = Parties { user: &user, org: org.as_ref() };
             let mut position = Position::default();
             let journal = || {
                 position = reserved.settle(settlement);
                 Mark(position.get())
             };
-            let charges = posting.charge().into_iter().zip(&settlement.charges);
-            let charges = charges.map(|(charge, charged)| (charge.id, charged.amount));
-            parties.record((posting.at, &posting.meter.route.tracked), journal, charges);
-            posting.tell(request, settlement);
+            let charges = posting.some().filter_map(|(meter, amount)| Some((meter.id()?, amount)));
+            let tracked: Vec<Tracked> =
+                posting.some().flat_map(|(meter, _)| meter.tracked().cloned()).collect();
+            parties.record((posting.at, &tracked), journal, charges);
+            tell(request, settlement);
             last = Some(position);
         }
         let shared = &request.worker.shared;
@@ -116,8 +109,9 @@ fn reserve(request: &Request<'_>, posting: &Posting<'_>) -> Result<Room, Refusal
 }
 
 impl<'a> Posting<'a> {
-    fn charge(&self) -> Option<&'a RouteCharge> {
-        self.meter.route.charges.first()
+    /// What is charged, as far as that is something.
+    fn some(&self) -> impl Iterator<Item = (&'a ServedMeter, i64)> + Clone {
+        self.charges.iter().copied().filter(|(_, amount)| *amount != 0)
     }
 
     fn settlement(
@@ -126,12 +120,12 @@ impl<'a> Posting<'a> {
         (key, number): (RequestKey, u32),
         request_id: &'a str,
     ) -> Settlement<'a> {
-        let charge = |charge: &'a RouteCharge| Charge {
-            meter: &charge.meter,
-            amount: self.amount,
+        let charge = |(meter, amount): (&'a ServedMeter, i64)| Charge {
+            meter: meter.name(),
+            amount,
             estimated: self.estimated,
         };
-        let charges: Charges<'_> = self.charge().into_iter().map(charge).collect();
+        let charges: Charges<'_> = self.some().map(charge).collect();
         Settlement {
             key: event_key(key, number, self.at),
             at: self.at,
@@ -149,21 +143,35 @@ impl<'a> Posting<'a> {
             charges,
         }
     }
+}
 
-    fn tell(&self, request: &Request<'_>, settlement: &Settlement<'_>) {
-        self.meter.route.metrics.settled(self.estimated);
-        if request.live.gateway().log.requests {
-            let Settlement { user_id, tier, route, method, status, request_id, .. } = *settlement;
-            tracing::info!(user_id, tier, route, method, status, request_id, "usage recorded");
-        }
-        if let Some(observer) = &request.worker.shared.on_settled {
-            observer(settlement);
-        }
+/// Tells those who want to know of settlements.
+pub(super) fn tell(request: &Request<'_>, settlement: &Settlement<'_>) {
+    if let Some(meter) = request.served.meters.first() {
+        let is_estimated = settlement.charges.iter().any(|charge| charge.estimated);
+        meter.route.metrics.settled(is_estimated);
+    }
+    if request.live.gateway().log.requests {
+        let Settlement { user_id, tier, route, method, status, request_id, .. } = *settlement;
+        tracing::info!(user_id, tier, route, method, status, request_id, "usage recorded");
+    }
+    if let Some(observer) = &request.worker.shared.on_settled {
+        observer(settlement);
     }
 }
 
+/// The ids of the events at these times, in their order.
+pub(super) fn ids(key: RequestKey, times: impl Iterator<Item = UnixMillis>) -> Vec<Uuid> {
+    (0u32..).zip(times).map(|(number, at)| id(event_key(key, number, at))).collect()
+}
+
+/// The id of the first line of a report's event.
+fn id(event: RequestKey) -> Uuid {
+    Uuid::from_u128(event.event(0).to_bits())
+}
+
 /// What names event number `number` of a report: the time of what happened, and what `key` says.
-fn event_key(key: RequestKey, number: u32, at: UnixMillis) -> RequestKey {
+pub(super) fn event_key(key: RequestKey, number: u32, at: UnixMillis) -> RequestKey {
     let mut named = [0; 20];
     named[..16].copy_from_slice(&key.to_bits().to_be_bytes());
     named[16..].copy_from_slice(&number.to_be_bytes());

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{header, request::Parts};
 
 use super::{Served, input::Input};
@@ -60,6 +61,14 @@ impl Request<'_> {
             .text()
             .ok_or_else(|| overloaded("too many bodies are being read; try again soon").closing())?;
         Input::parse(text)
+    }
+
+    /// The same; no body at all says nothing.
+    pub(super) async fn json_or_nothing(&self, unread: &mut Option<Inbound>) -> Result<Input, Refusal> {
+        match unread.as_ref().is_none_or(http_body::Body::is_end_stream) {
+            true => Input::parse(Bytes::from_static(b"{}")),
+            false => self.json(unread).await,
+        }
     }
 
     fn is_json(&self) -> bool {

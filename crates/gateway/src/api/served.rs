@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use tollgate_config::{
     Amount, ChargeOn, Conditions, Config, LlmOptions, RouteCharge, UpstreamIndex, Writers,
 };
-use tollgate_core::{MeterIndex, TierIndex};
-use tollgate_quota::Tracked;
+use tollgate_core::{MeterIndex, MeterKind, TierIndex};
+use tollgate_quota::{Check, MeterId, Tracked};
 
 use super::tokens::Tokens;
 use crate::{
-    live::{CompileError, Grant, Route},
+    live::{CompileError, Route},
     meters::MeterIds,
     upstream::Upstream,
 };
@@ -23,6 +23,7 @@ pub(crate) struct Served {
     /// Normal path with a final `/`.
     pub(crate) path: Box<str>,
     pub(super) late_max: Duration,
+    pub(super) holds_max: Duration,
     pub(super) writers: Writers,
     pub(super) tokens: Tokens,
     /// By [`MeterIndex`].
@@ -55,14 +56,7 @@ impl Served {
                 methods: None,
                 rewrite: None,
                 upstream: UpstreamIndex(0),
-                charges: vec![RouteCharge {
-                    meter: MeterIndex(index),
-                    amount: Amount::Constant(1),
-                    only_if: Conditions::default(),
-                    unless: None,
-                    resource: None,
-                    job: None,
-                }],
+                charges: vec![charge(MeterIndex(index))],
                 charge_on: ChargeOn::default(),
                 llm: LlmOptions::default(),
             };
@@ -73,6 +67,7 @@ impl Served {
         Ok(Some(Self {
             path: api.path.clone(),
             late_max: api.late_max,
+            holds_max: api.holds_max,
             writers: api.writers,
             tokens: Tokens::read(&api.service_tokens_env)?,
             meters,
@@ -84,8 +79,33 @@ impl Served {
     }
 }
 
+fn charge(meter: MeterIndex) -> RouteCharge {
+    let (only_if, unless) = (Conditions::default(), None);
+    RouteCharge { meter, amount: Amount::Constant(1), only_if, unless, resource: None, job: None }
+}
+
 impl ServedMeter {
-    pub(super) fn grant(&self, tier: TierIndex) -> &Grant {
-        self.route.grant(tier)
+    pub(super) fn id(&self) -> Option<MeterId> {
+        self.route.charges.first().map(|charge| charge.id)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.route.charges.first().map_or("", |charge| &charge.meter)
+    }
+
+    pub(super) fn is_concurrent(&self) -> bool {
+        self.route.charges.first().is_some_and(|charge| charge.kind == MeterKind::Concurrent)
+    }
+
+    /// The limits of the meter itself; those of meters that are made of it come behind.
+    pub(super) fn checks(&self, tier: TierIndex) -> &[Check] {
+        let checks = &self.route.grant(tier).checks;
+        let own = checks.iter().take_while(|check| check.need == 0).count();
+        &checks[..own]
+    }
+
+    /// All that is counted of it, where counters are shared.
+    pub(super) fn tracked(&self) -> impl Iterator<Item = &Tracked> {
+        self.route.tracked.iter().filter(|tracked| Some(tracked.meter) == self.id())
     }
 }

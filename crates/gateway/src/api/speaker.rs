@@ -185,8 +185,8 @@ fn nobody() -> Refusal {
     Refusal::new(Code::IdentityMissing, message)
 }
 
-/// A value of a query, percent-decoded.
-fn decoded(value: &str) -> Option<String> {
+/// A value of a query or a path, percent-decoded.
+pub(super) fn decoded(value: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
     while let Some((&first, after)) = rest.split_first() {

@@ -2,9 +2,10 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use arrayvec::ArrayVec;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tollgate_core::UnixMillis;
+use tollgate_core::{SETTLEMENT_CHARGES_MAX, UnixMillis};
 use tollgate_ledger::IDEMPOTENT_ANSWER_BYTES_MAX;
 
 use super::{
@@ -12,11 +13,14 @@ use super::{
     basket::{self, Wanted},
     event::{Event, Times},
     input::Input,
+    levels::Levels,
     once::{Attempt, Failed, once},
-    posting::{Posting, Report, synced},
+    posting::{self, Posting, Report, synced},
     reply::Reply,
+    served::ServedMeter,
     speaker::{Named, Speaker},
     view::{self, LimitView, Status},
+    wholes::wholes,
 };
 use crate::{
     admission::store_unavailable,
@@ -73,13 +77,25 @@ async fn attempt_it(
     if let [(_, caller)] = &*callers {
         context.tier = Some(caller.tier);
     }
-    let mut postings = Vec::with_capacity(events.len());
+    let mut whose = Vec::with_capacity(events.len());
     for event in &events {
         let Some((_, caller)) = callers.iter().find(|(named, _)| *named == event.named) else { continue };
+        amounts::available(request, caller, (event.meter, &event.place))?;
+        whose.push((event, caller));
+    }
+    let mut levels = Box::pin(Levels::claim(request, &whose)).await?;
+    let ids = posting::ids(attempt.key, events.iter().map(|event| event.at));
+    let known = match attempt.is_again {
+        true => asking::known(request, ids.clone()).await?,
+        false => HashSet::new(),
+    };
+    let mut postings = Vec::with_capacity(events.len());
+    for ((event, caller), id) in whose.iter().zip(&ids) {
+        // What was charged before a gateway died is in what its resource has.
+        let amount = if known.contains(id) { 0 } else { levels.set(event, caller) };
         postings.push(Posting {
             caller,
-            meter: amounts::available(request, caller, (event.meter, &event.place))?,
-            amount: event.amount,
+            charges: charges(request, event, amount)?,
             at: event.at,
             resource: event.resource.as_deref(),
             metadata: event.metadata.as_deref(),
@@ -91,11 +107,8 @@ async fn attempt_it(
         false => text(&context.request_id).to_owned(),
     };
     let report = Report::new(request, (attempt.key, &request_id), postings);
-    let known = match attempt.is_again {
-        true => asking::known(request, report.ids()).await?,
-        false => HashSet::new(),
-    };
     let durable = report.charge(request, &known)?;
+    levels.settled(request);
     synced(durable).await.map_err(Failed::after_charging)?;
     let (subjects, status) = subjects(request, &callers, &report, context).await;
     Ok(Reply::ok(&json!({
@@ -104,6 +117,23 @@ async fn attempt_it(
         "status": status,
         "subjects": subjects,
     })))
+}
+
+/// The event's meter and those that are made of it.
+fn charges<'a>(
+    request: &Request<'a>,
+    event: &Event,
+    amount: i64,
+) -> Result<ArrayVec<(&'a ServedMeter, i64), SETTLEMENT_CHARGES_MAX>, Refusal> {
+    let wholes = wholes(request.live.plans(), event.meter, amount);
+    let mut charges = ArrayVec::new();
+    for (meter, amount) in std::iter::once((event.meter, amount)).chain(wholes) {
+        let Some(meter) = request.served.meter(meter) else { continue };
+        if charges.try_push((meter, amount)).is_err() {
+            return Err(event.place.wrong("is a part of too many meters"));
+        }
+    }
+    Ok(charges)
 }
 
 /// Where the limits stand of those who were charged, and the worst of it, as far as an answer has room.

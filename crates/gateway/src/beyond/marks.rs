@@ -2,11 +2,21 @@
 
 use std::{cell::OnceCell, fmt::Write as _};
 
-use tollgate_core::{Charge, Over, Overage, Price, Settlement, metadata};
+use tollgate_core::{Charge, Max, Over, Overage, Price, Settlement, metadata};
 use tollgate_ledger::METADATA_BYTES_MAX;
 use tollgate_quota::Before;
 
 use crate::live::{Grant, RouteCharge};
+
+/// What is known of a settlement when it is made.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    grant: &'a Grant,
+    charges: &'a [RouteCharge],
+    /// The limits that it was admitted beyond, one bit each.
+    graces: u32,
+    before: &'a Before<'a>,
+}
 
 /// Adds to the metadata of a settlement what of it lies beyond limits: `"grace": true` for the limits in `graces`, and
 /// what is charged for as overage, by what was settled `before`. The text is kept in `text`.
@@ -20,10 +30,10 @@ pub(crate) fn mark<'s>(
     if grant.beyond.is_none() {
         return;
     }
+    let known = Known { grant, charges, graces, before };
     let mut own = String::new();
     for charged in &settlement.charges {
-        let object = one(grant, charges, charged, graces, before);
-        if let Some(object) = object {
+        if let Some(object) = known.object(charged) {
             metadata::add_for_meter(&mut own, charged.meter, &object);
         }
     }
@@ -36,59 +46,58 @@ pub(crate) fn mark<'s>(
     settlement.metadata = Some(all);
 }
 
-/// One JSON object with what is beyond the limits of one meter, if anything is.
-fn one(
-    grant: &Grant,
-    charges: &[RouteCharge],
-    charged: &Charge<'_>,
-    graces: u32,
-    before: &Before<'_>,
-) -> Option<String> {
-    let beyond = grant.beyond.as_ref()?;
-    let mut object = String::new();
-    let mut priced: Option<(usize, Option<Price>)> = None;
-    for (check, (limit, way)) in grant.limits.iter().zip(&beyond.ways).enumerate() {
-        if charges.get(limit.charge).is_none_or(|charge| *charge.meter != *charged.meter) {
-            continue;
-        }
-        if graces & 1 << check != 0 && object.is_empty() {
-            object.push_str("\"grace\":true");
-        }
-        // At most one of them has a price.
-        if let Over::Charge(price) = way.over
-            && (priced.is_none() || price.is_some())
-        {
-            priced = Some((check, price));
-        }
+impl Known<'_> {
+    /// One JSON object with what is beyond the limits of one meter, if anything is.
+    fn object(self, charged: &Charge<'_>) -> Option<String> {
+        let grace = self.is_in_grace(charged).then(|| "\"grace\":true".to_owned());
+        let members: Vec<String> = grace.into_iter().chain(self.overage(charged)).collect();
+        (!members.is_empty()).then(|| format!("{{{}}}", members.join(",")))
     }
-    if let Some((check, price)) = priced {
-        let included = &beyond.ways[check].included;
-        let included_units = match grant.checks[check].max {
-            tollgate_core::Max::AtMost(max) => max,
-            tollgate_core::Max::Unlimited => i64::MAX,
+
+    fn is_in_grace(self, charged: &Charge<'_>) -> bool {
+        self.graces != 0 && self.limits_of(charged).any(|check| self.graces & 1 << check != 0)
+    }
+
+    /// By the limit that has a price, of which there is one at most, or else by any that charges.
+    fn overage(self, charged: &Charge<'_>) -> Option<String> {
+        let ways = &self.grant.beyond.as_ref()?.ways;
+        let price = |check: usize| match ways.get(check).map(|way| &way.over) {
+            Some(Over::Charge(price)) => Some((check, *price)),
+            Some(Over::Refuse | Over::Throttle(_)) | None => None,
         };
-        let before = before.settled(check);
-        let overage = before.map(|before| Overage::of(price, included_units, before, charged.amount));
-        let comma = if object.is_empty() { "" } else { "," };
-        match overage {
-            Some(overage) if overage.is_none() => {}
-            Some(Overage { units, cost }) => {
-                let _ = write!(object, "{comma}\"overage\":{{\"limit\":\"{included}\",\"units\":{units}");
-                if let (Some(price), Some(cost)) = (price, cost) {
-                    let currency = price.currency;
-                    let _ = write!(
-                        object,
-                        ",\"price\":\"{price}\",\"cost\":\"{cost}\",\"currency\":\"{currency}\""
-                    );
-                }
-                object.push('}');
-            }
+        let charging = || self.limits_of(charged).filter_map(price);
+        let (check, price) = charging().find(|(_, price)| price.is_some()).or_else(|| charging().next())?;
+        let Max::AtMost(max) = self.grant.checks.get(check)?.max else { return None };
+        let included = &ways.get(check)?.included;
+        match self.before.settled(check) {
+            Some(before) => written(included, price, Overage::of(price, max, before, charged.amount)),
             // Its window ended so long ago that how much was used in it is not known here any more.
             None if charged.amount != 0 => {
-                let _ = write!(object, "{comma}\"overage\":{{\"limit\":\"{included}\",\"unknown\":true}}");
+                Some(format!("\"overage\":{{\"limit\":\"{included}\",\"unknown\":true}}"))
             }
-            None => {}
+            None => None,
         }
     }
-    (!object.is_empty()).then(|| format!("{{{object}}}"))
+
+    /// The limits of a meter, by their number.
+    fn limits_of(self, charged: &Charge<'_>) -> impl Iterator<Item = usize> {
+        let Self { grant, charges, .. } = self;
+        let is_meant = move |charge: usize| charges.get(charge).is_some_and(|c| *c.meter == *charged.meter);
+        let limits = grant.limits.iter().enumerate();
+        limits.filter(move |(_, limit)| is_meant(limit.charge)).map(|(check, _)| check)
+    }
+}
+
+fn written(included: &str, price: Option<Price>, overage: Overage) -> Option<String> {
+    if overage.is_none() {
+        return None;
+    }
+    let Overage { units, cost } = overage;
+    let mut text = format!("\"overage\":{{\"limit\":\"{included}\",\"units\":{units}");
+    if let (Some(price), Some(cost)) = (price, cost) {
+        let currency = price.currency;
+        let _ = write!(text, ",\"price\":\"{price}\",\"cost\":\"{cost}\",\"currency\":\"{currency}\"");
+    }
+    text.push('}');
+    Some(text)
 }

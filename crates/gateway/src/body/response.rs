@@ -14,12 +14,13 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::{BodyError, Progress, request::BodyEnd};
 use crate::{
-    admitted::{Admitted, Measures, Model},
+    admitted::Admitted,
     connection::{Busy, Connection},
     durable::Durable,
     end::End,
     live::Route,
     llm::{Answer, Growth, Place, join, read_on},
+    measures::Measures,
     names::USAGE_PREFIX,
     resources::Claiming,
     upstream::{Lease, UpstreamBody},
@@ -147,7 +148,7 @@ impl Proxied {
         Measures {
             request_bytes: self.progress.bytes(),
             response_bytes: self.bytes,
-            model: self.answer.as_deref().map_or(Model::Unseen, Model::Answer),
+            ..Measures::of_answer(self.answer.as_deref())
         }
     }
 
@@ -236,15 +237,17 @@ impl Proxied {
         if !is_last {
             return Poll::Ready(Some(Ok(frame)));
         }
-        let mut admitted = self.admitted.take();
-        let claiming = admitted.as_mut().and_then(|a| a.claim_late(self.whole(), &self.measures()));
-        self.admitted = admitted;
-        if let Some(claiming) = claiming {
-            self.claiming = Some((frame, claiming));
-            return self.poll_claiming(cx);
+        let (end, measures) = (self.whole(), self.measures());
+        match self.admitted.as_ref().and_then(|admitted| admitted.claim_late(end, &measures)) {
+            None => {
+                let durable = self.end(end);
+                self.hold_back(frame, durable, cx)
+            }
+            Some(claiming) => {
+                self.claiming = Some((frame, claiming));
+                self.poll_claiming(cx)
+            }
         }
-        let durable = self.end(self.whole());
-        self.hold_back(frame, durable, cx)
     }
 
     /// The whole answer is there, and waits for the resource that it names.
@@ -422,14 +425,12 @@ impl Proxied {
 impl Drop for Proxied {
     fn drop(&mut self) {
         if !self.ended {
-            // What waited only for its resource was whole.
-            let is_whole = self.claiming.take().is_some();
-            let status = self.status;
-            self.end(if is_whole {
-                End::ReadOn { status }
-            } else {
-                End::ClientGone { status: Some(status) }
-            });
+            // What waited only for its resource is whole; what waits lets others have that first.
+            let end = match self.claiming.take() {
+                Some(_) => End::ReadOn { status: self.status },
+                None => End::ClientGone { status: Some(self.status) },
+            };
+            self.end(end);
         }
     }
 }
@@ -437,8 +438,8 @@ impl Drop for Proxied {
 impl Drop for Awaited {
     fn drop(&mut self) {
         let Some(proxied) = self.0.take().filter(|proxied| !proxied.ended) else { return };
-        let of_model = proxied.answer.as_ref().and_then(|answer| answer.reads_on());
-        let connection = of_model.or(proxied.reads_on.as_ref()).map(Rc::clone);
+        let of_answer = proxied.answer.as_ref().and_then(|answer| answer.reads_on());
+        let connection = of_answer.or(proxied.reads_on.as_ref()).map(Rc::clone);
         if let Some(connection) = connection
             && let Some(place) = Place::take(&connection)
         {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tollgate_core::{Charge, RequestKey, SETTLEMENT_CHARGES_MAX, Scope, SettledBy, Settlement, UnixMillis};
 use tollgate_ledger::OpenError;
-use tollgate_quota::{Admission, Mark, Mode, Parties, SubjectKey, Terms, Tracked};
+use tollgate_quota::{Mark, Parties, SubjectKey, Tracked};
 
 use super::{Kept, Owners, ResourceMeter, Unclaimed};
 use crate::shared::Shared;
@@ -40,8 +40,6 @@ pub(crate) struct Line<'a> {
 /// What a resource has of a meter after a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum To {
-    /// So much, whatever it had.
-    Be(i64),
     /// So much, if it had anything: what is gone is not settled again.
     BeIfThere(i64),
 }
@@ -62,7 +60,7 @@ impl To {
     fn amount(self, had: i64) -> i64 {
         match self {
             Self::BeIfThere(_) if had == 0 => 0,
-            Self::Be(amount) | Self::BeIfThere(amount) => amount.saturating_sub(had),
+            Self::BeIfThere(amount) => amount.saturating_sub(had),
         }
     }
 }
@@ -113,14 +111,9 @@ pub(crate) async fn change(shared: &Arc<Shared>, change: Change<'_>) -> Result<V
     let user = subject(Scope::User, owners.user)?;
     let org = owners.org.map(|org| subject(Scope::Org, org)).transpose()?;
     let parties = Parties { user: &user, org: org.as_ref() };
-    let terms = Terms { checks: &[], needs: &[], warn_at: &[], mode: Mode::Observe, tracked };
-    // Without limits it is admitted, and holds nothing.
-    let Admission::Admitted { hold, .. } = parties.admit(terms, at) else {
-        return Err(Unchanged::TooManySubjects);
-    };
-    let open = shared.journal.open_request(&settlement).map_err(Unchanged::NotJournalled)?;
-    let journal = || Mark(open.settle(&settlement).get());
-    hold.settle(journal, changed.iter().map(|(id, _, amount)| (*id, *amount)));
+    let room = shared.journal.reserve().map_err(Unchanged::NotJournalled)?;
+    let journal = || Mark(room.settle(&settlement).get());
+    parties.record((at, tracked), journal, changed.iter().map(|(id, _, amount)| (*id, *amount)));
     if let Some(observer) = &shared.on_settled {
         observer(&settlement);
     }

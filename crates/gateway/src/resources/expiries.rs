@@ -1,4 +1,4 @@
-//! When what is open ends by itself: jobs and holds, in the order of their ends.
+//! When what is open is ended without a request: jobs and holds, in the order of their ends.
 
 use std::{
     collections::BTreeSet,
@@ -11,10 +11,22 @@ use tollgate_core::UnixMillis;
 /// through again.
 const WATCHED_MAX: usize = 65_536;
 
-/// Something that ends by itself.
+/// Why something is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Why {
+    /// It had so much time.
+    Expired,
+    /// Its service has said that it has ended, and that could not be settled with the answer.
+    Finished,
+}
+
+/// Something that is ended without a request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Expiry {
     pub(crate) at: UnixMillis,
+    /// When it began: what a hold has is given back to the window that it was taken from.
+    pub(crate) since: UnixMillis,
+    pub(crate) why: Why,
     pub(crate) meter: Box<str>,
     pub(crate) resource: Box<str>,
     pub(crate) user: Box<str>,
@@ -57,7 +69,17 @@ mod tests {
         let text = |text: &str| text.into();
         let resource = resource.to_string().into();
         let (meter, user, tier, route) = (text("jobs"), text("ann"), text("pro"), text("jobs"));
-        Expiry { at: UnixMillis(at), meter, resource, user, org: None, tier, route }
+        Expiry {
+            at: UnixMillis(at),
+            since: UnixMillis(0),
+            why: Why::Expired,
+            meter,
+            resource,
+            user,
+            org: None,
+            tier,
+            route,
+        }
     }
 
     #[test]

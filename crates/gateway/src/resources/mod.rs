@@ -13,34 +13,32 @@
 //!   that cannot be told in time, the resource counts as new, and its line as estimated.
 //! - Whatever waits here is bounded: [`claim::CLAIM_WAIT_MAX`] for others, a table of claims, a queue for each.
 
+mod becomes;
 mod change;
 mod claim;
+mod claiming;
 mod expiries;
-mod facts;
-mod held;
 mod kept;
 mod metadata;
 mod meters;
-mod planned;
+mod segment;
 mod sizes;
 mod sweeper;
 mod table;
-mod uses;
 
 use std::sync::{Arc, Mutex};
 
 pub(crate) use self::{
-    change::{Change, Line, To, Unchanged, change},
+    becomes::{Became, changed, settle},
+    change::{Change, Line, To, change},
     claim::Unclaimed,
-    expiries::Expiry,
-    facts::Known,
-    held::{Claiming, Held, Parties},
+    claiming::{Claimant, Claiming},
+    expiries::{Expiry, Why},
     kept::{Kept, Owners, ResourceMeter},
     metadata::JobLine,
     meters::is_shared,
-    planned::{Facts, Planned},
+    segment::decoded,
     sweeper::{HOLD, sweep},
-    uses::{Act, Said, Use, Uses},
 };
 use self::{
     claim::Place,

@@ -10,7 +10,11 @@ use tokio::{
 use tollgate_core::{MeterKind, RequestKey, UnixMillis};
 use tollgate_ledger::{OpenResource, OpenResources, OpenResourcesRequest, ResourcePlace};
 
-use super::{Change, Line, Owners, Resources, To, change, expiries::Expiry, metadata};
+use super::{
+    Change, Line, Owners, Resources, To, change,
+    expiries::{Expiry, Why},
+    metadata,
+};
 use crate::{shared::Shared, worker::wall_clock};
 
 /// How often is looked for what ends.
@@ -94,6 +98,8 @@ fn expiry(meter: &str, open: OpenResource) -> Option<Expiry> {
     let OpenResource { place: ResourcePlace { resource, user_id, org_id }, amount: _, first } = open;
     Some(Expiry {
         at: metadata::expires_at(first.metadata.as_deref()?)?,
+        since: first.at,
+        why: Why::Expired,
         meter: meter.into(),
         resource: resource.into(),
         user: user_id.into(),
@@ -106,10 +112,11 @@ fn expiry(meter: &str, open: OpenResource) -> Option<Expiry> {
 /// Ends it, or tries again later.
 async fn expire(shared: &Arc<Shared>, expiry: Expiry) {
     let live = shared.live();
-    let Expiry { at: _, meter, resource, user, org, tier, route } = &expiry;
+    let Expiry { at: _, since, why, meter, resource, user, org, tier, route } = &expiry;
     let is_hold = resource.starts_with(HOLD);
     let now = UnixMillis(wall_clock().0.saturating_add(shared.clock_ahead()));
-    let key = RequestKey::new(now, fastrand::u128(..));
+    let at = if is_hold { *since } else { now };
+    let key = RequestKey::new(at, fastrand::u128(..));
     let Some(of) = live.resource_meter(&shared.meters, meter) else { return };
     let line = Line {
         tier,
@@ -119,7 +126,11 @@ async fn expire(shared: &Arc<Shared>, expiry: Expiry) {
         status: 0,
         request_id: &key.to_string(),
         estimated: false,
-        metadata: Some(if is_hold { r#"{"hold":"expired"}"# } else { r#"{"job":"expired"}"# }),
+        metadata: Some(match why {
+            Why::Expired if is_hold => r#"{"hold":"expired"}"#,
+            Why::Expired => r#"{"job":"expired"}"#,
+            Why::Finished => r#"{"job":"finished"}"#,
+        }),
     };
     let ended = Change {
         owners: Owners { user, org: org.as_deref() },
@@ -127,7 +138,7 @@ async fn expire(shared: &Arc<Shared>, expiry: Expiry) {
         meters: &[(of, To::BeIfThere(0))],
         tracked: &live.tracked_of(&shared.meters, meter),
         key,
-        at: now,
+        at,
         line,
     };
     match change(shared, ended).await {
@@ -135,6 +146,7 @@ async fn expire(shared: &Arc<Shared>, expiry: Expiry) {
         Ok(_) if is_hold => {
             tracing::info!(user = &**user, meter = &**meter, resource = &**resource, "a hold has expired");
         }
+        Ok(_) if *why == Why::Finished => {}
         Ok(_) => {
             shared.metrics.jobs_expired.increment(1);
             tracing::warn!(

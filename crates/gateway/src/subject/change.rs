@@ -6,7 +6,11 @@ use tollgate_config::{nearest, suggest};
 use tollgate_core::{Plans, UnixMillis};
 use tollgate_ledger::{LedgerError, Subject, SubjectRow, SubjectTable};
 
-use super::{Values, valid_id};
+use super::{
+    Values,
+    overrides::{Edits, Meaning},
+    valid_id,
+};
 
 /// A column of the table.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -25,6 +29,7 @@ pub(super) struct Change {
     zone: Option<Option<TimeZone>>,
     anchor: Option<Option<Anchor>>,
     overrides: Option<Option<String>>,
+    edits: Option<Edits>,
 }
 
 #[derive(Clone, Copy)]
@@ -37,13 +42,13 @@ enum Anchor {
 impl Change {
     /// None, and at least one mistake, when something makes no sense.
     pub(super) fn read(
-        is_org: bool,
+        meaning: Meaning<'_>,
         values: &Values,
         unset: &[Key],
-        plans: &Plans,
         mistakes: &mut Vec<String>,
     ) -> Option<Self> {
-        let Values { tier, org, time_zone, billing_anchor, overrides } = values;
+        let Values { tier, org, time_zone, billing_anchor, limits, override_until, overrides } = values;
+        let (is_org, plans) = (meaning.is_org, &meaning.config.plans);
         let before = mistakes.len();
         let mut both = |key: Key, name: &str, value: &Option<String>| {
             let unset = unset.contains(&key);
@@ -57,6 +62,13 @@ impl Change {
         let unset_zone = both(Key::TimeZone, "time-zone", time_zone);
         let unset_anchor = both(Key::BillingAnchor, "billing-anchor", billing_anchor);
         let unset_overrides = both(Key::Overrides, "overrides", overrides);
+        let edits = Edits::read(limits, override_until.as_deref(), mistakes);
+        if let Some(edits) = &edits {
+            edits.check(meaning, mistakes);
+            if overrides.is_some() {
+                mistakes.push("--override and --overrides contradict each other".to_owned());
+            }
+        }
         if is_org && org.is_some() {
             mistakes.push("--org: an organisation belongs to none; set it for its users".to_owned());
         }
@@ -65,19 +77,21 @@ impl Change {
             org: column(org, unset_org, |id| valid_id("--org", id, mistakes)),
             zone: column(time_zone, unset_zone, |name| valid_zone(name, mistakes)),
             anchor: column(billing_anchor, unset_anchor, |text| valid_anchor(text, mistakes)),
-            overrides: column(overrides, unset_overrides, |text| valid_overrides(text, mistakes)),
+            overrides: column(overrides, unset_overrides, |text| valid_overrides(text, meaning, mistakes)),
+            edits,
         };
         if change.is_nothing() && mistakes.len() == before {
             mistakes.push(
-                "nothing to set: give --tier, --org, --time-zone, --billing-anchor or --unset KEY".to_owned(),
+                "nothing to set: give --tier, --org, --time-zone, --billing-anchor, --override or --unset KEY".to_owned(),
             );
         }
         (mistakes.len() == before).then_some(change)
     }
 
     fn is_nothing(&self) -> bool {
-        let Self { tier, org, zone, anchor, overrides } = self;
-        tier.is_none() && org.is_none() && zone.is_none() && anchor.is_none() && overrides.is_none()
+        let Self { tier, org, zone, anchor, overrides, edits } = self;
+        let columns = [tier.is_none(), org.is_none(), zone.is_none(), anchor.is_none(), overrides.is_none()];
+        columns.into_iter().all(|is_none| is_none) && edits.is_none()
     }
 
     /// The time zone of the organisation, for a user without one.
@@ -99,7 +113,7 @@ impl Change {
 
     /// Changes `row`. Where it has no time zone, a date is one of `elsewhere`.
     pub(super) fn apply(self, row: &mut SubjectRow, elsewhere: TimeZone) {
-        let Self { tier, org, zone: new_zone, anchor, overrides } = self;
+        let Self { tier, org, zone: new_zone, anchor, overrides, edits } = self;
         if let Some(tier) = tier {
             row.tier = tier;
         }
@@ -115,6 +129,9 @@ impl Change {
         }
         if let Some(overrides) = overrides {
             row.overrides = overrides;
+        }
+        if let Some(edits) = edits {
+            row.overrides = edits.apply(row.overrides.as_deref());
         }
     }
 }
@@ -214,14 +231,10 @@ fn valid_anchor(text: &str, mistakes: &mut Vec<String>) -> Option<Anchor> {
     }
 }
 
-fn valid_overrides(text: &str, mistakes: &mut Vec<String>) -> Option<String> {
-    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
-        Ok(object) => Some(serde_json::Value::Object(object).to_string()),
-        Err(error) => {
-            mistakes.push(format!(
-                "--overrides: not a JSON object: {error}; write one such as '{{\"api_calls\": {{}}}}'"
-            ));
-            None
-        }
-    }
+fn valid_overrides(text: &str, meaning: Meaning<'_>, mistakes: &mut Vec<String>) -> Option<String> {
+    let wrong = meaning.mistakes(text);
+    let is_good = wrong.is_empty();
+    mistakes.extend(wrong.into_iter().map(|wrong| format!("--overrides: {wrong}")));
+    let object = serde_json::from_str::<serde_json::Value>(text).ok()?;
+    is_good.then(|| object.to_string())
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tollgate_core::{Plans, UnixMillis};
 use tollgate_ledger::{LedgerError, Subject, SubjectRow, SubjectTable};
 
-use super::change::zone;
+use super::{change::zone, overrides::Meaning};
 
 /// "user ann".
 pub(super) fn name(subject: &Subject) -> String {
@@ -41,8 +41,9 @@ pub(super) fn text(
     subject: &Subject,
     row: Option<&SubjectRow>,
     table: &SubjectTable,
-    plans: &Plans,
+    meaning: Meaning<'_>,
 ) -> Result<String, LedgerError> {
+    let plans: &Plans = &meaning.config.plans;
     let of = |get: fn(&SubjectRow) -> Option<&str>| row.and_then(get);
     let org = of(|row| row.org_id.as_deref());
     let org_row = match org {
@@ -82,7 +83,9 @@ pub(super) fn text(
     }
     lines.extend([("time zone", zone), ("billing anchor", anchor)]);
     if let Some(overrides) = of(|row| row.overrides.as_deref()) {
-        lines.push(("overrides", format!("{overrides} (kept, not applied yet)")));
+        lines.push(("overrides", overrides.to_owned()));
+        let wrong = meaning.mistakes(overrides);
+        lines.extend(wrong.into_iter().map(|wrong| ("", format!("which changes nothing: {wrong}"))));
     }
     lines.push(("updated", row.map_or("never: nothing is set".to_owned(), |row| instant(row.updated_at))));
     let mut text = format!("{}\n", name(subject));

@@ -13,6 +13,7 @@
 
 mod ask;
 mod cache;
+pub(crate) mod own;
 mod profile;
 mod resolve;
 
@@ -177,6 +178,16 @@ impl Subjects {
                 }
             }
         }
+    }
+
+    /// Tells that an override makes no sense: it changes nothing.
+    fn tell_wrong(&self, subject: &Subject, mistake: &str) {
+        self.metrics.wrong();
+        tracing::error!(
+            ?subject,
+            mistake,
+            "an override in the table of subjects makes no sense: the tier's limits hold"
+        );
     }
 
     fn next_version(&self) -> u64 {

@@ -11,6 +11,7 @@ use tollgate_core::{Calendar, UnixMillis};
 use tollgate_ledger::{Subject as LedgerSubject, SubjectRow};
 use tollgate_quota::Subject;
 
+use super::own::Own;
 use crate::identity;
 
 /// What the table says about one user or organisation; nothing, when there is no row.
@@ -20,7 +21,13 @@ pub(crate) struct Profile {
     pub(super) org: Org,
     zone: Option<TimeZone>,
     anchor: Option<UnixMillis>,
-    version: u64,
+    /// Limits of its own, as written.
+    pub(super) overrides: Option<Box<str>>,
+    /// What they are compiled to.
+    pub(super) own: Own,
+    /// Whose row it is.
+    pub(super) subject: LedgerSubject,
+    pub(super) version: u64,
     /// Whether it was said that there is no such tier.
     complained: AtomicBool,
 }
@@ -36,10 +43,10 @@ pub(super) enum Org {
 
 impl Profile {
     pub(super) fn new(subject: &LedgerSubject, row: Option<SubjectRow>, version: u64) -> Self {
-        let (mut tier, mut org, mut zone, mut anchor) = (None, Org::None, None, None);
+        let (mut tier, mut org, mut zone, mut anchor, mut own) = (None, Org::None, None, None, None);
         if let Some(row) = row {
-            let SubjectRow { tier: name, org_id, time_zone, billing_anchor, overrides: _, updated_at: _ } =
-                row;
+            let SubjectRow { tier: name, org_id, time_zone, billing_anchor, overrides, updated_at: _ } = row;
+            own = overrides.map(Into::into);
             tier = name.map(Into::into);
             org = org_id.map_or(Org::None, |org| {
                 let value = HeaderValue::try_from(org).ok().filter(identity::is_valid);
@@ -60,13 +67,15 @@ impl Profile {
             });
             anchor = billing_anchor;
         }
-        Self { tier, org, zone, anchor, version, complained: AtomicBool::new(false) }
+        let (overrides, own, subject) = (own, Own::default(), subject.clone());
+        Self { tier, org, zone, anchor, overrides, own, subject, version, complained: AtomicBool::new(false) }
     }
 
     /// Whether both say the same, whenever they were read.
     pub(super) fn says_the_same(&self, other: &Self) -> bool {
-        let Self { tier, org, zone, anchor, version: _, complained: _ } = self;
-        (tier, org, zone, anchor) == (&other.tier, &other.org, &other.zone, &other.anchor)
+        let Self { tier, org, zone, anchor, overrides, own: _, subject: _, version: _, complained: _ } = self;
+        let others = (&other.tier, &other.org, &other.zone, &other.anchor, &other.overrides);
+        (tier, org, zone, anchor, overrides) == others
     }
 
     /// Whether a mistake in it is to be told now: once for each version of it.

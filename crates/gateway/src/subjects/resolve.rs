@@ -6,7 +6,7 @@ use http::HeaderValue;
 use tollgate_core::{Scope, TierIndex};
 use tollgate_quota::SubjectKey;
 
-use super::{Answer, Ask, Calendars, Profile, profile::Org};
+use super::{Answer, Ask, Calendars, Profile, own::grant_for, profile::Org};
 use crate::{
     identity::{Caller, Claimed, text},
     live::{Live, Route},
@@ -30,7 +30,7 @@ const NOT_NOW: &str = "this user cannot be looked up at the moment; try again so
 pub(crate) async fn caller(
     worker: &Worker,
     live: &Live,
-    route: &Route,
+    route: &Arc<Route>,
     claimed: Claimed,
 ) -> Result<Caller, Refusal> {
     let all_is_said = claimed.tier().is_some() && claimed.org().is_some();
@@ -62,7 +62,10 @@ pub(crate) async fn caller(
         None => tier(live, [Some(&user), org_row.as_ref()], claimed.user())?,
     };
     let org = org.cloned();
-    Ok(claimed.completed(org, tier, Calendars { version: 0, user: Some(user), home, org: org_row }))
+    let mut caller =
+        claimed.completed(org, tier, Calendars { version: 0, user: Some(user), home, org: org_row });
+    caller.own = grant_for(worker, live, route, &caller);
+    Ok(caller)
 }
 
 /// The tier of the first row that says one; none if none does.

@@ -17,7 +17,7 @@ use std::{future::poll_fn, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 use tollgate_core::{Max, Rate, Scope};
-use tollgate_quota::{Admission, Freed, Parties, Refusal, Standings, Terms};
+use tollgate_quota::{Admission, Check, Freed, Parties, Refusal, Standings, Terms};
 
 pub(crate) use self::lines::Lines;
 use self::lines::{Key, Place};
@@ -43,6 +43,8 @@ pub(crate) struct Waiting<'a> {
     parties: Parties<'a>,
     /// With the limits that refuse who has not waited.
     terms: Terms<'a>,
+    /// The limits for who has.
+    soft: &'a [Check],
     place: Option<Place>,
     /// How many were in the line when it began to wait, itself included.
     pub(crate) position: Option<usize>,
@@ -58,8 +60,17 @@ pub(crate) enum Next {
     Again,
     /// It has waited for its turn: limits that slow down do not refuse it.
     Through,
-    /// It is refused by limit number `check`, and may try again after this time if that is known.
-    Refused { check: usize, again_after: Option<Duration> },
+    /// It is refused.
+    Refused(Box<Refused>),
+}
+
+/// Why a request is refused that may have waited.
+pub(crate) struct Refused {
+    pub(crate) refusal: Refusal,
+    /// Where all limits stand, if that is newer than the refusal.
+    pub(crate) standings: Option<Standings>,
+    /// When its turn would come.
+    pub(crate) again_after: Option<Duration>,
 }
 
 impl<'a> Waiting<'a> {
@@ -67,7 +78,7 @@ impl<'a> Waiting<'a> {
         worker: &'a Worker,
         beyond: &'a Beyond,
         caller: &'a Caller,
-        (parties, terms): (Parties<'a>, Terms<'a>),
+        (parties, terms, soft): (Parties<'a>, Terms<'a>, &'a [Check]),
     ) -> Self {
         let (place, position, deadline, seen) = (None, None, None, None);
         Self {
@@ -76,6 +87,7 @@ impl<'a> Waiting<'a> {
             caller,
             parties,
             terms,
+            soft,
             place,
             position,
             deadline,
@@ -88,28 +100,55 @@ impl<'a> Waiting<'a> {
     pub(crate) async fn behind_others(&mut self) -> Next {
         let lines = &self.worker.shared.lines;
         let others = self.beyond.waits().find(|(check, _)| lines.length(&self.key(*check)) > 0);
-        match others {
-            Some((check, wait)) => self.wait(check, wait).await,
-            None => Next::Again,
+        let Some((check, wait)) = others else { return Next::Again };
+        match self.wait(check, wait).await {
+            Ok(next) => next,
+            // Who is told nothing else finds out by asking.
+            Err(again_after) => self.standings().map_or(Next::Again, |standings| {
+                let refusal = Refusal { check, standing: standings[check], is_only: true };
+                Next::Refused(Box::new(Refused { refusal, standings: Some(standings), again_after }))
+            }),
         }
     }
 
     /// Waits after a refusal, where the limit that refuses has a line. Cancel-safe.
     pub(crate) async fn after(&mut self, refusal: &Refusal) -> Next {
         let Refusal { check, standing: _, is_only } = *refusal;
-        let refused = Next::Refused { check, again_after: None };
-        let Some(wait) = self.beyond.wait(check).filter(|_| is_only) else { return refused };
+        let refused = |again_after| {
+            Next::Refused(Box::new(Refused { refusal: *refusal, standings: None, again_after }))
+        };
+        let Some(wait) = self.beyond.wait(check) else { return refused(None) };
         let asked = &self.terms.checks[check];
         let need = self.terms.needs.get(asked.need).copied().unwrap_or(0);
         match (wait, asked.max) {
+            (Wait::Slot(_), _) if !is_only => refused(None),
             // It never has a slot, however long it waits.
-            (Wait::Slot(_), Max::AtMost(max)) if need > max => refused,
-            (wait, _) => self.wait(check, wait).await,
+            (Wait::Slot(_), Max::AtMost(max)) if need > max => refused(None),
+            (Wait::Turn(_), _) if let Some(others) = self.refused_by_others(is_only) => others,
+            (wait, _) => self.wait(check, wait).await.unwrap_or_else(refused),
+        }
+    }
+
+    /// Refused by a limit that does not only slow down, if there is one.
+    fn refused_by_others(&self, is_only: bool) -> Option<Next> {
+        let soft = Terms { checks: self.soft, warn_at: &[], ..self.terms };
+        let decided = (!is_only).then(|| self.parties.admit(soft, self.worker.now()))?;
+        match decided {
+            Admission::Refused { refusal, standings } => {
+                let refused = Refused { refusal, standings: Some(standings), again_after: None };
+                Some(Next::Refused(Box::new(refused)))
+            }
+            // There is room again, which is given back: it has not waited yet.
+            Admission::Admitted { hold, .. } => {
+                drop(hold);
+                None
+            }
+            Admission::NotLoaded | Admission::NotLeased | Admission::Unavailable { .. } => None,
         }
     }
 
     /// Where all limits stand; none where that is not known.
-    pub(crate) fn standings(&self) -> Option<Standings> {
+    fn standings(&self) -> Option<Standings> {
         // What needs nothing is admitted, and holds nothing.
         let terms = Terms { needs: &[], warn_at: &[], ..self.terms };
         match self.parties.admit(terms, self.worker.now()) {
@@ -124,7 +163,8 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    async fn wait(&mut self, check: usize, wait: Wait) -> Next {
+    /// An error says when its turn would come, if that is known.
+    async fn wait(&mut self, check: usize, wait: Wait) -> Result<Next, Option<Duration>> {
         let now = Instant::now();
         let key = self.key(check);
         let is_there = self.place.as_ref().is_some_and(|place| *place.key() == key);
@@ -138,13 +178,13 @@ impl<'a> Waiting<'a> {
                     let ahead = lines.length(&key);
                     let until = lines.pace(&key, |pace| pace.wait(now, rate, ahead));
                     if until > TURN_WAIT_MAX {
-                        return Next::Refused { check, again_after: Some(until) };
+                        return Err(Some(until));
                     }
                     TURN_LINE_MAX
                 }
             };
             let Some((place, length)) = lines.join(&key, length_max) else {
-                return Next::Refused { check, again_after: self.again_after(&key, wait) };
+                return Err(self.again_after(&key, wait));
             };
             self.place = Some(place);
             self.position.get_or_insert(length);
@@ -159,13 +199,10 @@ impl<'a> Waiting<'a> {
             Wait::Slot(_) => self.slot(deadline).await,
             Wait::Turn(rate) => self.turn(deadline, check, rate).await,
         };
-        match next {
-            Some(next) => next,
-            None => {
-                self.place = None;
-                Next::Refused { check, again_after: self.again_after(&key, wait) }
-            }
-        }
+        next.ok_or_else(|| {
+            self.place = None;
+            self.again_after(&key, wait)
+        })
     }
 
     /// Waits until it is the first, and then, after each attempt, until there may be a slot; none when it takes too long.
@@ -220,7 +257,7 @@ impl<'a> Waiting<'a> {
     }
 
     async fn first(&self, deadline: Instant) -> Option<()> {
-        let place = self.place.as_ref()?;
+        let place = self.place.as_ref().filter(|_| Instant::now() < deadline)?;
         timeout_at(deadline, poll_fn(|cx| place.poll_first(cx))).await.ok()
     }
 

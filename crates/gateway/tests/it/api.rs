@@ -1,7 +1,10 @@
 //! The usage API: what services report to and ask.
 
+mod holds;
 mod idempotency;
 mod isolation;
+mod jobs;
+mod levels;
 mod queries;
 mod refused;
 mod reports;
@@ -29,6 +32,9 @@ spend   = { unit = "USD" }
 storage = { unit = "bytes", kind = "level" }
 jobs    = { unit = "jobs", kind = "concurrent" }
 secret  = { unit = "things" }
+audio   = { unit = "seconds" }
+pages   = { unit = "pages" }
+credits = { unit = "credits", of = { audio = "1/60", pages = 2 } }
 [tiers.free]
 warn_at = [50, 80]
 max_body = "1MB"
@@ -38,6 +44,9 @@ tokens  = "100/lifetime"
 spend   = "5.00/month"
 storage = "1000"
 jobs    = 2
+audio   = "unlimited"
+pages   = "unlimited"
+credits = "10/month"
 [tiers.pro]
 other_meters = "unlimited"
 [tiers.pro.limits]
@@ -101,8 +110,14 @@ fn send(gateway: &Gateway, method: &str, what: &str, headers: &[(&str, &str)], b
     let answer = wire.response(method == "HEAD", BOUND).expect("an answer");
     assert_eq!(answer.all("x-request-id").len(), 1, "{answer:?}");
     if method != "HEAD" {
-        let name = what.split(['/', '?']).next().unwrap_or_default();
-        let name = if answer.status < 300 { format!("{name}_answer") } else { "error".to_owned() };
+        let name = match what.split(['/', '?']).collect::<Vec<_>>()[..] {
+            _ if answer.status >= 300 => "error".to_owned(),
+            ["holds"] => "hold_answer".to_owned(),
+            ["holds", ..] => "hold_end_answer".to_owned(),
+            ["jobs", ..] => "job_end_answer".to_owned(),
+            [name, ..] => format!("{name}_answer"),
+            [] => String::new(),
+        };
         assert_fits(&name, &answer.json());
     }
     answer

@@ -2,7 +2,9 @@
 
 mod grace;
 mod overage;
+mod overrides;
 mod queue;
+mod shared;
 mod throttle;
 
 use tollgate_testkit::{Gate, Origin, OriginBuilder, Response, Wire};
@@ -52,6 +54,9 @@ limits.calls = { limit = "2/lifetime", over = "throttle", rate = "4/second" }
 [tiers.slow]
 other_meters = "unlimited"
 limits.calls = { limit = "2/lifetime", over = "throttle", rate = "1/hour" }
+[tiers.capped]
+other_meters = "unlimited"
+limits.calls = [{ limit = "2/lifetime", over = "throttle", rate = "100/second" }, "4/day"]
 "#;
 
 const ROUTES: &str = r#"

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
+mod amounts;
 mod api;
 mod audit;
 mod books;
@@ -18,6 +19,7 @@ mod fleet;
 mod framing;
 mod headers;
 mod identity;
+mod jobs;
 mod limits;
 mod llm;
 mod load;

@@ -19,5 +19,6 @@ mod hazards;
 mod instance;
 mod invariants;
 mod jobs;
+mod late;
 mod loss;
 mod random;

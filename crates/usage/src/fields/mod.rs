@@ -84,6 +84,12 @@ impl Fields {
         self.0.is_empty()
     }
 
+    /// Where a field is, by its number.
+    #[must_use]
+    pub fn pointer(&self, field: usize) -> Option<&Pointer> {
+        self.0.get(field).map(|field| &field.pointer)
+    }
+
     /// The reader of a body with this `Content-Encoding`; `None` when it cannot be decoded.
     #[must_use]
     pub fn reader(&self, content_encoding: Option<&str>) -> Option<FieldReader> {

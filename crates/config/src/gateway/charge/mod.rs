@@ -59,19 +59,20 @@ pub(super) fn is_llm(written: Option<&Item<'_>>, read: Option<&[RouteCharge]>, r
         || charged_meters(read, plans).any(is_narrowed)
 }
 
-/// Each meter that the charges are on, and each that is made of one of them; once each.
-pub(crate) fn charged_meters(charges: &[RouteCharge], plans: &Plans) -> impl Iterator<Item = MeterIndex> {
+/// Each meter that the charges are on, and then each that is made of one of them; once each. What is made of others stands
+/// behind them.
+pub fn charged_meters(charges: &[RouteCharge], plans: &Plans) -> impl Iterator<Item = MeterIndex> {
+    let is_made = |meter: MeterIndex| plans.meters.get(meter.0).is_some_and(|meter| !meter.parts.is_empty());
     let mut meters: Vec<MeterIndex> = Vec::new();
-    let mut add = |meter| {
-        if !meters.contains(&meter) {
-            meters.push(meter);
+    for RouteCharge { meter, .. } in charges.iter().filter(|charge| !is_made(charge.meter)) {
+        if !meters.contains(meter) {
+            meters.push(*meter);
         }
-    };
-    charges.iter().for_each(|charge| add(charge.meter));
-    for (index, meter) in plans.meters.iter().enumerate() {
-        let is_made_of = |charge: &RouteCharge| meter.parts.iter().any(|part| part.meter == charge.meter);
-        if charges.iter().any(is_made_of) {
-            add(MeterIndex(index));
+    }
+    for (index, meter) in plans.meters.iter().enumerate().filter(|(_, meter)| !meter.parts.is_empty()) {
+        let is_part = |charge: &RouteCharge| meter.parts.iter().any(|part| part.meter == charge.meter);
+        if charges.iter().any(|charge| charge.meter.0 == index || is_part(charge)) {
+            meters.push(MeterIndex(index));
         }
     }
     meters.into_iter()

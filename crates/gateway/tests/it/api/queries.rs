@@ -36,7 +36,7 @@ fn what_a_tier_allows() {
     let answer = desk.get("limits", &[ANN]).json();
     let meters = answer["meters"].as_array().unwrap();
     let of = |name: &str| meters.iter().find(|meter| meter["meter"] == *name).unwrap();
-    assert_eq!(meters.len(), 6);
+    assert_eq!(meters.len(), 9);
     let windows: Vec<_> =
         of("calls")["limits"].as_array().unwrap().iter().map(|l| l["window"].clone()).collect();
     assert_eq!(windows, ["hour", "month"]);

@@ -50,6 +50,8 @@ fn events_that_make_no_sense_are_pointed_at_and_nothing_is_charged() {
         (json!({ "meter": "storage", "amount": 1, "resource": "" }), "resource"),
         (json!({ "meter": "storage", "amount": 1, "resource": "a\nb" }), "resource"),
         (json!({ "meter": "storage", "amount": -1, "resource": "a" }), "amount"),
+        (json!({ "meter": "storage", "amount": 1, "resource": "hold:a" }), "resource"),
+        (json!({ "meter": "tokens", "amount": 1, "resource": "a" }), "amount"),
         (json!({ "meter": "tokens", "amount": 1, "user_id": "a b" }), "user_id"),
         (json!({ "meter": "tokens", "amount": 1, "amuont": 1 }), "amuont"),
     ] {

@@ -99,3 +99,17 @@ fn a_burst_does_not_last() {
     let json = assert_refusal(&scene.get("/x/", "ann", "burst"), 429, "quota_exceeded");
     assert_eq!((&json["window"], &json["limit"], &json["used"]), (&json!("day"), &json!(24), &json!(24)));
 }
+
+#[test]
+fn a_burst_comes_and_goes_with_a_reload() {
+    clear_of_window_edges();
+    let scene = scene();
+    let policy = || scene.get("/x/", "ann", "burst").header("RateLimit-Policy").map(str::to_owned);
+    assert!(policy().is_some_and(|policy| policy.contains("sustained")));
+    reload(&scene, "{ limit = \"2/hour\", burst = 3 }", "\"2/hour\"");
+    assert!(eventually(BOUND, || policy().as_deref() == Some("\"calls-hour\";q=2;w=3600")));
+    assert_eq!(statuses(&scene, 2, "bob", "burst"), [200; 2]);
+    assert_refusal(&scene.get("/x/", "bob", "burst"), 429, "rate_limited");
+    scene.gateway.write_tiers(&tiers(TIERS));
+    assert!(eventually(BOUND, || scene.get("/x/", "bob", "burst").status == 200));
+}

@@ -1,7 +1,7 @@
 //! Overage: what is charged beyond what is included, in the event.
 
 use serde_json::{Value, json};
-use tollgate_testkit::{Answer, Origin, Reply};
+use tollgate_testkit::{Answer, BOUND, Origin, Reply, eventually};
 
 use super::{metadata, scene, scene_with};
 use crate::{
@@ -88,4 +88,22 @@ fn the_costs_of_all_lines_add_up_whoever_asks_at_once_and_across_a_restart() {
     assert_eq!(sum("calls"), 77 * 800_000);
     assert_eq!(sum("tokens"), 550 * 500_000_000);
     assert_clean(&scene.gateway);
+}
+
+#[test]
+fn overage_comes_and_goes_with_a_reload() {
+    let scene = scene();
+    assert_eq!(super::statuses(&scene, 5, "ann", "strict"), [200, 200, 200, 200, 429]);
+    let strict = "limits.calls = \"4/lifetime\"";
+    let priced = "limits.calls = { limit = \"4/lifetime\", over = \"charge\", price = \"0.50 EUR\" }";
+    super::reload(&scene, strict, priced);
+    let mut served = scene.get("/x/", "ann", "strict");
+    assert!(eventually(BOUND, || {
+        served = scene.get("/x/", "ann", "strict");
+        served.status == 200
+    }));
+    let overage = metadata(&scene, &served, "calls")["overage"].clone();
+    assert_eq!((&overage["units"], &overage["cost"]), (&json!(1), &json!("0.5")), "from what is used on");
+    scene.gateway.write_tiers(&crate::scene::tiers(super::TIERS));
+    assert!(eventually(BOUND, || scene.get("/x/", "ann", "strict").status == 429));
 }

@@ -18,14 +18,10 @@ fn running(tier: &str) -> (Scene, Gate, Wire) {
     (scene, gate, wire)
 }
 
-/// How many requests wait.
-fn waiting(scene: &Scene) -> f64 {
-    scene.gateway.metric("tollgate_requests_waiting").unwrap_or(0.0)
-}
-
+/// Fails unless so many requests wait in a moment.
 fn assert_waiting(scene: &Scene, count: f64) {
-    let reached = eventually(BOUND, || (waiting(scene) - count).abs() < 0.5);
-    assert!(reached, "{} instead of {count} wait", waiting(scene));
+    let waiting = || scene.gateway.metric("tollgate_requests_waiting");
+    assert!(eventually(BOUND, || waiting() == Some(count)), "{:?} instead of {count}", waiting());
 }
 
 #[test]

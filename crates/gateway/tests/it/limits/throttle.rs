@@ -6,7 +6,7 @@ use serde_json::json;
 use tollgate_testkit::{BOUND, Origin, eventually};
 
 use super::{ROUTES, TIERS, reload, scene, sent, statuses};
-use crate::scene::{Scene, all_at_once, assert_refusal, number, tiers};
+use crate::scene::{Scene, all_at_once, assert_refusal, clear_of_window_edges, number, tiers};
 
 #[test]
 fn beyond_the_limit_requests_come_no_faster_than_the_rate() {
@@ -40,8 +40,7 @@ fn a_line_has_a_bound_and_is_left_by_who_hangs_up() {
     let scene = Scene::start(Origin::builder(), ROUTES, &tiers);
     assert_eq!(statuses(&scene, 3, "ann", "slow"), [200; 3]);
     let waiting = |count: f64| {
-        let reached =
-            || (scene.gateway.metric("tollgate_requests_waiting").unwrap_or(0.0) - count).abs() < 0.5;
+        let reached = || scene.gateway.metric("tollgate_requests_waiting") == Some(count);
         assert!(eventually(BOUND, reached));
     };
     let first = sent(&scene, "/x/", "ann", "slow");
@@ -68,4 +67,28 @@ fn throttling_comes_and_goes_with_a_reload() {
     assert_eq!(statuses(&scene, 4, "ann", "strict"), [200; 4]);
     scene.gateway.write_tiers(&tiers(TIERS));
     assert!(eventually(BOUND, || scene.get("/x/", "ann", "strict").status == 429));
+}
+
+#[test]
+fn a_limit_that_refuses_does_so_behind_one_that_slows_down() {
+    clear_of_window_edges();
+    let scene = scene();
+    assert_eq!(statuses(&scene, 4, "ann", "capped"), [200; 4]);
+    for _ in 0..3 {
+        let json = assert_refusal(&scene.get("/x/", "ann", "capped"), 429, "quota_exceeded");
+        assert_eq!((&json["window"], &json["limit"], &json["used"]), (&json!("day"), &json!(4), &json!(4)));
+    }
+    assert_eq!(scene.settled().len(), 4);
+}
+
+#[test]
+fn observing_slows_nobody_down_and_lets_nobody_wait() {
+    let origin = Origin::builder().start();
+    let config = crate::scene::config(origin.address(), ROUTES);
+    let config = format!("enforcement = \"observe\"\n{config}");
+    let gateway = crate::support::gateway().config(config).tiers(tiers(TIERS)).start();
+    let scene = Scene { gateway, origin };
+    assert_eq!(statuses(&scene, 20, "ann", "slow"), [200; 20]);
+    assert_eq!(scene.gateway.metric("tollgate_requests_waiting").unwrap_or(0.0).to_string(), "0");
+    assert_eq!(scene.settled().len(), 20);
 }

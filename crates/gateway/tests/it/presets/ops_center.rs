@@ -4,10 +4,7 @@ use jiff::ToSpan as _;
 use serde_json::{Value, json};
 use tollgate_testkit::{Answer, BOUND, Origin, Received, Response, eventually};
 
-use super::{
-    clock::Zone,
-    preset::{Limit, Preset, Who},
-};
+use super::{calls::Who, cells::Limit, clock::Zone, preset::Preset};
 use crate::scene::{number, request_id};
 
 const CALL: &str = "POST /api/v1/llm/chat/completions";
@@ -138,6 +135,8 @@ fn o2_every_response_says_limit_remaining_and_reset() {
         let failed = world.preset.call(who, "POST /api/v1/llm/fails", &json!({}));
         assert_eq!(failed.status, 500);
         assert_eq!(number(&failed, "x-ratelimit-limit"), per_day, "{failed:?}");
+        let user = format!("long-{tier}");
+        let who = Who::on(&user, tier);
         world.preset.report(who, "api_calls", per_day, None);
         let refused = world.call(who);
         assert_eq!(refused.status, 429, "{refused:?}");
