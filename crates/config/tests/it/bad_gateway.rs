@@ -25,6 +25,30 @@ urls = []"#,
         ],
     ),
     (
+        "[upstreams.llm]",
+        r#"[api]
+path = "/v1/usage"
+late_max = "32d"
+writers = "nobody"
+service_tokens_env = "s3cr-et"
+[upstreams.llm]"#,
+        &[
+            r#"gateway.toml:2:8: api.path: "/v1/usage" does not stand for what is below it; write a path that ends with "/", and not "/" itself"#,
+            r#"gateway.toml:3:12: api.late_max: 32d is out of bounds; write "0s" to "31d""#,
+            r#"gateway.toml:4:11: api.writers: unknown value "nobody"; write one of "everyone", "services""#,
+            r#"gateway.toml:5:22: api.service_tokens_env: this is not the name of an environment variable; write the variable's name, not its value: letters, digits and "_""#,
+        ],
+    ),
+    (
+        "[upstreams.llm]",
+        r#"[api]
+path = "/v1/"
+[upstreams.llm]"#,
+        &[
+            r#"gateway.toml:1:2: api: the route "/v1/" would never be reached: /v1/ is the API's; give [api] or the route another path, or set api.enabled = false"#,
+        ],
+    ),
+    (
         r#"upstream = "llm""#,
         r#"upstraem = "llm""#,
         &[r#"gateway.toml:5:1: routes[0].upstraem: unknown key; did you mean "upstream"?"#],

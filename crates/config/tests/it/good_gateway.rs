@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 use http::Method;
 use tollgate_config::{
     Amount, Anonymous, ChargeOn, Durability, Enforcement, LedgerStore, LlmMeasure, LogFormat, LogLevel,
-    Measure, PostgresTls, Protocol, Secret, Unanswered, UpstreamIndex,
+    Measure, PostgresTls, Protocol, Secret, Unanswered, UpstreamIndex, Writers,
 };
 use tollgate_core::{MeterIndex, TierIndex};
 
@@ -41,6 +41,12 @@ fn defaults() {
         (16_384, Unanswered::Charge)
     );
     assert_eq!(gateway.subjects.cache, seconds(60));
+    assert_eq!(
+        (gateway.api.enabled, &*gateway.api.path, gateway.api.writers),
+        (true, "/api/v1/usage/", Writers::Everyone)
+    );
+    assert_eq!((gateway.api.late_max, gateway.api.holds_max), (seconds(7 * 86_400), seconds(86_400)));
+    assert_eq!(&*gateway.api.service_tokens_env, "TOLLGATE_SERVICE_TOKENS");
     assert_eq!((gateway.shutdown.delay, gateway.shutdown.grace), (Duration::ZERO, seconds(30)));
     assert_eq!(
         (gateway.log.level, gateway.log.format, gateway.log.requests),
@@ -167,4 +173,14 @@ fn a_postgres_ledger_takes_its_secrets_from_the_environment() {
     assert_eq!(missing, "the environment variable NOWHERE is not set");
     let bad = with("store = \"postgres\"\nurl_env = \"BAD\"").resolve(variable).unwrap_err();
     assert!(bad.contains("BAD") && !bad.contains("canary"), "{bad}");
+}
+
+#[test]
+fn the_api_goes_before_what_is_above_it() {
+    let api = "[api]\npath = \"/v1/usage/\"\nlate_max = \"0s\"\nwriters = \"services\"\n";
+    let gateway = good(&format!("{api}{GATEWAY}"), TIERS).gateway;
+    assert_eq!((&*gateway.api.path, gateway.api.late_max), ("/v1/usage/", Duration::ZERO));
+    assert_eq!(gateway.api.writers, Writers::Services);
+    let nowhere = format!("[api]\nenabled = false\npath = \"/v1/\"\n{GATEWAY}");
+    assert!(!good(&nowhere, TIERS).gateway.api.enabled, "then no route is in its way");
 }

@@ -21,4 +21,5 @@ mod invariants;
 mod jobs;
 mod late;
 mod loss;
+mod peek;
 mod random;
