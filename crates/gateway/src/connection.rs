@@ -1,6 +1,7 @@
 //! One client connection: who is at the other end, and whether it is doing anything.
 
 use std::{
+    cell::OnceCell,
     io,
     net::SocketAddr,
     pin::Pin,
@@ -12,10 +13,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::HeaderValue;
+use http::{HeaderValue, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{deadline::Task, worker::Worker};
+use crate::{deadline::Task, downstream, worker::Worker};
 
 /// One client connection.
 pub(crate) struct Connection {
@@ -27,6 +28,8 @@ pub(crate) struct Connection {
     pub(crate) forwarded: HeaderValue,
     pub(crate) activity: Arc<Activity>,
     pub(crate) task: Rc<Task>,
+    /// What it speaks HTTP/1 on.
+    pub(crate) http1: OnceCell<downstream::Shared>,
 }
 
 /// What a connection is doing, for timeouts. Shared with the stream, which must be `Send`.
@@ -72,6 +75,14 @@ impl Connection {
             forwarded: value(forwarded),
             activity,
             task,
+            http1: OnceCell::new(),
+        }
+    }
+
+    /// Passes on what an upstream says before its answer; over HTTP/2 there is no way to.
+    pub(crate) fn inform(&self, head: Response<()>) {
+        if let Some(wire) = self.http1.get() {
+            wire.borrow_mut().inform(head);
         }
     }
 }
@@ -110,7 +121,7 @@ impl Activity {
     }
 
     /// Notes that bytes came from the peer.
-    fn received(&self) {
+    pub(crate) fn received(&self) {
         let quiet = self.busy.load(Relaxed) == 0 && !self.multiplexed.load(Relaxed);
         if quiet && self.in_head.swap(1, Relaxed) == 0 {
             self.since.store(self.ticks.load(Relaxed), Relaxed);

@@ -1,36 +1,31 @@
 //! One client's conversation: HTTP/1 or HTTP/2 over one connection, until either side ends it.
 
 use std::{
+    convert::Infallible,
     future::{Future, poll_fn},
     io,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
-use hyper::{
-    server::conn::{http1, http2},
-    service::service_fn,
-};
+use http::Request;
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time,
-};
+use tokio::{net::TcpStream, time};
 
 use crate::{
+    body::Inbound,
     connection::{ClientStream, Connection},
     deadline::{Abortable, TICK},
+    downstream,
     exchange::exchange,
+    http1::Stream,
     joined::Joined,
     live::Snapshot,
-    worker::{Phase, Worker},
 };
 
-/// What hyper allows in header lines of an HTTP/1 message unless told otherwise.
-const H1_HEADERS_DEFAULT: usize = 100;
 /// HTTP/2 resets that a client may cause before its connection is closed (CVE-2023-44487).
 const H2_RESETS_MAX: usize = 64;
 /// HTTP/2 receive windows: enough for a fast upload over a long way, small enough for many connections.
@@ -43,67 +38,41 @@ const H2_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const H2_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Serves a connection until it ends.
-pub(crate) async fn converse<S>(
-    worker: Rc<Worker>,
-    stream: S,
-    is_h2: bool,
-    connection: Rc<Connection>,
-    live: Rc<Snapshot>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+pub(crate) async fn converse(stream: Stream, is_h2: bool, connection: Rc<Connection>, live: Rc<Snapshot>) {
+    if !is_h2 {
+        return downstream::converse(connection, stream, live).await;
+    }
     let listen = &live.gateway().listen;
-    let activity = Arc::clone(&connection.activity);
-    if is_h2 {
-        activity.multiplex();
-    }
+    let (worker, activity) = (Rc::clone(&connection.worker), Arc::clone(&connection.activity));
+    activity.multiplex();
     let io = TokioIo::new(ClientStream::new(Joined(stream), &activity));
-    let service = service_fn(move |request| exchange(Rc::clone(&connection), request));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let connection = Rc::clone(&connection);
+        async move { Ok::<_, Infallible>(exchange(connection, request.map(Inbound::H2)).await) }
+    });
+    let mut builder = http2::Builder::new(StreamExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(listen.streams_max)
+        .max_header_list_size(u32::try_from(listen.header_bytes_max).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(H2_RESETS_MAX)
+        .max_local_error_reset_streams(H2_RESETS_MAX)
+        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(H2_SEND_BUFFER_BYTES)
+        .keep_alive_interval(H2_KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(H2_KEEP_ALIVE_TIMEOUT);
+    let mut conversation = pin!(builder.serve_connection(io, service));
+    let mut asked_to_end = false;
     // How a conversation ends is the client's business; what was charged does not depend on it.
-    if is_h2 {
-        let mut builder = http2::Builder::new(StreamExecutor);
-        builder
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(listen.streams_max)
-            .max_header_list_size(u32::try_from(listen.header_bytes_max).unwrap_or(u32::MAX))
-            .max_pending_accept_reset_streams(H2_RESETS_MAX)
-            .max_local_error_reset_streams(H2_RESETS_MAX)
-            .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
-            .max_send_buf_size(H2_SEND_BUFFER_BYTES)
-            .keep_alive_interval(H2_KEEP_ALIVE_INTERVAL)
-            .keep_alive_timeout(H2_KEEP_ALIVE_TIMEOUT);
-        let conversation = pin!(builder.serve_connection(io, service));
-        let _ = until_drained(&worker, conversation, Phase::Draining, |c| c.graceful_shutdown()).await;
-    } else {
-        let mut builder = http1::Builder::new();
-        // Timeouts of heads and idle connections are the worker's.
-        builder.header_read_timeout(None).max_header_size(listen.header_bytes_max);
-        if listen.headers_max != H1_HEADERS_DEFAULT {
-            // Saying so costs a thousand instructions a request, even if it is the same number.
-            builder.max_headers(listen.headers_max);
-        }
-        let conversation = pin!(builder.serve_connection(io, service).with_upgrades());
-        let _ = until_drained(&worker, conversation, Phase::ClosingIdle, |c| c.graceful_shutdown()).await;
-    }
-}
-
-/// Drives a conversation; asks it to come to an end once the worker has reached `phase`.
-async fn until_drained<C: Future>(
-    worker: &Worker,
-    mut conversation: Pin<&mut C>,
-    phase: Phase,
-    shut_down: impl Fn(Pin<&mut C>),
-) -> C::Output {
-    let mut asked = false;
-    poll_fn(|cx| {
-        if !asked && worker.phase() >= phase {
-            asked = true;
-            shut_down(conversation.as_mut());
+    let _ = poll_fn(|cx| {
+        if !asked_to_end && worker.is_draining() {
+            asked_to_end = true;
+            conversation.as_mut().graceful_shutdown();
         }
         conversation.as_mut().poll(cx)
     })
-    .await
+    .await;
 }
 
 /// Runs each HTTP/2 stream as a task that can be ended alone: one client's slow stream is not another's

@@ -150,6 +150,11 @@ impl Task {
         CURRENT.with_borrow(Clone::clone)
     }
 
+    /// Whether it is being polled.
+    pub(crate) fn is_current(&self) -> bool {
+        CURRENT.with_borrow(|current| current.as_deref().is_some_and(|current| std::ptr::eq(current, self)))
+    }
+
     /// Ends the task the next time it is polled, which is soon.
     pub(crate) fn abort(&self) {
         self.aborted.set(true);

@@ -2,7 +2,6 @@
 
 use std::{
     cell::Cell,
-    convert::Infallible,
     future::{Future, poll_fn},
     pin::pin,
     rc::Rc,
@@ -11,11 +10,8 @@ use std::{
     time::Instant,
 };
 
-use http::{
-    Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request,
-};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request};
 use http_body::Body as _;
-use hyper::{body::Incoming, upgrade::OnUpgrade};
 use tollgate_core::{RequestKey, TierIndex, UnixMillis};
 use tollgate_quota::{Hold, Standings};
 
@@ -23,7 +19,7 @@ use crate::{
     admission::{self, Applicant, Asking},
     admitted::{Admission, Admitted},
     amounts, api,
-    body::{self, BodyEnd, Progress, ProxiedParts, RequestBody, ResponseBody},
+    body::{self, BodyEnd, Inbound, Progress, ProxiedParts, RequestBody, ResponseBody},
     connection::{Busy, Connection},
     end::End,
     forwarding::{self, Sender},
@@ -35,7 +31,8 @@ use crate::{
     refusal::{Code, Refusal},
     resources::Claimant,
     subjects, target, too_large, upgrade,
-    upstream::{SendError, Sent, Upstream, send},
+    upstream::{SendError, Sent, Upstream, Waiter, send},
+    worker::Worker,
 };
 
 /// When a request came, and what makes its ids its own.
@@ -59,46 +56,30 @@ pub(crate) struct Context {
     close: bool,
 }
 
-/// Answers one request. Dropping the future, which hyper does when the client goes away, ends the
-/// exchange: what was admitted is settled, and the upstream's connection is closed.
+/// Answers one request. Dropping the future, as happens when the client goes away, ends the exchange: what
+/// was admitted is settled, and the upstream's connection is closed.
 pub(crate) async fn exchange(
     connection: Rc<Connection>,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+    request: Request<Inbound>,
+) -> Response<ResponseBody> {
     let worker = &connection.worker;
     let live = worker.live();
     let is_h1 = request.version() < Version::HTTP_2;
     let arrival = Arrival { at: worker.now(), random: worker.random() };
-    let key = RequestKey::new(arrival.at, arrival.random);
-    let mut context = Context {
-        request_id: worker.request_id(key),
-        tier: None,
-        route: None,
-        standings: None,
-        own: None,
-        queued: Cell::new(None),
-        close: false,
-    };
+    let mut context = Context::new(worker, arrival);
     let (parts, body) = request.into_parts();
     // A client that waits to be asked for its body is not asked when it is refused.
     let waits = parts.headers.contains_key(header::EXPECT);
     let mut body = Some(body);
     let served = serve(&connection, &live, arrival, parts, &mut body, &mut context).await;
     if let Some(body) = body.filter(|_| served.is_err() && is_h1) {
+        // What comes meanwhile is no head of a next request.
+        let _busy = connection.activity.busy();
         context.close |= waits || !body::drain(body).await;
     }
     let mut response = match served {
         Ok(response) => response,
-        Err(refusal) => {
-            let metrics =
-                context.tier.map_or(&worker.shared.metrics.no_tier, |tier| &live.tiers[tier.0].metrics);
-            metrics.refused(refusal.code);
-            if live.gateway().log.requests {
-                let (code, request_id) = (refusal.code.name(), identity::text(&context.request_id));
-                tracing::info!(code, request_id, peer = %connection.peer.ip(), "request refused");
-            }
-            refusal.into_response(identity::text(&context.request_id))
-        }
+        Err(refusal) => refuse(&connection, &live, &context, refusal),
     };
     if let (Some(tier), Some(route), Some(standings)) = (context.tier, &context.route, &context.standings) {
         let scratch = &mut worker.scratch.borrow_mut();
@@ -116,7 +97,50 @@ pub(crate) async fn exchange(
     if is_h1 && !upgraded && (context.close || worker.is_draining()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response)
+    response
+}
+
+/// Answers what could not be read as a request.
+pub(crate) fn turn_away(connection: &Connection, refusal: Refusal) -> Response<ResponseBody> {
+    let worker = &connection.worker;
+    let arrival = Arrival { at: worker.now(), random: worker.random() };
+    let context = Context::new(worker, arrival);
+    let mut response = refuse(connection, &worker.live(), &context, refusal);
+    response.headers_mut().insert(forwarding::REQUEST_ID, context.request_id);
+    response
+}
+
+/// Counts a refusal and makes an answer of it.
+fn refuse(
+    connection: &Connection,
+    live: &Live,
+    context: &Context,
+    refusal: Refusal,
+) -> Response<ResponseBody> {
+    let no_tier = &connection.worker.shared.metrics.no_tier;
+    let metrics = context.tier.map_or(no_tier, |tier| &live.tiers[tier.0].metrics);
+    metrics.refused(refusal.code);
+    let request_id = identity::text(&context.request_id);
+    if live.gateway().log.requests {
+        let code = refusal.code.name();
+        tracing::info!(code, request_id, peer = %connection.peer.ip(), "request refused");
+    }
+    refusal.into_response(request_id)
+}
+
+impl Context {
+    fn new(worker: &Worker, arrival: Arrival) -> Self {
+        let request_id = worker.request_id(RequestKey::new(arrival.at, arrival.random));
+        Self {
+            request_id,
+            tier: None,
+            route: None,
+            standings: None,
+            own: None,
+            queued: Cell::new(None),
+            close: false,
+        }
+    }
 }
 
 async fn serve(
@@ -124,7 +148,7 @@ async fn serve(
     live: &Rc<Snapshot>,
     arrival: Arrival,
     mut parts: request::Parts,
-    unread: &mut Option<Incoming>,
+    unread: &mut Option<Inbound>,
     context: &mut Context,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let worker = &connection.worker;
@@ -134,7 +158,7 @@ async fn serve(
     // Accept: one normal form of what is asked for.
     check_headers(&parts.headers, live)?;
     target::check_method(&parts.method)?;
-    let upgrade = upgrade::wanted(&parts.headers, parts.version, &mut parts.extensions);
+    let upgrade = upgrade::is_wanted(&parts.headers, parts.version);
     let host = target::host(&parts.headers, &parts.uri, parts.version)?;
     let path = target::normal_path(parts.uri.path())?;
     let route = live.route(host, &path, &parts.method).cloned();
@@ -171,7 +195,7 @@ async fn serve(
 
     // Look: what the request says, and what a model is asked for, says what it may cost.
     let mut looked = Looked::default();
-    let mut call = Call::new(&route, &parts.method, &target, upgrade.is_some());
+    let mut call = Call::new(&route, &parts.method, &target, upgrade);
     let reads_request = call.is_some() || route.plan.as_ref().is_some_and(|plan| plan.reads_request());
     if let (true, Some(body)) = (reads_request, unread.as_mut()) {
         let bounds = LookBounds::new(live, &route, body_bytes_max);
@@ -257,8 +281,8 @@ async fn serve(
     let sender = Sender { connection, live, caller: &caller, key, request_id: &context.request_id };
     forwarding::dress(&mut parts, &target, &sender);
     parts.uri = target;
-    // What hyper notes of the client's request is not the upstream's.
-    parts.extensions = Extensions::new();
+    // What hyper notes of a client's request is not the upstream's.
+    parts.extensions.clear();
     let (caller, request_id) = (&caller, &context.request_id);
     let exchange = Exchange { connection, live, route: &route, caller, request_id, body_bytes_max };
     exchange.forward(parts, (looked, unread.take()), upgrade, admitted, busy).await
@@ -279,8 +303,8 @@ impl Exchange<'_> {
     async fn forward(
         &self,
         parts: request::Parts,
-        (looked, body): (Looked, Option<Incoming>),
-        upgrade: Option<OnUpgrade>,
+        (looked, body): (Looked, Option<Inbound>),
+        upgrade: bool,
         mut admitted: Option<Admitted>,
         busy: Busy,
     ) -> Result<Response<ResponseBody>, Refusal> {
@@ -295,7 +319,7 @@ impl Exchange<'_> {
         let progress = Rc::new(Progress::new(deadline, settings.idle_timeout, settings.response_timeout));
         let body = RequestBody::new(body, looked, self.live, &progress, self.body_bytes_max);
         let mut request = Request::from_parts(parts, body);
-        if upgrade.is_some() {
+        if upgrade {
             upgrade::ask(request.headers_mut());
             if admitted.as_ref().is_some_and(|admitted| admitted.call().is_some()) {
                 // What is compressed cannot be read.
@@ -446,8 +470,8 @@ async fn sending(
     request: Request<RequestBody>,
     progress: Rc<Progress>,
 ) -> Result<Sent, Option<SendError>> {
-    let worker = &connection.worker;
-    let mut sending = pin!(send(&worker.pools, &upstream, request, &progress, worker.random_u64()));
+    let waiter = Waiter { client: &connection, progress: &progress };
+    let mut sending = pin!(send(waiter, &upstream, request));
     poll_fn(|cx| match sending.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(result.map_err(Some)),
         Poll::Pending if progress.deadline.poll_passed(cx) => Poll::Ready(Err(None)),

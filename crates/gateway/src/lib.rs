@@ -20,10 +20,14 @@ mod conversation;
 mod counting;
 mod deadline;
 mod demo;
+mod downstream;
 mod durable;
 mod end;
 mod exchange;
 mod forwarding;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod http1;
 mod identity;
 mod joined;
 mod kinds;

@@ -11,10 +11,11 @@ use std::{
     time::Duration,
 };
 
-use http::{Extensions, HeaderMap, HeaderValue, Response, Version, header, response};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use http::{HeaderMap, HeaderValue, Response, Version, header, response};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional},
+    sync::oneshot,
+};
 
 use crate::{
     admitted::Admitted,
@@ -22,6 +23,7 @@ use crate::{
     connection::{Busy, Connection},
     deadline::Deadline,
     end::End,
+    http1::Tunnel as ClientTunnel,
     llm::{Conversation, Tapped},
     measures::{Measures, Model},
     refusal::{Code, Refusal},
@@ -43,18 +45,13 @@ pub(crate) struct Switch {
     pub(crate) busy: Busy,
 }
 
-/// What a client who asks for a WebSocket will turn its connection into. Any other upgrade is not asked
-/// for: the request is an ordinary one.
-pub(crate) fn wanted(
-    headers: &HeaderMap,
-    version: Version,
-    extensions: &mut Extensions,
-) -> Option<OnUpgrade> {
+/// Whether a client asks for a WebSocket. Any other upgrade is not asked for: the request is an ordinary one.
+pub(crate) fn is_wanted(headers: &HeaderMap, version: Version) -> bool {
     if version != Version::HTTP_11 {
-        return None;
+        return false;
     }
     let mut protocols = headers.get_all(header::UPGRADE).iter();
-    let protocol = protocols.next()?;
+    let Some(protocol) = protocols.next() else { return false };
     let websocket =
         protocol.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()) && protocols.next().is_none();
     let named = headers.get_all(header::CONNECTION).iter().any(|value| {
@@ -63,7 +60,7 @@ pub(crate) fn wanted(
             .split(|byte| *byte == b',')
             .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
     });
-    if websocket && named { extensions.remove::<OnUpgrade>() } else { None }
+    websocket && named
 }
 
 /// Asks the upstream for what the client asked for.
@@ -75,11 +72,12 @@ pub(crate) fn ask(headers: &mut HeaderMap) {
 /// Answers `101` and carries both directions from then on.
 pub(crate) fn switch(
     connection: &Rc<Connection>,
-    client: Option<OnUpgrade>,
+    is_wanted: bool,
     switch: Switch,
     idle_timeout: Duration,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let Switch { head, inner, lease, admitted, conversation, busy } = switch;
+    let client = connection.http1.get().filter(|_| is_wanted);
     let (Some(client), Some(upstream)) = (client, inner.into_tunnel()) else {
         if let Some(admitted) = admitted {
             let _ = admitted.settle(End::NoAnswer { status: 502 }, &Measures::default());
@@ -96,6 +94,7 @@ pub(crate) fn switch(
     ask(answer.headers_mut());
 
     let held = (admitted, conversation);
+    let client = client.borrow_mut().switch();
     let tunnel = tunnel(Rc::clone(connection), client, upstream, held, idle_timeout);
     connection.worker.spawn(connection, async move {
         let (_lease, _busy) = (lease, busy);
@@ -106,7 +105,7 @@ pub(crate) fn switch(
 
 async fn tunnel(
     connection: Rc<Connection>,
-    client: OnUpgrade,
+    client: oneshot::Receiver<ClientTunnel>,
     upstream: UpstreamTunnel,
     (admitted, conversation): (Option<Admitted>, Option<Rc<Conversation>>),
     idle_timeout: Duration,
@@ -116,7 +115,7 @@ async fn tunnel(
     let Ok(client) = client.await else { return };
     let mut tunnel =
         Tunnel { admitted, conversation: conversation.clone(), sent: Rc::default(), received: Rc::default() };
-    let mut client = Counted::new(TokioIo::new(client), &tunnel.sent, &deadline, idle_timeout);
+    let mut client = Counted::new(client, &tunnel.sent, &deadline, idle_timeout);
     let upstream = Tapped::new(upstream, conversation.clone());
     let mut upstream = Counted::new(upstream, &tunnel.received, &deadline, idle_timeout);
     {

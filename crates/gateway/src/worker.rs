@@ -28,6 +28,8 @@ use crate::{
     connection::{Activity, Connection},
     conversation::{converse, speaks_h2},
     deadline::{Abortable, Deadlines, TICK, Task},
+    downstream::Date,
+    http1::Stream,
     listener::ServerTls,
     live::{Live, Snapshot},
     ratelimit::Scratch,
@@ -68,6 +70,7 @@ pub(crate) struct Worker {
     pub(crate) pools: Pools,
     pub(crate) deadlines: Deadlines,
     pub(crate) scratch: RefCell<Scratch>,
+    pub(crate) date: Date,
     /// The target of the request that was forwarded last.
     pub(crate) last_target: RefCell<Uri>,
     random: RefCell<fastrand::Rng>,
@@ -103,6 +106,7 @@ impl Worker {
             pools: Pools::default(),
             deadlines: Deadlines::default(),
             scratch: RefCell::default(),
+            date: Date::default(),
             last_target: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
             connections: RefCell::default(),
@@ -264,7 +268,7 @@ impl Worker {
         }
         let _ = stream.set_nodelay(true);
         let task = Rc::new(Task::default());
-        let (worker, tls, held) = (Rc::clone(self), tls.cloned(), Rc::clone(&task));
+        let (tls, held) = (tls.cloned(), Rc::clone(&task));
         let activity = Activity::new(&self.ticks, false);
         let connection =
             Rc::new(Connection::new(self, peer, tls.is_some(), Arc::clone(&activity), Rc::clone(&task)));
@@ -276,13 +280,13 @@ impl Worker {
             match tls {
                 None => {
                     if let Ok(Ok(is_h2)) = time::timeout(header_timeout, speaks_h2(&stream)).await {
-                        converse(worker, stream, is_h2, connection, live).await;
+                        converse(Stream::Plain(stream), is_h2, connection, live).await;
                     }
                 }
                 Some(tls) => {
                     if let Ok(Ok(stream)) = time::timeout(header_timeout, tls.accept(stream)).await {
                         let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                        converse(worker, stream, is_h2, connection, live).await;
+                        converse(Stream::tls(stream), is_h2, connection, live).await;
                     }
                 }
             }

@@ -37,11 +37,11 @@ mod wholes;
 use std::sync::Arc;
 
 use http::{Method, Response};
-use hyper::body::Incoming;
 
 use self::speaker::Speaker;
 pub(crate) use self::{once::Running, request::Request, served::Served, tokens::TokenError};
 use crate::{
+    body::Inbound,
     body::ResponseBody,
     exchange::Context,
     refusal::{Code, Refusal},
@@ -50,7 +50,7 @@ use crate::{
 /// Answers a request to the API. Cancel-safe: what is charged is charged in one step, without waiting.
 pub(crate) async fn answer(
     request: Request<'_>,
-    unread: &mut Option<Incoming>,
+    unread: &mut Option<Inbound>,
     context: &mut Context,
 ) -> Result<Response<ResponseBody>, Refusal> {
     // Its requests are counted under its own name.

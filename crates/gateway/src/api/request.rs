@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{header, request::Parts};
-use hyper::body::Incoming;
 
 use super::{Served, input::Input};
 use crate::{
     admission::overloaded,
+    body::Inbound,
     exchange::Arrival,
     identity::{Claimed, IdentityError},
     live::Live,
@@ -39,7 +39,7 @@ pub(crate) struct Request<'a> {
 
 impl Request<'_> {
     /// The body, which must be a JSON object.
-    pub(super) async fn json(&self, unread: &mut Option<Incoming>) -> Result<Input, Refusal> {
+    pub(super) async fn json(&self, unread: &mut Option<Inbound>) -> Result<Input, Refusal> {
         if !self.is_json() {
             let message = "the body must be JSON: send it with Content-Type: application/json";
             return Err(Refusal::new(Code::BadRequest, message));
@@ -64,7 +64,7 @@ impl Request<'_> {
     }
 
     /// The same; no body at all says nothing.
-    pub(super) async fn json_or_nothing(&self, unread: &mut Option<Incoming>) -> Result<Input, Refusal> {
+    pub(super) async fn json_or_nothing(&self, unread: &mut Option<Inbound>) -> Result<Input, Refusal> {
         match unread.as_ref().is_none_or(http_body::Body::is_end_stream) {
             true => Input::parse(Bytes::from_static(b"{}")),
             false => self.json(unread).await,

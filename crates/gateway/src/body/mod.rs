@@ -1,5 +1,6 @@
 //! Bodies: the bytes of both directions, passed on as they come and counted.
 
+mod inbound;
 mod request;
 mod response;
 
@@ -7,18 +8,18 @@ use std::time::Duration;
 
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 
+pub(crate) use inbound::Inbound;
 pub(crate) use request::{BodyEnd, Progress, RequestBody};
 pub(crate) use response::{Parts as ProxiedParts, Proxied, ResponseBody};
 
-/// A refused request's body is read to its end if it is at most so long and comes within so much time;
+/// The body of a request that is answered already is read to its end if it is at most so long and comes within so much time;
 /// then the connection can carry the next request.
-const DRAIN_BYTES_MAX: u64 = 64 * 1024;
-const DRAIN_TIME_MAX: Duration = Duration::from_millis(500);
+pub(crate) const DRAIN_BYTES_MAX: u64 = 64 * 1024;
+pub(crate) const DRAIN_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// Reads away the body of a request that is refused; whether its connection can be used again.
-pub(crate) async fn drain(mut body: Incoming) -> bool {
+pub(crate) async fn drain(mut body: Inbound) -> bool {
     if body.is_end_stream() {
         return true;
     }

@@ -11,9 +11,8 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use super::BodyError;
+use super::{BodyError, Inbound};
 use crate::{
     deadline::Deadline,
     live::Snapshot,
@@ -31,7 +30,7 @@ pub(crate) enum RequestBody {
 pub(crate) struct Forwarded {
     /// What was read of it before.
     looked: Looked,
-    inner: Incoming,
+    inner: Inbound,
     live: Rc<Snapshot>,
     progress: Rc<Progress>,
     bytes_max: u64,
@@ -128,7 +127,7 @@ impl Progress {
 
 impl RequestBody {
     pub(crate) fn new(
-        inner: Option<Incoming>,
+        inner: Option<Inbound>,
         looked: Looked,
         live: &Rc<Snapshot>,
         progress: &Rc<Progress>,

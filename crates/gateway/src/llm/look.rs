@@ -14,9 +14,9 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use crate::{
+    body::Inbound,
     live::{Live, Route},
     refusal::{Code, Refusal},
     shared::Shared,
@@ -30,6 +30,8 @@ const LOOKED_BYTES_MAX: u64 = 256 << 20;
 /// Shorter pieces are joined to what comes next, so that what is kept of a body is about as large as the body, however it
 /// is cut: a piece of its own costs 32 bytes, and what it was read with.
 const PIECE_BYTES_MIN: usize = 1024;
+/// A joined piece is at most so long: one that grew with the body would leave memory of every size behind.
+const JOINED_BYTES: usize = 16 * 1024;
 
 /// What was read of a body; it is forwarded before the rest.
 #[derive(Default)]
@@ -74,7 +76,7 @@ impl LookBounds {
 /// Reads `body` to its end, or until it is too long to be looked at. Cancel-safe: what was read is in `looked`.
 pub(crate) async fn look(
     worker: &Worker,
-    body: &mut Incoming,
+    body: &mut Inbound,
     looked: &mut Looked,
     bounds: LookBounds,
     too_large: impl Fn() -> Refusal,
@@ -132,12 +134,27 @@ impl Looked {
     fn push(&mut self, data: Bytes) {
         self.bytes = self.bytes.saturating_add(data.len() as u64);
         // The first is nearly always all there is.
-        if data.len() < PIECE_BYTES_MIN && !self.frames.is_empty() {
-            self.joined.extend_from_slice(&data);
+        let is_first = self.frames.is_empty() && self.joined.is_empty();
+        if data.len() < PIECE_BYTES_MIN && !is_first {
+            if let Some(first) = self.frames.pop_back_if(|last| last.len() < PIECE_BYTES_MIN) {
+                self.join(&first);
+            }
+            self.join(&data);
         } else if !data.is_empty() {
             self.close();
             self.frames.push_back(data);
         }
+    }
+
+    fn join(&mut self, data: &[u8]) {
+        if self.joined.len() + data.len() > JOINED_BYTES {
+            self.close();
+        }
+        // Not for the first, which may be all there is.
+        if self.joined.is_empty() && !self.frames.is_empty() {
+            self.joined = BytesMut::with_capacity(JOINED_BYTES);
+        }
+        self.joined.extend_from_slice(data);
     }
 
     /// Ends the joined piece: what comes next is not for it.

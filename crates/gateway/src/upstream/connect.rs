@@ -12,10 +12,11 @@ use tollgate_config::Protocol;
 use super::{
     Endpoint,
     endpoint::Connected,
-    http1::{Connection, Stream},
+    http1::Connection,
     pool::{Pool, SendH2},
     tls,
 };
+use crate::http1::Stream;
 
 /// How often a quiet HTTP/2 connection is asked whether it is alive, and how long it may take to say so.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -91,7 +92,7 @@ async fn open(endpoint: &Arc<Endpoint>, connected: Connected, only_h1: bool) -> 
     let connector = TlsConnector::from(if only_h1 { tls::only_h1(tls) } else { Arc::clone(tls) });
     let stream = connector.connect(name, stream).await?;
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    handshake(Stream::Tls(Box::new(stream)), is_h2, connected).await
+    handshake(Stream::tls(stream), is_h2, connected).await
 }
 
 async fn handshake(stream: Stream, is_h2: bool, connected: Connected) -> Result<Fresh, ConnectError> {

@@ -10,14 +10,25 @@ use super::{
     connect::{ConnectError, Fresh, connect},
     endpoint::display,
     http1::{Answer, Connection},
-    pool::{Pool, Pools, SendH2},
+    pool::{Pool, SendH2},
 };
-use crate::body::{BodyError, Progress, RequestBody};
+use crate::{
+    body::{BodyError, Progress, RequestBody},
+    connection::Connection as Client,
+};
 
 /// An answer's head, and the connection its body comes over.
 pub(crate) struct Sent {
     pub(crate) response: Response<UpstreamBody>,
     pub(crate) lease: Lease,
+}
+
+/// Who waits for an answer.
+#[derive(Clone, Copy)]
+pub(crate) struct Waiter<'a> {
+    /// Hears what an upstream says before its answer.
+    pub(crate) client: &'a Client,
+    pub(crate) progress: &'a Progress,
 }
 
 /// Why there is no answer.
@@ -41,15 +52,14 @@ type Unsent = Option<Request<RequestBody>>;
 /// idempotent request without a body found its pooled connection closed. Cancelling drops the
 /// connection, so that the upstream notices.
 pub(crate) async fn send(
-    pools: &Pools,
+    waiter: Waiter<'_>,
     upstream: &Arc<Upstream>,
     request: Request<RequestBody>,
-    progress: &Progress,
-    random: u64,
 ) -> Result<Sent, SendError> {
+    let (pools, random) = (&waiter.client.worker.pools, waiter.client.worker.random_u64());
     let first = upstream.pick(random, None).ok_or(SendError::NoneAvailable)?;
     let mut unsent = Some(request);
-    let error = match attempt(&pools.of(upstream, first), &mut unsent, progress, true).await {
+    let error = match attempt(&pools.of(upstream, first), &mut unsent, waiter, true).await {
         Ok(sent) => return Ok(sent),
         Err(error) => error,
     };
@@ -61,7 +71,7 @@ pub(crate) async fn send(
     };
     let Some(second) = second else { return Err(*error) };
     upstream.retries.increment(1);
-    Box::pin(attempt(&pools.of(upstream, second), &mut unsent, progress, false)).await.map_err(|error| *error)
+    Box::pin(attempt(&pools.of(upstream, second), &mut unsent, waiter, false)).await.map_err(|error| *error)
 }
 
 /// Whether it may be repeated even if the upstream has seen it.
@@ -82,7 +92,7 @@ fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
 async fn attempt(
     pool: &Rc<Pool>,
     request: &mut Unsent,
-    progress: &Progress,
+    waiter: Waiter<'_>,
     pooled: bool,
 ) -> Result<Sent, Box<SendError>> {
     let protocol = pool.endpoint.protocol;
@@ -90,10 +100,10 @@ async fn attempt(
     let only_h1 = protocol == Protocol::Auto
         && request.as_ref().is_some_and(|request| request.headers().contains_key(header::UPGRADE));
     if let Some(sender) = pool.shared().filter(|_| !only_h1) {
-        return send_h2(pool, sender, request, progress).await;
+        return send_h2(pool, sender, request, waiter.progress).await;
     }
     if pooled && let Some(connection) = pool.take_idle() {
-        return send_h1(pool, connection, request, progress, true).await;
+        return send_h1(pool, connection, request, waiter, true).await;
     }
     // Where one connection can serve all, one connects and the others wait for it.
     let connecting = match protocol {
@@ -103,7 +113,7 @@ async fn attempt(
     };
     if let Some(sender) = pool.shared().filter(|_| !only_h1) {
         drop(connecting);
-        return send_h2(pool, sender, request, progress).await;
+        return send_h2(pool, sender, request, waiter.progress).await;
     }
     // Rare, and large: not part of every exchange's future.
     let fresh = Box::pin(connect(pool, only_h1)).await;
@@ -116,8 +126,8 @@ async fn attempt(
     // What is waited for is the connection, not somebody else's answer.
     drop(connecting);
     match fresh {
-        Ok(Fresh::H1(connection)) => send_h1(pool, connection, request, progress, false).await,
-        Ok(Fresh::H2(sender)) => send_h2(pool, sender, request, progress).await,
+        Ok(Fresh::H1(connection)) => send_h1(pool, connection, request, waiter, false).await,
+        Ok(Fresh::H2(sender)) => send_h2(pool, sender, request, waiter.progress).await,
         Err(error) => {
             let error = SendError::Connect { url: display(&pool.endpoint.url), error };
             Err(Box::new(error))
@@ -129,7 +139,7 @@ async fn send_h1(
     pool: &Rc<Pool>,
     mut connection: Box<Connection>,
     unsent: &mut Unsent,
-    progress: &Progress,
+    Waiter { client, progress }: Waiter<'_>,
     on_pooled: bool,
 ) -> Result<Sent, Box<SendError>> {
     let Some(request) = unsent else { return Err(Box::new(SendError::NoneAvailable)) };
@@ -138,7 +148,7 @@ async fn send_h1(
     // Of a connection that was idle, only the attempt shows that it was closed.
     let repeatable = on_pooled && is_repeatable(request);
     connection.begin(request, &pool.endpoint.authority);
-    match poll_fn(|cx| connection.poll_head(request, cx)).await {
+    match poll_fn(|cx| connection.poll_head(request, |head| client.inform(head), cx)).await {
         Ok(head) => {
             *unsent = None;
             let response = head.map(|()| UpstreamBody::H1(Answer::new(connection)));

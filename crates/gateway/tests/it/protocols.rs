@@ -1,5 +1,7 @@
 //! HTTP/1 and HTTP/2, in and out.
 
+mod http1;
+mod kept;
 mod messages;
 mod streaming;
 mod tls;

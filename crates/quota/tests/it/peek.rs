@@ -1,7 +1,7 @@
 //! Decisions that take nothing, and charges that ask nobody.
 
 use proptest::prelude::*;
-use tollgate_core::{Max, OnStoreFailure, Scope, UnixMillis, Window};
+use tollgate_core::{Grace, Max, OnStoreFailure, Scope, UnixMillis, Window};
 use tollgate_quota::{
     Admission, Asked, Check, CounterKey, Counters, Mark, MeterId, Mode, Parties, Peek, SubjectKey, Terms,
 };
@@ -20,6 +20,7 @@ fn check(window: Window, scope: Scope, max: i64) -> Check {
         need: 0,
         on_store_failure: OnStoreFailure::Lease,
         overdraw: 0,
+        grace: Grace::None,
     }
 }
 

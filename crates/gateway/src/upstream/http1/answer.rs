@@ -12,7 +12,8 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::{task::AbortHandle, time::timeout};
 
-use super::{Connection, Error, Tunnel};
+use super::{Connection, Tunnel};
+use crate::http1::Error;
 
 /// How long an upstream that has answered may take to read the end of its request.
 const SEND_LAST_TIME_MAX: Duration = Duration::from_secs(5);

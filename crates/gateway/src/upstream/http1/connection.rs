@@ -10,15 +10,15 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 
 use super::{
-    Error, Stream, Tunnel,
-    decode::Decoder,
-    encode::{self, Coding},
+    READ_BYTES_MAX, Tunnel, encode,
     head::{Head, Reader},
-    input::Input,
-    output::Output,
     upload::Upload,
 };
-use crate::{body::RequestBody, upstream::endpoint::Connected};
+use crate::{
+    body::RequestBody,
+    http1::{Decoder, Error, Input, Output, Stream},
+    upstream::endpoint::Connected,
+};
 
 /// A connection to an upstream. Dropping it closes it, which is how the upstream learns that nobody waits
 /// any more.
@@ -37,7 +37,7 @@ impl Connection {
     pub(crate) fn new(stream: Stream, connected: Connected) -> Self {
         Self {
             stream,
-            input: Input::new(),
+            input: Input::new(READ_BYTES_MAX),
             output: Output::default(),
             upload: Upload::default(),
             reader: Reader::default(),
@@ -54,7 +54,7 @@ impl Connection {
 
     /// Begins an exchange and takes the body of `request`; what it says of its framing and host is replaced.
     pub(crate) fn begin(&mut self, request: &mut Request<RequestBody>, host: &HeaderValue) {
-        let coding = Coding::of(request);
+        let coding = encode::coding(request);
         encode::head(self.output.buffer(), request, host, &coding);
         self.upload = Upload::new(mem::replace(request.body_mut(), RequestBody::Empty), coding);
         self.reader = Reader::new(request.method().clone());
@@ -62,16 +62,17 @@ impl Connection {
         self.keep_alive = false;
     }
 
-    /// The answer's head, as soon as it is there; the request is sent on meanwhile. The headers of `request` are
-    /// used up once there is a head.
+    /// The answer's head, as soon as it is there; the request is sent on meanwhile, and `inform` gets what the
+    /// upstream says before. The headers of `request` are used up once there is a head.
     pub(crate) fn poll_head(
         &mut self,
         request: &mut Request<RequestBody>,
+        inform: impl Fn(Response<()>),
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<()>, Error>> {
         let _ = self.poll_upload(cx)?;
         loop {
-            if let Some(head) = self.reader.take(&mut self.input.buffer, request.headers_mut())? {
+            if let Some(head) = self.reader.take(&mut self.input.buffer, request.headers_mut(), &inform)? {
                 return Poll::Ready(self.answered(head));
             }
             if ready!(self.input.poll_read(&mut self.stream, cx))? == 0 {

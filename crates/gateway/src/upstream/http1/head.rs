@@ -6,7 +6,8 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 
-use super::{Error, HEAD_BYTES_MAX, HEADERS_MAX, INFORMATIONAL_MAX, decode::Decoder, framing::Framing};
+use super::HEAD_BYTES_MAX;
+use crate::http1::{Decoder, Error, Framing, HEADERS_MAX, INFORMATIONAL_MAX, head_bytes};
 
 /// What a head says.
 #[derive(Debug)]
@@ -31,23 +32,24 @@ impl Reader {
         Self { method, scanned: 0, informational: 0 }
     }
 
-    /// Takes the head off `buffer`, once it is there whole, and what informational ones are before it. Its
-    /// headers take the place of the request's, `used`, and hyper has them take that of the client's next
-    /// request's: the memory of one map goes round.
+    /// Takes the head off `buffer`, once it is there whole, and what informational ones are before it, which
+    /// `inform` gets. Its headers take the place of the request's, `used`, and later those of the client's next
+    /// request take theirs: the memory of one map goes round.
     pub(super) fn take(
         &mut self,
         buffer: &mut BytesMut,
         used: &mut HeaderMap,
+        mut inform: impl FnMut(Response<()>),
     ) -> Result<Option<Head>, Error> {
         loop {
-            let Some(length) = end(buffer, self.scanned) else {
+            let Some(length) = head_bytes(buffer, self.scanned) else {
                 // The end may begin in what is there.
                 self.scanned = buffer.len().saturating_sub(3);
-                return if buffer.len() < HEAD_BYTES_MAX { Ok(None) } else { Err(too_large()) };
+                return if buffer.len() < HEAD_BYTES_MAX { Ok(None) } else { Err(Error::TooLarge) };
             };
             self.scanned = 0;
             if length > HEAD_BYTES_MAX {
-                return Err(too_large());
+                return Err(Error::TooLarge);
             }
             let head = self.parse(&buffer.split_to(length).freeze(), used)?;
             let status = head.response.status();
@@ -58,6 +60,7 @@ impl Reader {
             if self.informational > INFORMATIONAL_MAX {
                 return Err(Error::Framing("too many informational answers"));
             }
+            inform(head.response);
         }
     }
 
@@ -95,23 +98,7 @@ impl Reader {
             headers.append(name, value);
         }
         *response.headers_mut() = headers;
-        let body = framing.body(&self.method, status)?;
+        let body = framing.answer_body(&self.method, status);
         Ok(Head { response, body, keep_alive: framing.keep_alive })
     }
-}
-
-fn too_large() -> Error {
-    Error::Framing("its head is too large")
-}
-
-/// The length of a head: up to and with its first empty line.
-fn end(buffer: &[u8], from: usize) -> Option<usize> {
-    memchr::memchr_iter(b'\n', &buffer[from..]).find_map(|position| {
-        let next = from + position + 1;
-        match &buffer[next..] {
-            [b'\n', ..] => Some(next + 1),
-            [b'\r', b'\n', ..] => Some(next + 2),
-            _ => None,
-        }
-    })
 }

@@ -5,18 +5,18 @@ mod malformed;
 mod requests;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Frame;
 
-use super::{
-    Error,
-    head::{Head, Reader},
-};
+use super::head::{Head, Reader};
+use crate::http1::Error;
 
 /// What was read of an answer.
 #[derive(Debug)]
 struct Read {
     response: Response<()>,
+    /// What came before it.
+    informational: Vec<StatusCode>,
     keep_alive: bool,
     body: Vec<u8>,
     trailers: Option<HeaderMap>,
@@ -32,12 +32,13 @@ fn read<'a>(
 ) -> Result<Option<Read>, Error> {
     let mut reader = Reader::new(method.clone());
     let mut buffer = BytesMut::new();
-    let mut head = None;
+    let (mut head, mut informational) = (None, Vec::new());
     let (mut body, mut trailers) = (Vec::new(), None);
     for piece in pieces {
         buffer.extend_from_slice(piece);
         if head.is_none() {
-            head = reader.take(&mut buffer, &mut HeaderMap::new())?;
+            head =
+                reader.take(&mut buffer, &mut HeaderMap::new(), |head| informational.push(head.status()))?;
         }
         if let Some(Head { body: decoder, .. }) = &mut head {
             while let Some(frame) = decoder.decode(&mut buffer)? {
@@ -49,7 +50,7 @@ fn read<'a>(
     if closes {
         decoder.close()?;
     }
-    Ok(decoder.is_end().then_some(Read { response, keep_alive, body, trailers, rest: buffer }))
+    Ok(decoder.is_end().then_some(Read { response, informational, keep_alive, body, trailers, rest: buffer }))
 }
 
 fn take(frame: Frame<Bytes>, body: &mut Vec<u8>, trailers: &mut Option<HeaderMap>) {

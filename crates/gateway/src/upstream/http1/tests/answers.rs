@@ -60,11 +60,12 @@ fn without_a_length_the_body_ends_with_the_connection() {
 }
 
 #[test]
-fn informational_answers_are_passed_over_and_a_switch_is_not() {
+fn informational_answers_are_told_apart_from_the_answer_and_a_switch_is_one() {
     let before = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
     let read = whole(format!("{before}HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")).unwrap().expect("200");
     assert_eq!((read.response.status(), read.keep_alive), (StatusCode::OK, true));
     assert!(read.response.headers().get("link").is_none());
+    assert_eq!(read.informational.iter().map(StatusCode::as_u16).collect::<Vec<_>>(), [100, 103]);
     let switch = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\nfirst";
     let read = whole(format!("{before}{switch}")).unwrap().expect("101");
     assert_eq!((read.response.status().as_u16(), read.keep_alive, &*read.rest), (101, false, &b"first"[..]));

@@ -3,7 +3,10 @@
 use http::Method;
 
 use super::{Error, read, whole};
-use crate::upstream::http1::{HEAD_BYTES_MAX, HEADERS_MAX, INFORMATIONAL_MAX};
+use crate::{
+    http1::{Decoder, HEADERS_MAX, INFORMATIONAL_MAX},
+    upstream::http1::HEAD_BYTES_MAX,
+};
 
 #[test]
 fn heads_that_are_none_are_refused() {
@@ -105,16 +108,21 @@ fn chunks_that_are_none_are_refused_wherever_they_are_cut() {
     }
 }
 
-/// A frame that was whole is passed on, also where what follows is not.
+/// A frame that was whole is passed on, also where what follows is not; after that nothing is.
 #[test]
 fn what_came_before_a_mistake_arrives() {
     use bytes::BytesMut;
-    let mut decoder = super::super::decode::Decoder::Chunked(Default::default());
+    let mut decoder = Decoder::Chunked(Default::default());
     let mut buffer = BytesMut::from("5\r\nhello\r\nx");
     let frame = decoder.decode(&mut buffer).unwrap().expect("the chunk");
     assert_eq!(frame.into_data().unwrap(), "hello");
     assert!(!decoder.is_end());
     assert!(decoder.decode(&mut buffer).is_err());
+    buffer.extend_from_slice(b"\r\n0\r\n\r\n");
+    decoder.advance(&mut buffer);
+    assert!(decoder.decode(&mut buffer).is_err());
+    assert!(decoder.close().is_err());
+    assert!(!decoder.is_end(), "what follows is part of nothing");
 }
 
 #[test]

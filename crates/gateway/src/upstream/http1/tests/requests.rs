@@ -11,9 +11,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use proptest::prelude::*;
 use tokio::io::AsyncWrite;
 
-use crate::upstream::http1::{
-    encode::{self, Coding},
-    output::Output,
+use crate::{
+    http1::{Coding, Output, announced},
+    upstream::http1::encode,
 };
 
 /// Takes at most so many bytes at a time.
@@ -111,7 +111,7 @@ fn trailers_pass_if_they_were_announced_and_harm_nobody() {
         trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
     }
     let mut output = Output::default();
-    let mut coding = Coding::Chunked { announced: encode::announced(&headers) };
+    let mut coding = Coding::Chunked { announced: announced(&headers) };
     coding.data(Bytes::from("abcd"), false, &mut output).unwrap();
     coding.end(&trailers, &mut output).unwrap();
     let mut stream = Narrow { written: Vec::new(), at_once_max: usize::MAX };

@@ -1,26 +1,26 @@
-//! What an answer's headers say of its end and of the connection's (RFC 9112, sections 6.3 and 9.3).
+//! What a message's headers say of its end and of the connection's (RFC 9112, sections 6.3 and 9.3).
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 
-use super::{Error, chunked::Chunked, decode::Decoder};
+use super::{Decoder, Error, chunked::Chunked};
 
 /// The headers that matter, read one by one; what could be read in two ways is an error.
-pub(super) struct Framing {
+pub(crate) struct Framing {
     version: Version,
     length: Option<u64>,
     chunked: bool,
     /// Whether the connection can serve another request after this one.
-    pub(super) keep_alive: bool,
+    pub(crate) keep_alive: bool,
     close: bool,
 }
 
 impl Framing {
-    pub(super) fn new(version: Version) -> Self {
+    pub(crate) fn new(version: Version) -> Self {
         let keep_alive = version == Version::HTTP_11;
         Self { version, length: None, chunked: false, keep_alive, close: false }
     }
 
-    pub(super) fn read(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), Error> {
+    pub(crate) fn read(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), Error> {
         if *name == header::CONTENT_LENGTH {
             let length = digits(value.as_bytes()).filter(|_| self.length.is_none());
             self.length = Some(length.ok_or(Error::Framing("its length is no number, or said twice"))?);
@@ -39,24 +39,41 @@ impl Framing {
         Ok(())
     }
 
-    /// Where the body ends (RFC 9112, section 6.3).
-    pub(super) fn body(&mut self, method: &Method, status: StatusCode) -> Result<Decoder, Error> {
+    /// Whether the body ends by its last chunk, beside a length.
+    pub(crate) fn has_void_length(&self) -> bool {
+        self.chunked && self.length.is_some()
+    }
+
+    /// Where a request's body ends.
+    pub(crate) fn request_body(&mut self) -> Decoder {
+        let body = self.with_known_end().unwrap_or(Decoder::End);
+        self.keep_alive &= !self.close;
+        body
+    }
+
+    /// Where the body of an answer to `method` ends.
+    pub(crate) fn answer_body(&mut self, method: &Method, status: StatusCode) -> Decoder {
         let tunnel = *method == Method::CONNECT && status.is_success();
         let bodiless = status.is_informational() || matches!(status.as_u16(), 204 | 304);
         let body = if bodiless || tunnel || *method == Method::HEAD {
             Decoder::End
-        } else if self.chunked {
-            // A length beside chunks is somebody's mistake, or attack.
-            self.close |= self.length.is_some();
-            Decoder::Chunked(Chunked::default())
-        } else if let Some(length) = self.length {
-            Decoder::length(length)
         } else {
-            self.close = true;
-            Decoder::Close
+            self.with_known_end().unwrap_or_else(|| {
+                self.close = true;
+                Decoder::Close
+            })
         };
         self.keep_alive &= !self.close && !tunnel && status != StatusCode::SWITCHING_PROTOCOLS;
-        Ok(body)
+        body
+    }
+
+    fn with_known_end(&mut self) -> Option<Decoder> {
+        if self.chunked {
+            // A length beside chunks is somebody's mistake, or attack.
+            self.close |= self.length.is_some();
+            return Some(Decoder::Chunked(Chunked::default()));
+        }
+        self.length.map(Decoder::length)
     }
 }
 

@@ -10,22 +10,21 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Stream;
-use crate::upstream::endpoint::Connected;
 
-/// The stream, with what was read of it beyond the head first.
-pub(crate) struct Tunnel {
+/// The stream, with what was read of it beyond the head first, and what lasts as long as it.
+pub(crate) struct Tunnel<K = ()> {
     stream: Stream,
     ahead: Bytes,
-    _connected: Connected,
+    _kept: K,
 }
 
-impl Tunnel {
-    pub(super) fn new(stream: Stream, ahead: Bytes, connected: Connected) -> Self {
-        Self { stream, ahead, _connected: connected }
+impl<K> Tunnel<K> {
+    pub(crate) fn new(stream: Stream, ahead: Bytes, kept: K) -> Self {
+        Self { stream, ahead, _kept: kept }
     }
 }
 
-impl AsyncRead for Tunnel {
+impl<K: Unpin> AsyncRead for Tunnel<K> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -41,7 +40,7 @@ impl AsyncRead for Tunnel {
     }
 }
 
-impl AsyncWrite for Tunnel {
+impl<K: Unpin> AsyncWrite for Tunnel<K> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

@@ -10,35 +10,41 @@ use std::{
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// Room for one read: at first, which is enough for most answers, and at most, for those that keep filling it.
+/// Room for one read at first: enough for most messages.
 const READ_BYTES_MIN: usize = 8 * 1024;
-const READ_BYTES_MAX: usize = 256 * 1024;
+/// In few steps to the most: an allocator keeps memory apart for each size that is asked for.
+const ROOM_GROWTH: usize = 8;
 
 /// The bytes that came, and how many to expect at once.
-pub(super) struct Input {
-    pub(super) buffer: BytesMut,
+pub(crate) struct Input {
+    pub(crate) buffer: BytesMut,
     room: usize,
+    room_max: usize,
+    /// Whether the buffer may be a part of more memory than one small read takes.
+    is_large: bool,
 }
 
 impl Input {
-    pub(super) fn new() -> Self {
-        Self { buffer: BytesMut::new(), room: READ_BYTES_MIN }
+    /// `room_max` is for one read, of messages that keep filling it.
+    pub(crate) fn new(room_max: usize) -> Self {
+        Self { buffer: BytesMut::new(), room: READ_BYTES_MIN, room_max, is_large: false }
     }
 
     /// Reads what is there, once; 0 at the end of the stream.
-    pub(super) fn poll_read(
+    pub(crate) fn poll_read(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         // What is left of the room serves for small reads: memory is given back when its last slice is.
         if self.buffer.capacity() - self.buffer.len() < self.room / 2 {
+            self.is_large |= self.buffer.len() + self.room > READ_BYTES_MIN;
             self.buffer.reserve(self.room);
         }
         let room = self.buffer.capacity() - self.buffer.len();
         let count = ready!(pin!(stream.read_buf(&mut self.buffer)).poll(cx))?;
         if count == room {
-            self.room = (self.room * 2).min(READ_BYTES_MAX);
+            self.room = (self.room * ROOM_GROWTH).min(self.room_max);
         } else if count < self.room / 4 {
             self.room = (self.room / 2).max(READ_BYTES_MIN);
         }
@@ -46,9 +52,9 @@ impl Input {
     }
 
     /// Forgets what the last exchange taught, and its memory if that was much.
-    pub(super) fn rest(&mut self) {
-        if self.room > READ_BYTES_MIN {
-            *self = Self::new();
+    pub(crate) fn rest(&mut self) {
+        if self.is_large || self.room > READ_BYTES_MIN {
+            *self = Self::new(self.room_max);
         }
     }
 }

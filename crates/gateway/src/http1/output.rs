@@ -16,7 +16,7 @@ const BUFFER_BYTES_MAX: usize = 16 * 1024;
 
 /// Bytes in the order of writing: the buffer, a piece that is not copied, and what ends the piece.
 #[derive(Default)]
-pub(super) struct Output {
+pub(crate) struct Output {
     buffer: Vec<u8>,
     /// How much of the buffer is written.
     written: usize,
@@ -28,21 +28,21 @@ pub(super) struct Output {
 
 impl Output {
     /// Whether more can be put in.
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.data.is_empty() && self.end.is_empty() && self.buffer.len() < BUFFER_BYTES_MAX
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.buffer.is_empty() && self.data.is_empty() && self.end.is_empty() && !self.unflushed
     }
 
     /// For small things, where there [is room](Self::has_room).
-    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
     }
 
     /// Puts in `data` and what ends it, where there [is room](Self::has_room).
-    pub(super) fn put(&mut self, data: Bytes, end: &'static [u8]) {
+    pub(crate) fn put(&mut self, data: Bytes, end: &'static [u8]) {
         if data.len() <= COPIED_BYTES_MAX {
             self.buffer.extend_from_slice(&data);
             self.buffer.extend_from_slice(end);
@@ -52,7 +52,7 @@ impl Output {
     }
 
     /// Writes until nothing is left.
-    pub(super) fn poll_flush(
+    pub(crate) fn poll_flush(
         &mut self,
         stream: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
@@ -98,12 +98,12 @@ impl Output {
     }
 
     /// Forgets what is not written.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
     /// Keeps no more memory than most requests need.
-    pub(super) fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         self.buffer.shrink_to(BUFFER_BYTES_MAX);
     }
 }

@@ -7,7 +7,7 @@ use super::{EXTENSION_BYTES_MAX, Error, HEADERS_MAX, TRAILER_BYTES_MAX};
 
 /// How far a chunked body was read.
 #[derive(Debug, Default)]
-pub(super) struct Chunked {
+pub(crate) struct Chunked {
     state: State,
     /// Of the chunk that is being read: what is known of its size, then what is left of it.
     size: u64,
@@ -38,7 +38,7 @@ enum State {
 
 impl Chunked {
     /// The next piece of data that `buffer` holds; `None` when it is used up, or at the end.
-    pub(super) fn data(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, Error> {
+    pub(crate) fn data(&mut self, buffer: &mut BytesMut) -> Result<Option<Bytes>, Error> {
         self.advance(buffer)?;
         if self.state != State::Data || buffer.is_empty() {
             return Ok(None);
@@ -52,7 +52,7 @@ impl Chunked {
     }
 
     /// Reads what is between data, as far as `buffer` has it.
-    pub(super) fn advance(&mut self, buffer: &mut BytesMut) -> Result<(), Error> {
+    pub(crate) fn advance(&mut self, buffer: &mut BytesMut) -> Result<(), Error> {
         let mut used = 0;
         for byte in &buffer[..] {
             if matches!(self.state, State::Data | State::End) {
@@ -65,16 +65,16 @@ impl Chunked {
         Ok(())
     }
 
-    pub(super) fn is_end(&self) -> bool {
+    pub(crate) fn is_end(&self) -> bool {
         self.state == State::End
     }
 
-    pub(super) fn has_trailers(&self) -> bool {
+    pub(crate) fn has_trailers(&self) -> bool {
         !self.trailers.is_empty()
     }
 
     /// What came after the last chunk, if anything did.
-    pub(super) fn take_trailers(&mut self) -> Result<Option<HeaderMap>, Error> {
+    pub(crate) fn take_trailers(&mut self) -> Result<Option<HeaderMap>, Error> {
         if !self.has_trailers() {
             return Ok(None);
         }

@@ -1,4 +1,4 @@
-//! Where an answer's body ends (RFC 9112, section 6.3).
+//! Where a message's body ends (RFC 9112, section 6.3).
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
@@ -7,26 +7,33 @@ use super::{Error, chunked::Chunked};
 
 /// What is left of a body, by the way its end is known.
 #[derive(Debug, Default)]
-pub(super) enum Decoder {
+pub(crate) enum Decoder {
     /// Nothing.
     #[default]
     End,
     /// So many bytes; never 0.
     Length(u64),
     Chunked(Chunked),
-    /// All until the upstream closes the connection.
+    /// All until the sender closes the connection.
     Close,
     /// What follows is wrong; said when what came before it was taken.
     Failed(Error),
+    /// That was said. Nothing after it is part of any message.
+    Broken,
 }
 
 impl Decoder {
-    pub(super) fn length(bytes: u64) -> Self {
+    pub(crate) fn length(bytes: u64) -> Self {
         if bytes == 0 { Self::End } else { Self::Length(bytes) }
     }
 
-    /// Takes the next frame that `buffer` holds; `None` when more must be read, or at the end.
-    pub(super) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Error> {
+    /// Takes the next frame that `buffer` holds; `None` when more must be read, or at the end. After an error it
+    /// has no end.
+    pub(crate) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Error> {
+        self.decode_unbroken(buffer).inspect_err(|_| *self = Self::Broken)
+    }
+
+    fn decode_unbroken(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Error> {
         match self {
             Self::End => Ok(None),
             Self::Length(left) => {
@@ -51,16 +58,13 @@ impl Decoder {
             }
             Self::Close if buffer.is_empty() => Ok(None),
             Self::Close => Ok(Some(Frame::data(buffer.split().freeze()))),
-            Self::Failed(_) => match std::mem::take(self) {
-                Self::Failed(error) => Err(error),
-                _ => Ok(None),
-            },
+            Self::Failed(_) | Self::Broken => Err(self.fail()),
         }
     }
 
     /// Reads ahead to the end, if `buffer` holds it and no frame is before it: an end that is known need not
     /// be asked for.
-    pub(super) fn advance(&mut self, buffer: &mut BytesMut) {
+    pub(crate) fn advance(&mut self, buffer: &mut BytesMut) {
         let Self::Chunked(chunked) = self else { return };
         match chunked.advance(buffer) {
             Ok(()) if chunked.is_end() && !chunked.has_trailers() => *self = Self::End,
@@ -69,24 +73,34 @@ impl Decoder {
         }
     }
 
-    /// The upstream closed the connection.
-    pub(super) fn close(&mut self) -> Result<(), Error> {
-        match std::mem::take(self) {
-            Self::End | Self::Close => Ok(()),
-            Self::Length(_) | Self::Chunked(_) => Err(Error::Cut),
-            Self::Failed(error) => Err(error),
+    /// The sender closed the connection.
+    pub(crate) fn close(&mut self) -> Result<(), Error> {
+        match self {
+            Self::End | Self::Close => {
+                *self = Self::End;
+                Ok(())
+            }
+            Self::Length(_) | Self::Chunked(_) | Self::Failed(_) | Self::Broken => Err(self.fail()),
         }
     }
 
-    pub(super) fn is_end(&self) -> bool {
+    /// Why there is no end; from here on there is none.
+    fn fail(&mut self) -> Error {
+        match std::mem::replace(self, Self::Broken) {
+            Self::Failed(error) => error,
+            _ => Error::Cut,
+        }
+    }
+
+    pub(crate) fn is_end(&self) -> bool {
         matches!(self, Self::End)
     }
 
-    pub(super) fn size_hint(&self) -> SizeHint {
+    pub(crate) fn size_hint(&self) -> SizeHint {
         match self {
             Self::End => SizeHint::with_exact(0),
             Self::Length(left) => SizeHint::with_exact(*left),
-            Self::Chunked(_) | Self::Close | Self::Failed(_) => SizeHint::default(),
+            Self::Chunked(_) | Self::Close | Self::Failed(_) | Self::Broken => SizeHint::default(),
         }
     }
 }

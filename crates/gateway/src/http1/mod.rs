@@ -1,0 +1,75 @@
+//! HTTP/1.1 as both sides of the gateway speak it: where messages and bodies end, and buffers between them
+//! and a stream.
+//!
+//! Framing is strict: what could be read in two ways is an error.
+
+mod chunked;
+mod coding;
+mod decode;
+mod framing;
+mod input;
+mod output;
+mod sending;
+mod stream;
+mod tunnel;
+
+use std::io;
+
+pub(crate) use coding::{Coding, announced, line};
+pub(crate) use decode::Decoder;
+pub(crate) use framing::Framing;
+pub(crate) use input::Input;
+pub(crate) use output::Output;
+pub(crate) use sending::Sending;
+pub(crate) use stream::Stream;
+pub(crate) use tunnel::Tunnel;
+
+use crate::body::BodyError;
+
+/// Lines of a message's trailers: what hyper allows too.
+pub(crate) const HEADERS_MAX: usize = 100;
+/// Bytes of all trailers of a message.
+const TRAILER_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of all chunk extensions of a message. Nobody uses them; they cost the sender less than the reader.
+const EXTENSION_BYTES_MAX: usize = 16 * 1024;
+/// Informational answers before an answer. They carry no body, so more are of no use to anybody.
+pub(crate) const INFORMATIONAL_MAX: usize = 32;
+
+/// Why an exchange over HTTP/1 failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("it closed the connection before it answered")]
+    NoAnswer,
+    #[error("it closed the connection in the middle of its message")]
+    Cut,
+    #[error("its message is not HTTP: {0}")]
+    Malformed(#[from] httparse::Error),
+    #[error("its message is not framed by the rules: {0}")]
+    Framing(&'static str),
+    #[error("its head has more bytes, or more lines, than it may")]
+    TooLarge,
+    /// The body that is sent did not come to its end; who makes it knows why.
+    #[error("the body: {0}")]
+    Body(BodyError),
+}
+
+impl Error {
+    /// Whether the connection ended before there was a head of an answer.
+    pub(crate) const fn is_closed(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::NoAnswer)
+    }
+}
+
+/// The length of a head: up to and with its first empty line. Looked for from `from` on.
+pub(crate) fn head_bytes(buffer: &[u8], from: usize) -> Option<usize> {
+    memchr::memchr_iter(b'\n', &buffer[from..]).find_map(|position| {
+        let next = from + position + 1;
+        match &buffer[next..] {
+            [b'\n', ..] => Some(next + 1),
+            [b'\r', b'\n', ..] => Some(next + 2),
+            _ => None,
+        }
+    })
+}
