@@ -6,6 +6,7 @@ use tollgate_core::{Grace, Limit, Max, MeterIndex, Nanos, TierIndex};
 
 use crate::{
     Route,
+    gateway::charged_meters,
     plans::Draft,
     report::{Flaw, Report},
     text::quote,
@@ -54,10 +55,10 @@ fn too_large(limit: &Limit) -> bool {
 /// Records what tiers do not say about the meters that routes charge, and which say too much.
 pub(crate) fn check(report: &Report<'_>, draft: &Draft, routes: &[Route]) {
     let mut charged: BTreeMap<MeterIndex, &Route> = BTreeMap::new();
-    for (route, charge) in
-        routes.iter().flat_map(|route| route.charges.iter().map(move |charge| (route, charge)))
-    {
-        charged.entry(charge.meter).or_insert(route);
+    for route in routes {
+        for meter in charged_meters(&route.charges, &draft.plans) {
+            charged.entry(meter).or_insert(route);
+        }
     }
     for tier in (0..draft.plans.tiers.len()).map(TierIndex) {
         for (meter, route) in &charged {
@@ -81,11 +82,9 @@ fn lacks(draft: &Draft, tier: TierIndex, meter: MeterIndex) -> bool {
 
 fn too_many<'r>(draft: &Draft, tier: TierIndex, route: &'r Route) -> Option<(&'r Route, usize)> {
     let tier = draft.plans.tiers.get(tier.0)?;
-    let count = route
-        .charges
-        .iter()
-        .map(|charge| tier.limits_of(charge.meter).iter().map(|limit| limit.parts().count()).sum::<usize>())
-        .sum();
+    let meters = charged_meters(&route.charges, &draft.plans);
+    let limits = meters.flat_map(|meter| tier.limits_of(meter));
+    let count = limits.map(|limit| limit.parts().count()).sum();
     (count > REQUEST_LIMITS_MAX).then_some((route, count))
 }
 

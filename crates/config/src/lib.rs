@@ -28,14 +28,16 @@ use std::path::Path;
 pub use coverage::REQUEST_LIMITS_MAX;
 pub use diff::{Change, Effect, diff};
 pub use gateway::{
-    Admin, Amount, Anonymous, ChargeOn, ClientGone, CounterStore, Counters, Durability, Enforcement, Gateway,
-    Health, Identity, JournalLimits, LedgerStore, Listen, Llm, LlmOptions, Log, LogFormat, LogLevel, Measure,
-    ModelLimits, Postgres, PostgresHost, PostgresStore, PostgresTls, PostgresUrl, Protocol, Redis, RedisKind,
-    RedisStore, RedisUrl, Route, RouteCharge, Secret, Shutdown, Signature, Subjects, TlsFiles, Unanswered,
-    Upstream, UpstreamIndex, Url, UsagePointers,
+    Admin, Amount, Anonymous, ChargeOn, ClientGone, Condition, Conditions, CounterStore, Counters,
+    Durability, Enforcement, Gateway, Health, IdPlace, Identity, Job, JournalLimits, LedgerStore, Listen,
+    Llm, LlmMeasure, LlmOptions, Log, LogFormat, LogLevel, Measure, Measured, MemorySize, Missing,
+    ModelLimits, Place, Postgres, PostgresHost, PostgresStore, PostgresTls, PostgresUrl, Protocol, Redis,
+    RedisKind, RedisStore, RedisUrl, Route, RouteCharge, Secret, Shutdown, Signature, Subjects, TlsFiles,
+    Unanswered, Upstream, UpstreamIndex, Url, UsagePointers, charged_meters,
 };
 pub use mistake::{Mistake, Mistakes, Position};
 pub use nearest::{nearest, suggest};
+pub use number::show_bytes;
 pub use overrides::{Override, overrides};
 pub use sources::{Source, Sources, read_sources};
 use tollgate_core::Plans;

@@ -8,7 +8,7 @@ use crate::{
     text::quote,
 };
 
-const NANOS: i64 = 1_000_000_000;
+pub(crate) const NANOS: i64 = 1_000_000_000;
 const PLACES_MAX: usize = 9;
 
 /// A sum in a string.

@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or awaits. `now` is always an argument, amounts are checked
 //! `i64`, and money is an exact decimal.
 
+mod amount;
 mod beyond;
 mod calendar;
 mod event;
@@ -19,11 +20,12 @@ mod tokens;
 mod usage;
 mod window;
 
+pub use amount::{Conversion, Decimal, Ratio, RatioError, Rounding, Value, Wanted};
 pub use beyond::{Grace, Queue, Rate};
 pub use calendar::Calendar;
 pub use event::{Charge, Charges, Event, EventId, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement};
 pub use limit::{Limit, Max, OnStoreFailure, Over, Scope};
-pub use meter::{Meter, MeterKind};
+pub use meter::{Meter, MeterKind, MeterPart};
 pub use model::{ModelPattern, ModelPatternError};
 pub use overage::Overage;
 pub use pointer::{Pointer, PointerError};

@@ -1,6 +1,6 @@
 //! Meters: the things that are counted.
 
-use crate::{Currency, ModelPattern};
+use crate::{Currency, MeterIndex, ModelPattern, Ratio};
 
 /// A thing counted, as `[meters]` of `tier-limits.toml` declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,17 @@ pub struct Meter {
     pub kind: MeterKind,
     /// Of which models it counts requests; empty for all.
     pub models: Vec<ModelPattern>,
+    /// The meters that it is made of: whatever charges one of them charges it, too. They are made of none themselves.
+    pub parts: Vec<MeterPart>,
+}
+
+/// A meter that another one is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeterPart {
+    /// Which meter.
+    pub meter: MeterIndex,
+    /// What one of it is of the other. Each part is rounded up by itself.
+    pub ratio: Ratio,
 }
 
 /// How a meter's amounts add up.
@@ -47,7 +58,7 @@ mod tests {
 
     fn meter(unit: &str, models: &[&str]) -> Meter {
         let models = models.iter().map(|text| text.parse().unwrap()).collect();
-        Meter { name: "m".into(), unit: unit.into(), kind: MeterKind::Count, models }
+        Meter { name: "m".into(), unit: unit.into(), kind: MeterKind::Count, models, parts: Vec::new() }
     }
 
     #[test]

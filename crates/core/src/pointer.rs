@@ -27,6 +27,9 @@ impl Pointer {
     /// key finds such a one however its non-ASCII characters are escaped.
     pub const TOKEN_BYTES_MAX: usize = 64;
 
+    /// Places that are looked at in one body at most: one bit for each.
+    pub const FIELDS_MAX: usize = 64;
+
     /// The token for every element of an array.
     pub const EACH: &str = "*";
 

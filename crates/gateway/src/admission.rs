@@ -5,7 +5,6 @@ use std::{cell::Cell, future::poll_fn, time::Duration};
 use arrayvec::ArrayVec;
 use http_body::SizeHint;
 use jiff::Timestamp;
-use tollgate_config::Measure;
 use tollgate_core::{Max, SETTLEMENT_CHARGES_MAX, Scope, UnixMillis};
 use tollgate_ledger::{LoadError, LoadRequest, Loaded, OpenError, Subject as LedgerSubject, SyncFailed};
 use tollgate_quota::{
@@ -14,8 +13,9 @@ use tollgate_quota::{
 
 use crate::{
     admitted::Admitted,
+    amounts::{PartAmount, Source, Stated, per_meter},
     identity::{Caller, text},
-    live::{Grant, Live, Route},
+    live::{Grant, Live, Route, RouteCharge},
     llm::Call,
     ratelimit,
     refusal::{Code, Quota, Refusal},
@@ -37,16 +37,23 @@ pub(crate) type Needs = ArrayVec<i64, SETTLEMENT_CHARGES_MAX>;
 
 /// What to hold for a request: what it says about itself, or what the route says.
 pub(crate) fn needs(asking: &Asking<'_>, size: &SizeHint) -> Needs {
-    let Asking { route, call, .. } = asking;
+    let Asking { route, call, stated, .. } = asking;
     let exact_bytes = size.exact().and_then(|bytes| i64::try_from(bytes).ok());
-    let charges = route.charges.iter().zip(&route.needs).enumerate();
-    let need = charges.map(|(position, (charge, flat))| match (charge.measure(), exact_bytes, call) {
-        (Some(Measure::RequestBytes), Some(bytes), _) => bytes,
-        (Some(measure), _, Some(call)) if measure.is_llm() => call.need(asking, position, measure, *flat),
-        (_, _, Some(call)) if !charge.counts_model(call.model()) => 0,
-        _ => *flat,
-    });
-    need.take(SETTLEMENT_CHARGES_MAX).collect()
+    let counts = |charge: &RouteCharge| call.is_none_or(|call| charge.counts_model(call.model()));
+    per_meter(&route.charges, counts, |(position, charge), (number, part)| {
+        let said = stated.and_then(|stated| stated.need(number));
+        let need = match (&part.amount, said) {
+            (_, Some(need)) => need,
+            (PartAmount::Measured(measured), None) => match (&measured.source, exact_bytes, call) {
+                (Source::RequestBytes, Some(bytes), _) => measured.conversion.apply_whole(bytes),
+                (Source::Llm(measure), _, Some(call)) => call.need(asking, position, (*measure, measured)),
+                _ => part.flat_need(),
+            },
+            (PartAmount::Constant(_), None) => part.flat_need(),
+        };
+        // What one part gives back is not there for another before it is given.
+        if charge.parts.len() > 1 { need.max(0) } else { need }
+    })
 }
 
 /// Who asks for what, and by which rules.
@@ -57,6 +64,8 @@ pub(crate) struct Asking<'a> {
     pub(crate) grant: &'a Grant,
     /// Of a model.
     pub(crate) call: Option<&'a Call>,
+    /// What the request says of its charges.
+    pub(crate) stated: Option<&'a Stated>,
     pub(crate) at: UnixMillis,
 }
 

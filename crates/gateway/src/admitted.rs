@@ -10,23 +10,23 @@ use std::{
 
 use arrayvec::ArrayVec;
 use http::{HeaderMap, HeaderValue, Method};
-use tollgate_config::{Amount, Measure};
 use tollgate_core::{
     Charge, Charges, MeterKind, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement, TierIndex,
 };
 use tollgate_ledger::{OpenError, OpenRequest, Position};
 use tollgate_quota::{Before, Hold, Mark, Mode};
-use tollgate_usage::TokenUsage;
 
 use crate::{
     admission::Needs,
+    amounts::{self, Charged, Heard, Id, Plan, Settling, Stated},
     beyond,
     body::Progress,
     durable::Durable,
     end::End,
     identity::text,
     live::{Grant, Route, RouteCharge, Snapshot},
-    llm::{self, Answer, Call, Extent, Growth, Owed, Question, Used, Written},
+    llm::{self, Call, CallUsed, Growth, Question, Used, Written},
+    measures::{Measures, Model},
     shared::Shared,
 };
 
@@ -52,6 +52,8 @@ struct Inner {
     question: Question,
     /// What the upstream reported, by position of the charge.
     reported: ArrayVec<(usize, i64), SETTLEMENT_CHARGES_MAX>,
+    /// What else its answer's head said that is looked at.
+    heard: Option<Box<Heard>>,
     metadata: Option<String>,
     /// The limits that it was admitted beyond, one bit each.
     graces: u32,
@@ -72,43 +74,8 @@ pub(crate) struct Admission {
     pub(crate) request_id: HeaderValue,
     /// What a model is asked for.
     pub(crate) call: Option<Box<Call>>,
-}
-
-/// What was seen of an exchange.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Measures<'a> {
-    pub(crate) request_bytes: u64,
-    pub(crate) response_bytes: u64,
-    pub(crate) model: Model<'a>,
-}
-
-/// What was seen of a model.
-#[derive(Clone, Copy, Default)]
-pub(crate) enum Model<'a> {
-    /// Nothing.
-    #[default]
-    Unseen,
-    /// Its answer.
-    Answer(&'a Answer),
-    /// What it said in the midst of a conversation, and what is charged for that.
-    Said { usage: &'a TokenUsage, model: Option<&'a str>, amounts: &'a Needs },
-    /// The end of a conversation.
-    Owed(&'a Owed),
-}
-
-impl<'a> Measures<'a> {
-    pub(crate) fn of_model(model: Model<'a>) -> Self {
-        Self { model, ..Self::default() }
-    }
-}
-
-impl<'a> Model<'a> {
-    fn answer(self) -> Option<&'a Answer> {
-        match self {
-            Self::Answer(answer) => Some(answer),
-            Self::Unseen | Self::Said { .. } | Self::Owed(_) => None,
-        }
-    }
+    /// What the request says of its charges.
+    pub(crate) stated: Option<Box<Stated>>,
 }
 
 impl Admitted {
@@ -133,6 +100,7 @@ impl Admitted {
             needs,
             question: Question::default(),
             reported,
+            heard: None,
             metadata: None,
             graces: 0,
         };
@@ -168,7 +136,7 @@ impl Admitted {
     pub(crate) fn is_limited(&self) -> bool {
         let Some(Inner { request, .. }) = self.0.as_deref() else { return false };
         let mut charges = request.route.charges.iter().enumerate();
-        charges.any(|(position, charge)| charge.is_of_model() && request.is_limited(position))
+        charges.any(|(position, charge)| charge.is_of_model && request.is_limited(position))
     }
 
     /// Sets more aside where an answer nears what is held for it.
@@ -191,9 +159,18 @@ impl Admitted {
         }
     }
 
-    /// Notes what the upstream says it used in `X-Usage-<meter>`.
+    /// Whether the answer is worth waiting for when nobody waits for it.
+    pub(crate) fn awaits_answer(&self) -> bool {
+        let Some(Inner { request, .. }) = self.0.as_deref() else { return false };
+        let reads_answer = |plan: &Plan| plan.reads_answer();
+        request.call.as_ref().is_some_and(|call| call.is_billable())
+            || request.route.plan.as_deref().is_some_and(reads_answer)
+    }
+
+    /// Notes what the upstream says it used in `X-Usage-<meter>`, and in the headers that are looked at.
     pub(crate) fn take_reports(&mut self, headers: &HeaderMap) {
         let Some(inner) = &mut self.0 else { return };
+        inner.heard = inner.request.route.plan.as_ref().and_then(|plan| plan.hear(headers));
         for (position, charge) in inner.request.route.charges.iter().enumerate() {
             let Some(amount) = reported(headers, charge) else { continue };
             let _ = inner.reported.try_push((position, amount));
@@ -227,6 +204,7 @@ impl Inner {
             needs,
             question: _,
             reported,
+            heard,
             metadata,
             graces,
         } = *self;
@@ -235,55 +213,51 @@ impl Inner {
             request_bytes: measures.request_bytes.max(progress.map_or(0, Progress::bytes)),
             ..*measures
         };
-        let call = request.call.as_deref().map(|call| request.used(call, end, measures.model.answer()));
+        let priced = (request.live.plans(), hold.at());
+        let call = request.call.as_deref();
+        let call = call.map(|call| CallUsed::of(call, measures.model.answer(), end, priced));
         let has_failed = call.as_ref().is_some_and(|used| used.has_failed);
-        let charged = request.is_charged(end, progress.is_some_and(Progress::is_sent_whole), has_failed);
         let status = end.status();
-        let success = (200..300).contains(&end.answered_with());
-        let charges: Charges<'_> = request
-            .route
-            .charges
-            .iter()
-            .zip(first.iter().zip(&needs))
-            .enumerate()
-            .map(|(position, (charge, (first, need)))| {
-                let report = reported.iter().find(|(at, _)| *at == position).map(|(_, amount)| *amount);
-                let (amount, estimated) = match (report, &call) {
-                    _ if let Model::Said { amounts, .. } = measures.model => {
-                        (amounts.get(position).copied().unwrap_or(0), false)
-                    }
-                    _ if !charged => (0, false),
-                    (None, _) if let (Model::Owed(owed), true) = (measures.model, charge.is_of_model()) => {
-                        let owes = owed.amounts.get(position).copied().unwrap_or(0);
-                        if owed.has_unread { (owes.max(*need), true) } else { (owes, false) }
-                    }
-                    (_, Some(used)) if !charge.counts_model(used.asked.or(used.model)) => (0, false),
-                    (Some(report), _) => (report, false),
-                    (None, Some(used)) if charge.is_of_model() => {
-                        let (amount, estimated) = request.amount(charge, *first, used, &hold);
-                        // What nobody counted is not said to have passed a limit.
-                        let is_held = matches!(end, End::Limited { .. } | End::Untold { .. })
-                            || (estimated && request.is_limited(position));
-                        (if is_held { amount.min(*need) } else { amount }, estimated)
-                    }
-                    (None, _) => amount(charge, *need, measures, success),
-                };
+        let took = started.elapsed();
+        let is_limited = |position| request.is_limited(position);
+        let charged = amounts::charge(&Settling {
+            route: &request.route,
+            end,
+            is_charged: request.is_charged(end, progress.is_some_and(Progress::is_sent_whole), has_failed),
+            took,
+            measures,
+            stated: request.stated.as_deref(),
+            heard: heard.as_deref(),
+            reported: &reported,
+            call: call.as_ref(),
+            first: &first,
+            needs: &needs,
+            is_limited: &is_limited,
+        });
+        let charges = request.route.charges.iter().zip(&charged);
+        let charges: Charges<'_> = charges
+            .map(|(charge, charged)| {
+                let Charged { amount, estimated, resource: _, job: _ } = *charged;
                 Charge { meter: &charge.meter, amount, estimated }
             })
             .collect();
-        let took = started.elapsed();
+        let resource = charged.iter().find_map(|charged| match charged.resource {
+            Some(Id::Named(id)) => Some(id),
+            Some(Id::Unnamed) | None => None,
+        });
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let metadata = match (metadata, &call, measures.model) {
             (None, _, Model::Said { usage, model, .. }) => {
                 let provider = &request.route.upstream.settings.provider;
                 Some(llm::metadata(&Used::Said(*usage), model, provider, None, false))
             }
-            (None, Some(used), _) => Some(request.metadata(used, end)),
+            (None, Some(used), _) => Some(used.metadata(&request.route.upstream.settings.provider, end)),
             (metadata, _, _) => metadata,
         };
         let metadata = metadata.as_deref().or_else(|| end.metadata());
         let marks = OnceCell::new();
-        let mut settlement = request.settlement(&hold, charges, status, duration_ms, metadata);
+        let settlement = request.settlement(&hold, charges, status, duration_ms, metadata);
+        let mut settlement = Settlement { resource, ..settlement };
 
         // Journal first: a counter must never know of less than the journal when it is loaded.
         let counted = request.route.charges.iter().zip(&settlement.charges);
@@ -299,7 +273,7 @@ impl Inner {
         hold.settle_after(journal, counted.iter().copied());
 
         if let Some(used) = &call {
-            request.learn(used);
+            used.teach(&request.shared.learned);
         }
         request.route.metrics.took(status, took);
         request.route.metrics.settled(settlement.charges.iter().any(|charge| charge.estimated));
@@ -352,48 +326,6 @@ impl Admission {
         }
     }
 
-    /// What a call to a model used, as far as its answer was read.
-    fn used<'a>(&'a self, call: &'a Call, end: End, answer: Option<&'a Answer>) -> CallUsed<'a> {
-        let extent = match end {
-            _ if (400..600).contains(&end.answered_with()) => Extent::Refused,
-            End::Answered { .. } | End::ReadOn { .. } => Extent::Whole,
-            End::Cut { .. } | End::Limited { .. } | End::Untold { .. } | End::ClientGone { .. } => {
-                Extent::Cut
-            }
-            End::NoAnswer { .. } => Extent::None,
-        };
-        let named = answer.and_then(Answer::model);
-        CallUsed {
-            used: Used::of(call, answer, extent),
-            asked: call.model(),
-            model: named.or(call.model()),
-            has_failed: answer.is_some_and(Answer::has_failed),
-            written: answer.map_or(0, Answer::written),
-        }
-    }
-
-    /// What is charged of what a model's answer says, and whether it is an estimate. Where it says nothing, what was
-    /// held for it, or what was written where that is more; not what was set aside ahead of it.
-    fn amount(&self, charge: &RouteCharge, first: i64, call: &CallUsed<'_>, hold: &Hold) -> (i64, bool) {
-        let (plans, at) = (self.live.plans(), hold.at());
-        let Some(measure) = charge.measure() else { return (first, true) };
-        match call.used.amount(measure, call.model, (plans, at)) {
-            Some(amount) => (amount, call.used.is_estimated()),
-            None => (first.max(llm::written(call.written, measure, (plans, call.asked, at))), true),
-        }
-    }
-
-    fn metadata(&self, call: &CallUsed<'_>, end: End) -> String {
-        let provider = &self.route.upstream.settings.provider;
-        llm::metadata(&call.used, call.model, provider, end.name(), call.has_failed)
-    }
-
-    fn learn(&self, call: &CallUsed<'_>) {
-        if let (Some(model), Some(output)) = (call.asked.or(call.model), call.used.output_said()) {
-            self.shared.learned.note(model, output);
-        }
-    }
-
     /// Whether the route charges for this end. A client who hangs up is charged as if they had waited:
     /// the upstream did the work. An answer that says in its middle that the upstream failed is as one of 502.
     fn is_charged(&self, end: End, sent: bool, has_failed: bool) -> bool {
@@ -409,32 +341,6 @@ impl Admission {
             End::ClientGone { status: None } => sent,
             End::NoAnswer { .. } => charge_on.includes(None),
         }
-    }
-}
-
-/// What a call to a model used.
-struct CallUsed<'a> {
-    used: Used,
-    /// The model that the request names.
-    asked: Option<&'a str>,
-    /// The model that answered, or else that was asked for.
-    model: Option<&'a str>,
-    /// Whether the answer says that the upstream failed.
-    has_failed: bool,
-    /// Tokens that were seen to be written.
-    written: i64,
-}
-
-/// What is charged where no model's answer says it, and whether it is an estimate.
-fn amount(charge: &RouteCharge, need: i64, measures: &Measures<'_>, success: bool) -> (i64, bool) {
-    let bytes = |bytes: u64| (i64::try_from(bytes).unwrap_or(i64::MAX), false);
-    match charge.amount {
-        // What was not stored takes no room, and what was not deleted gives none back.
-        Amount::Constant(_) if charge.kind == MeterKind::Level && !success => (0, false),
-        Amount::Constant(amount) => (amount, false),
-        Amount::Measured { source: Measure::RequestBytes, .. } => bytes(measures.request_bytes),
-        Amount::Measured { source: Measure::ResponseBytes, .. } => bytes(measures.response_bytes),
-        Amount::Measured { .. } => (need, need != 0),
     }
 }
 

@@ -21,7 +21,8 @@ use tollgate_quota::{Hold, Standings};
 
 use crate::{
     admission::{self, Applicant, Asking},
-    admitted::{Admission, Admitted, Measures, Model},
+    admitted::{Admission, Admitted},
+    amounts,
     body::{self, BodyEnd, Progress, ProxiedParts, RequestBody, ResponseBody},
     connection::{Busy, Connection},
     end::End,
@@ -29,9 +30,10 @@ use crate::{
     identity::{self, Caller},
     live::{Grant, Live, Route, Snapshot},
     llm::{self, Answer, Awaited, Call, Conversation, LookBounds, Looked, Parties, Waiting},
+    measures::Measures,
     ratelimit,
     refusal::{Code, Refusal},
-    subjects, target, upgrade,
+    subjects, target, too_large, upgrade,
     upstream::{SendError, Sent, Upstream, send},
 };
 
@@ -146,6 +148,8 @@ async fn serve(
     // Route: what matches nothing is not served.
     let route = route.ok_or_else(|| no_route(&parts))?;
     let target = forwarding::target(worker, &route, &path, parts.uri.query())?;
+    // Borrowed from the request's head, unless a charge looks at it.
+    let looked_path = route.plan.as_ref().map(|_| Box::<str>::from(&*path));
     drop(path);
     context.route = Some(Arc::clone(&route));
 
@@ -155,31 +159,40 @@ async fn serve(
     context.own.clone_from(&caller.own);
     let body_bytes_max = live.tier(caller.tier).max_body_bytes.unwrap_or(u64::MAX);
     if size.lower() > body_bytes_max {
-        return Err(body_too_large(live, caller.tier, body_bytes_max));
+        return Err(too_large::refusal(live, caller.tier, body_bytes_max));
     }
 
-    // Look: what a model is asked for says what it may cost.
+    // Look: what the request says, and what a model is asked for, says what it may cost.
     let mut looked = Looked::default();
     let mut call = Call::new(&route, &parts.method, &target, upgrade.is_some());
-    if let (Some(call), Some(body)) = (&mut call, unread.as_mut()) {
-        let bounds = LookBounds::new(live, &route, body_bytes_max);
-        let too_large = || body_too_large(live, caller.tier, body_bytes_max);
-        Box::pin(llm::look(worker, body, &mut looked, bounds, too_large)).await?;
-        Box::pin(call.read(live, &route, &mut parts.headers, &mut looked)).await;
-    }
-
-    // Look: who may have to wait is read first, as a client who hangs up is noticed only behind the body.
+    // Behind the body a client who hangs up while it waits is noticed.
     let may_wait = caller.grant(&route).beyond.as_ref().is_some_and(|beyond| beyond.may_wait);
-    if let (true, None, Some(body)) = (may_wait, &call, unread.as_mut()) {
+    let says = call.is_some() || route.plan.as_ref().is_some_and(|plan| plan.reads_request());
+    let reads_request = says || may_wait;
+    if let (true, Some(body)) = (reads_request, unread.as_mut()) {
         let bounds = LookBounds::new(live, &route, body_bytes_max);
-        let too_large = || body_too_large(live, caller.tier, body_bytes_max);
+        let too_large = || too_large::refusal(live, caller.tier, body_bytes_max);
         Box::pin(llm::look(worker, body, &mut looked, bounds, too_large)).await?;
+    }
+    let stated = match (&route.plan, looked_path) {
+        (Some(plan), Some(path)) => {
+            let bytes_max = live.gateway().llm.look_bytes_max;
+            let body = amounts::Body::of(&mut looked, unread.is_some(), bytes_max);
+            let (method, headers) = (&parts.method, &parts.headers);
+            let sender = amounts::Sender { method, headers, path: &path, body };
+            Some(Box::pin(amounts::ask(&route, plan, &sender)).await?)
+        }
+        (_, _) => None,
+    };
+    if let Some(call) = call.as_mut().filter(|_| unread.is_some()) {
+        Box::pin(call.read(live, &route, &mut parts.headers, &mut looked)).await;
     }
 
     // Hold: admitted by every limit, or refused by one.
     let admitted = if route.is_metered() {
         let (shared, at, grant) = (&*worker.shared, arrival.at, caller.grant(&route));
-        let asking = Asking { live, shared, route: &route, grant, call: call.as_deref(), at };
+        let (model, said) = (call.as_deref(), stated.as_deref());
+        let asking = Asking { live, shared, route: &route, grant, call: model, stated: said, at };
         let needs = admission::needs(&asking, &size);
         let (caller, needs) = (&caller, &needs);
         let (arrived, queued) = (arrival.at, &context.queued);
@@ -198,6 +211,7 @@ async fn serve(
                 key: RequestKey::new(hold.at(), arrival.random),
                 request_id: context.request_id.clone(),
                 call,
+                stated,
             };
             Admitted::open(admission, hold, needs).map_err(admission::not_journalled)
         };
@@ -262,9 +276,8 @@ impl Exchange<'_> {
 
         let sending =
             sending(Rc::clone(self.connection), Arc::clone(upstream), request, Rc::clone(&progress));
-        // What a model does for a client who leaves is awaited and read all the same.
-        let is_billable = |admitted: &mut Admitted| admitted.call().is_some_and(Call::is_billable);
-        let sent = match admitted.take_if(|admitted| self.route.reads_on() && is_billable(admitted)) {
+        // What says what is charged is awaited and read all the same when the client leaves.
+        let sent = match admitted.take_if(|admitted| self.route.reads_on() && admitted.awaits_answer()) {
             None => pin!(sending).await,
             Some(held) => {
                 let (connection, progress) = (Rc::clone(self.connection), Rc::clone(&progress));
@@ -296,11 +309,8 @@ impl Exchange<'_> {
             if let Some((route, started)) = untimed {
                 route.metrics.took(status, started.elapsed());
             }
-            let measures = Measures {
-                request_bytes: progress.bytes(),
-                model: answer.as_deref().map_or(Model::Unseen, Model::Answer),
-                ..Measures::default()
-            };
+            let measures =
+                Measures { request_bytes: progress.bytes(), ..Measures::of_answer(answer.as_deref()) };
             // An upstream that has not read the request cannot serve another on this connection.
             if progress.end() == BodyEnd::Complete {
                 lease.finish(&mut inner);
@@ -335,7 +345,7 @@ impl Exchange<'_> {
         admitted: Option<Admitted>,
     ) -> Refusal {
         let refusal = match (progress.end(), error) {
-            (BodyEnd::TooLarge, _) => body_too_large(self.live, self.caller.tier, self.body_bytes_max),
+            (BodyEnd::TooLarge, _) => too_large::refusal(self.live, self.caller.tier, self.body_bytes_max),
             (BodyEnd::Broken, _) => {
                 Refusal::new(Code::BadRequest, "the request's body ended before its end").closing()
             }
@@ -418,14 +428,4 @@ fn no_route(parts: &request::Parts) -> Refusal {
     let method = parts.method.as_str();
     let method = if method.len() <= 16 { method } else { "this method" };
     Refusal::new(Code::NoRoute, format!("no route matches {method} on this path"))
-}
-
-fn body_too_large(live: &Live, tier: TierIndex, bytes_max: u64) -> Refusal {
-    let name = &live.tier(tier).name;
-    let upgrade = match &live.plans().upgrade_url {
-        Some(url) => format!("; other tiers allow more: {url}"),
-        None => String::new(),
-    };
-    let message = format!("the body is larger than the {bytes_max} bytes that tier {name} allows{upgrade}");
-    Refusal::new(Code::BodyTooLarge, message).closing()
 }

@@ -13,22 +13,27 @@ use std::{
 };
 
 use http::{HeaderName, HeaderValue, Method};
+use metrics::Counter;
 use tollgate_config::{
-    Amount, ChargeOn, ClientGone, Config, CounterStore, Enforcement, Gateway, LlmOptions, Measure,
-    UsagePointers,
+    ChargeOn, ClientGone, Config, CounterStore, Enforcement, Gateway, LlmOptions, UsagePointers,
+    charged_meters,
 };
-use tollgate_core::{Currency, Limit, Max, MeterKind, ModelPattern, Nanos, Plans, Scope, Tier, TierIndex};
+use tollgate_core::{
+    Conversion, Currency, Limit, Max, MeterIndex, MeterKind, ModelPattern, Nanos, Plans, Scope, Tier,
+    TierIndex,
+};
 use tollgate_quota::{CHECKS_MAX, Check, CounterKey, Kinds, MeterId, Mode, Tracked};
 use tollgate_usage::{Pointers, Shape};
 
 use crate::{
+    amounts::{Collector, Part, Plan},
     beyond::{Beyond, Way},
     kinds,
     meters::MeterIds,
     names::{Names, USAGE_PREFIX},
     ratelimit::FIELD_INTEGER_MAX,
     signature::Signer,
-    telemetry::{RouteMetrics, TierMetrics},
+    telemetry::{self, RouteMetrics, TierMetrics},
     upstream::{Upstream, UpstreamError},
 };
 
@@ -81,9 +86,8 @@ pub(crate) struct Route {
     pub(crate) llm: Option<LlmOptions>,
     /// Where answers say what was used, if the route says so.
     pub(crate) shape: Option<Shape>,
-    /// What is held of each charge's meter, in the order of `charges`, where the request itself does not
-    /// say more.
-    pub(crate) needs: Vec<i64>,
+    /// What requests and answers say of its charges; `None` where nothing is looked at.
+    pub(crate) plan: Option<Box<Plan>>,
     /// By [`TierIndex`].
     grants: Vec<Grant>,
     /// All that is counted of the meters that it charges, on whatever tier, where counters are shared.
@@ -95,14 +99,24 @@ pub(crate) struct Route {
 pub(crate) struct RouteCharge {
     pub(crate) id: MeterId,
     pub(crate) meter: Box<str>,
+    index: MeterIndex,
     pub(crate) kind: MeterKind,
-    pub(crate) amount: Amount,
+    /// What it is charged; what they come to is added.
+    pub(crate) parts: Vec<Part>,
+    /// How many parts the charges before it have.
+    pub(crate) first_part: usize,
+    /// The charges that it is made of, by position.
+    pub(crate) made_of: Vec<(usize, Conversion)>,
+    /// Whether a model's answer says how much is charged, or a part of it.
+    pub(crate) is_of_model: bool,
     /// Of which models it counts calls; empty for all.
     pub(crate) models: Vec<ModelPattern>,
     /// Of what money it counts billionths.
     currency: Option<Currency>,
     /// What the upstream reports its use in.
     pub(crate) usage_header: Option<HeaderName>,
+    /// Amounts that nobody said, where they can be missing.
+    missing: Option<Counter>,
 }
 
 /// The limits of one tier on one route.
@@ -225,31 +239,21 @@ impl Route {
         upstreams: &[Arc<Upstream>],
         (ids, counted): (&MeterIds, &[Tracked]),
     ) -> Result<Self, CompileError> {
-        let charges: Vec<RouteCharge> = route
-            .charges
-            .iter()
-            .map(|charge| {
-                let meter = &plans.meters[charge.meter.0];
-                RouteCharge {
-                    id: ids.of(&meter.name),
-                    meter: meter.name.clone(),
-                    kind: meter.kind,
-                    amount: charge.amount,
-                    models: meter.models.clone(),
-                    currency: meter.currency(),
-                    usage_header: HeaderName::try_from(format!("{USAGE_PREFIX}{}", meter.name)).ok(),
-                }
-            })
-            .collect();
-        let needs = charges.iter().map(|charge| charge.flat_need()).collect();
-        let is_llm = charges.iter().any(|charge| charge.is_of_model() || !charge.models.is_empty());
+        let mut collector = Collector::default();
+        let meters = charged_meters(&route.charges, plans);
+        let mut charges: Vec<RouteCharge> = Vec::new();
+        for index in meters {
+            let charge = RouteCharge::compile(route, (index, plans, ids), &mut collector, &charges);
+            charges.push(charge);
+        }
+        let is_llm = charges.iter().any(|charge| charge.is_of_model || !charge.models.is_empty());
         let is_charged = |tracked: &&Tracked| charges.iter().any(|charge| charge.id == tracked.meter);
         let tracked = counted.iter().filter(is_charged).cloned().collect();
         let grants = plans
             .tiers
             .iter()
             .map(|tier| {
-                let limits_of = |charge: usize| tier.limits_of(route.charges[charge].meter);
+                let limits_of = |charge: usize| tier.limits_of(charges[charge].index);
                 Grant::compile((&route.name, &tier.name), &charges, limits_of)
             })
             .collect::<Result<Vec<_>, CompileError>>()?;
@@ -264,7 +268,7 @@ impl Route {
             charge_on: route.charge_on,
             llm: is_llm.then(|| route.llm.clone()),
             shape: route.llm.usage.as_ref().filter(|_| is_llm).map(shape),
-            needs,
+            plan: collector.plan(),
             grants,
             tracked,
             metrics: RouteMetrics::new(&route.name),
@@ -279,9 +283,18 @@ impl Route {
         !self.charges.is_empty()
     }
 
-    /// Whether a model's answer is read to its end for a client who left.
+    /// Whether an answer that says what is charged is read to its end for a client who left.
     pub(crate) fn reads_on(&self) -> bool {
-        self.llm.as_ref().is_some_and(|options| options.client_gone == ClientGone::Drain)
+        match (&self.llm, &self.plan) {
+            (Some(options), _) => options.client_gone == ClientGone::Drain,
+            (None, plan) => plan.as_ref().is_some_and(|plan| plan.reads_answer()),
+        }
+    }
+
+    /// The first segment of `path` below the route's own.
+    pub(crate) fn first_segment<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let below = path.strip_prefix(&*self.path)?.trim_start_matches('/');
+        below.split('/').next().filter(|segment| !segment.is_empty())
     }
 
     fn matches(&self, host: &str, path: &str, method: &Method) -> bool {
@@ -311,17 +324,61 @@ fn shape(usage: &UsagePointers) -> Shape {
 }
 
 impl RouteCharge {
-    /// Where its amount comes from, if it is measured.
-    pub(crate) fn measure(&self) -> Option<Measure> {
-        match self.amount {
-            Amount::Constant(_) => None,
-            Amount::Measured { source, .. } => Some(source),
+    fn compile(
+        route: &tollgate_config::Route,
+        (index, plans, ids): (MeterIndex, &Plans, &MeterIds),
+        collector: &mut Collector,
+        before: &[Self],
+    ) -> Self {
+        let meter = &plans.meters[index.0];
+        let configured = route.charges.iter().filter(|charge| charge.meter == index);
+        let parts: Vec<Part> = configured.map(|charge| collector.part(charge)).collect();
+        let made_of: Vec<(usize, Conversion)> = meter
+            .parts
+            .iter()
+            .filter_map(|part| {
+                let position = before.iter().position(|charge| charge.index == part.meter)?;
+                Some((position, Conversion { ratio: part.ratio, ..Conversion::NONE }))
+            })
+            .collect();
+        let is_of_model = parts.iter().any(|part| part.of_model().is_some())
+            || made_of.iter().any(|(position, _)| before[*position].is_of_model);
+        Self {
+            id: ids.of(&meter.name),
+            meter: meter.name.clone(),
+            index,
+            kind: meter.kind,
+            first_part: before.last().map_or(0, |last| last.first_part + last.parts.len()),
+            missing: parts
+                .iter()
+                .any(Part::may_be_missing)
+                .then(|| telemetry::amounts_missing(&route.name, &meter.name)),
+            parts,
+            made_of,
+            is_of_model,
+            models: meter.models.clone(),
+            currency: meter.currency(),
+            usage_header: HeaderName::try_from(format!("{USAGE_PREFIX}{}", meter.name)).ok(),
         }
     }
 
-    /// Whether a model's answer says how much is charged.
-    pub(crate) fn is_of_model(&self) -> bool {
-        self.measure().is_some_and(Measure::is_llm)
+    /// What comes of the meters that it is made of, where a charge's position says how much that is of each.
+    pub(crate) fn made_from(&self, amount: impl Fn(usize) -> i64) -> i64 {
+        let made =
+            self.made_of.iter().map(|(position, conversion)| conversion.apply_whole(amount(*position)));
+        made.fold(0, i64::saturating_add)
+    }
+
+    /// Whether a part of its own is said by a model's answer.
+    pub(crate) fn has_model_parts(&self) -> bool {
+        self.parts.iter().any(|part| part.of_model().is_some())
+    }
+
+    /// Counts an amount that should have been said, and was not.
+    pub(crate) fn missed(&self) {
+        if let Some(missing) = &self.missing {
+            missing.increment(1);
+        }
     }
 
     /// Whether it counts calls to `model`. One that is not known counts, so that it is never free.
@@ -335,14 +392,6 @@ impl RouteCharge {
         match self.currency {
             Some(currency) => format!("{} {currency}", Nanos(amount)),
             None => amount.to_string(),
-        }
-    }
-
-    /// What is held where the request says nothing about itself.
-    fn flat_need(&self) -> i64 {
-        match self.amount {
-            Amount::Constant(amount) => amount,
-            Amount::Measured { hold, .. } => hold,
         }
     }
 }

@@ -54,6 +54,10 @@ fn describe() {
         "Settlements, by route and whether an amount was estimated"
     );
     describe_counter!(
+        "tollgate_amounts_missing_total",
+        "Amounts that a request or an answer should have said and did not, by route and meter"
+    );
+    describe_counter!(
         "tollgate_upstream_retries_total",
         "Requests sent again on another connection, by upstream"
     );
@@ -98,6 +102,11 @@ fn describe() {
     describe_counter!("tollgate_counters_epochs_total", "Times that counters were rebuilt or joined");
     describe_counter!("tollgate_config_reloads_total", "Configuration reloads, by result");
     describe_gauge!("tollgate_config_valid", "1 when the files on disk are what is in force");
+}
+
+/// Amounts of a meter that nobody said, on one route.
+pub(crate) fn amounts_missing(route: &str, meter: &str) -> Counter {
+    counter!("tollgate_amounts_missing_total", "route" => route.to_owned(), "meter" => meter.to_owned())
 }
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];

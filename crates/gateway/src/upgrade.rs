@@ -17,12 +17,13 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
 use crate::{
-    admitted::{Admitted, Measures, Model},
+    admitted::Admitted,
     body::ResponseBody,
     connection::{Busy, Connection},
     deadline::Deadline,
     end::End,
     llm::{Conversation, Tapped},
+    measures::{Measures, Model},
     refusal::{Code, Refusal},
     upstream::{Lease, Tunnel as UpstreamTunnel, UpstreamBody},
 };
@@ -166,7 +167,8 @@ impl Tunnel {
         ));
         let owed = self.conversation.as_ref().map(|conversation| conversation.settle_up());
         let model = owed.as_ref().map_or(Model::Unseen, Model::Owed);
-        let measures = Measures { request_bytes: sent, response_bytes: received, model };
+        let measures =
+            Measures { request_bytes: sent, response_bytes: received, ..Measures::of_model(model) };
         // Nobody waits for an answer's last byte any more.
         let _ = admitted.settle(End::Answered { status: 101 }, &measures);
     }

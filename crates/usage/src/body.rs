@@ -1,6 +1,7 @@
 //! A decoded body, cut into documents by its framing.
 
 use crate::Framing;
+use crate::decoder::Sink;
 use crate::document::{Document, Row};
 use crate::ending::Place;
 use crate::frames::Frames;
@@ -42,8 +43,7 @@ impl Body {
         Self { cut, document, readings: Readings::default() }
     }
 
-    /// Reads the body's next bytes.
-    pub(crate) fn feed(&mut self, chunk: &[u8]) {
+    fn read(&mut self, chunk: &[u8]) {
         let Self { cut, document, readings } = self;
         match cut {
             Cut::Whole => document.feed(chunk, readings),
@@ -59,7 +59,7 @@ impl Body {
         let mut read = 0;
         // Byte by byte: this is for the rest of one event, once in a stream.
         while self.place().is_none() {
-            self.feed(chunk.get(read..=read)?);
+            self.read(chunk.get(read..=read)?);
             read += 1;
         }
         Some(read)
@@ -87,5 +87,11 @@ impl Body {
     /// What its documents said so far.
     pub(crate) fn readings(&self) -> &Readings {
         &self.readings
+    }
+}
+
+impl Sink for Body {
+    fn feed(&mut self, chunk: &[u8]) {
+        self.read(chunk);
     }
 }

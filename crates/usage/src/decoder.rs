@@ -11,7 +11,6 @@ use brotli_decompressor::DecompressorWriter as BrotliDecoder;
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use zstd::stream::write::Decoder as ZstdDecoder;
 
-use crate::body::Body;
 use crate::coding::Coding;
 
 /// Decoded bytes of a body that are read at most: ten large images in base64 are about 40 MiB, while a bomb of 64 KiB
@@ -24,29 +23,34 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Bytes that a brotli decoder hands on at once.
 const BROTLI_PIECE_BYTES: usize = 4096;
 
+/// What reads a decoded body.
+pub(crate) trait Sink {
+    fn feed(&mut self, decoded: &[u8]);
+}
+
 /// The decoder of one body.
-pub(crate) enum Decoder {
-    Plain(Body),
+pub(crate) enum Decoder<S: Sink> {
+    Plain(S),
     /// Of `deflate`, before the first byte shows which format it is.
-    Undecided(Bounded),
-    Gzip(Box<MultiGzDecoder<Bounded>>),
-    Zlib(Box<ZlibDecoder<Bounded>>),
-    Deflate(Box<DeflateDecoder<Bounded>>),
-    Brotli(Box<BrotliDecoder<Bounded>>),
-    Zstd(Box<ZstdDecoder<'static, Bounded>>),
+    Undecided(Bounded<S>),
+    Gzip(Box<MultiGzDecoder<Bounded<S>>>),
+    Zlib(Box<ZlibDecoder<Bounded<S>>>),
+    Deflate(Box<DeflateDecoder<Bounded<S>>>),
+    Brotli(Box<BrotliDecoder<Bounded<S>>>),
+    Zstd(Box<ZstdDecoder<'static, Bounded<S>>>),
     /// What the body said cannot be known.
     Broken,
 }
 
-impl Decoder {
-    pub(crate) fn new(coding: Coding, body: Body) -> Self {
-        let bounded = |body| Bounded { body, left: DECODED_BYTES_MAX };
+impl<S: Sink> Decoder<S> {
+    pub(crate) fn new(coding: Coding, sink: S) -> Self {
+        let bounded = |sink| Bounded { sink, left: DECODED_BYTES_MAX };
         match coding {
-            Coding::Plain => Self::Plain(body),
-            Coding::Deflate => Self::Undecided(bounded(body)),
-            Coding::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(bounded(body)))),
-            Coding::Brotli => Self::Brotli(Box::new(BrotliDecoder::new(bounded(body), BROTLI_PIECE_BYTES))),
-            Coding::Zstd => zstd(bounded(body)).map_or(Self::Broken, |decoder| Self::Zstd(Box::new(decoder))),
+            Coding::Plain => Self::Plain(sink),
+            Coding::Deflate => Self::Undecided(bounded(sink)),
+            Coding::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(bounded(sink)))),
+            Coding::Brotli => Self::Brotli(Box::new(BrotliDecoder::new(bounded(sink), BROTLI_PIECE_BYTES))),
+            Coding::Zstd => zstd(bounded(sink)).map_or(Self::Broken, |decoder| Self::Zstd(Box::new(decoder))),
         }
     }
 
@@ -56,8 +60,8 @@ impl Decoder {
             self.decide(first);
         }
         let decoded = match self {
-            Self::Plain(body) => {
-                body.feed(chunk);
+            Self::Plain(sink) => {
+                sink.feed(chunk);
                 Ok(())
             }
             Self::Gzip(decoder) => decode(decoder, chunk),
@@ -73,27 +77,41 @@ impl Decoder {
     }
 
     /// The reader of what was decoded, unless that is not to be trusted.
-    pub(crate) fn body(&self) -> Option<&Body> {
+    pub(crate) fn sink(&self) -> Option<&S> {
         match self {
-            Self::Plain(body) => Some(body),
-            Self::Undecided(bounded) => Some(&bounded.body),
-            Self::Gzip(decoder) => Some(&decoder.get_ref().body),
-            Self::Zlib(decoder) => Some(&decoder.get_ref().body),
-            Self::Deflate(decoder) => Some(&decoder.get_ref().body),
-            Self::Brotli(decoder) => Some(&decoder.get_ref().body),
-            Self::Zstd(decoder) => Some(&decoder.get_ref().body),
+            Self::Plain(sink) => Some(sink),
+            Self::Undecided(bounded) => Some(&bounded.sink),
+            Self::Gzip(decoder) => Some(&decoder.get_ref().sink),
+            Self::Zlib(decoder) => Some(&decoder.get_ref().sink),
+            Self::Deflate(decoder) => Some(&decoder.get_ref().sink),
+            Self::Brotli(decoder) => Some(&decoder.get_ref().sink),
+            Self::Zstd(decoder) => Some(&decoder.get_ref().sink),
+            Self::Broken => None,
+        }
+    }
+
+    /// The same, to tell it something.
+    pub(crate) fn sink_mut(&mut self) -> Option<&mut S> {
+        match self {
+            Self::Plain(sink) => Some(sink),
+            Self::Undecided(bounded) => Some(&mut bounded.sink),
+            Self::Gzip(decoder) => Some(&mut decoder.get_mut().sink),
+            Self::Zlib(decoder) => Some(&mut decoder.get_mut().sink),
+            Self::Deflate(decoder) => Some(&mut decoder.get_mut().sink),
+            Self::Brotli(decoder) => Some(&mut decoder.get_mut().sink),
+            Self::Zstd(decoder) => Some(&mut decoder.get_mut().sink),
             Self::Broken => None,
         }
     }
 
     /// The reader of a body that is not compressed.
-    pub(crate) fn plain(&self) -> Option<&Body> {
-        if let Self::Plain(body) = self { Some(body) } else { None }
+    pub(crate) fn plain(&self) -> Option<&S> {
+        if let Self::Plain(sink) = self { Some(sink) } else { None }
     }
 
     /// The same, to read on.
-    pub(crate) fn plain_mut(&mut self) -> Option<&mut Body> {
-        if let Self::Plain(body) = self { Some(body) } else { None }
+    pub(crate) fn plain_mut(&mut self) -> Option<&mut S> {
+        if let Self::Plain(sink) = self { Some(sink) } else { None }
     }
 
     /// zlib begins with its method, which is 8; bare deflate that begins so would have to begin with an uncompressed
@@ -109,8 +127,8 @@ impl Decoder {
     }
 }
 
-fn zstd(body: Bounded) -> io::Result<ZstdDecoder<'static, Bounded>> {
-    let mut decoder = ZstdDecoder::new(body)?;
+fn zstd<S: Sink>(sink: Bounded<S>) -> io::Result<ZstdDecoder<'static, Bounded<S>>> {
+    let mut decoder = ZstdDecoder::new(sink)?;
     decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
     Ok(decoder)
 }
@@ -129,22 +147,22 @@ fn decode(decoder: &mut impl Write, chunk: &[u8]) -> io::Result<()> {
     decoder.flush()
 }
 
-impl fmt::Debug for Decoder {
+impl<S: Sink + fmt::Debug> fmt::Debug for Decoder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Decoder").field(&self.body()).finish()
+        f.debug_tuple("Decoder").field(&self.sink()).finish()
     }
 }
 
 /// The reader of a decoded body, with the bytes that it may still be given.
-pub(crate) struct Bounded {
-    body: Body,
+pub(crate) struct Bounded<S> {
+    sink: S,
     left: usize,
 }
 
-impl Write for Bounded {
+impl<S: Sink> Write for Bounded<S> {
     fn write(&mut self, decoded: &[u8]) -> io::Result<usize> {
         self.left = self.left.checked_sub(decoded.len()).ok_or(io::ErrorKind::FileTooLarge)?;
-        self.body.feed(decoded);
+        self.sink.feed(decoded);
         Ok(decoded.len())
     }
 

@@ -32,6 +32,7 @@ mod dialect;
 mod document;
 mod ending;
 mod estimate;
+mod fields;
 mod find;
 mod frames;
 mod framing;
@@ -66,6 +67,7 @@ mod written;
 
 pub use asked::{Asked, ask};
 pub use decoder::DECODED_BYTES_MAX;
+pub use fields::{Field, FieldReader, Fields, Said, Want};
 pub use framing::{Framing, framing};
 pub use include_usage::IncludeUsage;
 pub use pointers::{Pointers, Shape};

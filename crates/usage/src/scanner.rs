@@ -31,7 +31,7 @@ const _: () = assert!(size_of::<Scanner>() + size_of::<Memo<Remembered>>() <= SC
 /// ```
 #[derive(Debug)]
 pub struct Scanner {
-    decoder: Decoder,
+    decoder: Decoder<Body>,
     api: Api,
     /// Nothing but the input is looked for.
     is_input_all: bool,
@@ -88,13 +88,13 @@ impl Scanner {
     /// The model that the body named so far, if its name is short.
     #[must_use]
     pub fn model(&self) -> Option<&str> {
-        self.decoder.body()?.readings().model()
+        self.decoder.sink()?.readings().model()
     }
 
     /// Whether the body carried an error so far: a response of 200 whose stream says so is no success.
     #[must_use]
     pub fn has_error(&self) -> bool {
-        self.decoder.body().is_some_and(|body| faults::is_there(body.readings()))
+        self.decoder.sink().is_some_and(|body| faults::is_there(body.readings()))
     }
 
     /// How far the stream has come; nothing when the body is no stream, or cannot be read.
@@ -104,7 +104,7 @@ impl Scanner {
     /// writes without showing it (hidden reasoning) cannot be seen until the body reports it.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        let Some(body) = self.decoder.body() else { return Progress::default() };
+        let Some(body) = self.decoder.sink() else { return Progress::default() };
         let reported = self.api.usage(body.readings()).unwrap_or_default();
         let estimate = body.readings().stream().written.tokens();
         Progress { input: reported.input, output: reported.output.unwrap_or(0).max(estimate) }
@@ -148,7 +148,7 @@ impl Scanner {
     /// its coding, or decodes to more than [`DECODED_BYTES_MAX`](crate::DECODED_BYTES_MAX), says nothing.
     #[must_use]
     pub fn usage(&self) -> Option<TokenUsage> {
-        let usage = self.api.usage(self.decoder.body()?.readings())?;
+        let usage = self.api.usage(self.decoder.sink()?.readings())?;
         Some(TokenUsage { input_only: usage.input_only || self.is_input_all, ..usage })
     }
 

@@ -5,9 +5,9 @@ mod prices;
 
 use std::fmt;
 
-use tollgate_core::{Meter, ModelPattern, OtherMeters, Plans, Tier};
+use tollgate_core::{Meter, MeterPart, ModelPattern, OtherMeters, Plans, Ratio, Tier};
 
-use crate::number::show_bytes;
+use crate::{money::NANOS, number::show_bytes};
 
 /// One difference between two tiers files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +111,8 @@ impl Recorder<'_> {
 }
 
 fn diff_meters((old, new): (&Plans, &Plans), recorder: &mut Recorder<'_>) {
-    for Meter { name, unit, kind, models } in &old.meters {
+    for meter in &old.meters {
+        let Meter { name, unit, kind, models, parts: _ } = meter;
         let Some(successor) = new.meters.iter().find(|meter| meter.name == *name) else {
             recorder.say(format!("meter {name} is removed"), Effect::Neutral);
             continue;
@@ -122,6 +123,8 @@ fn diff_meters((old, new): (&Plans, &Plans), recorder: &mut Recorder<'_>) {
         recorder.record(&format!("meter {name}: kind"), kinds, Effect::Neutral);
         let models = (show_models(models), show_models(&successor.models));
         recorder.record(&format!("meter {name}: models"), models, Effect::Neutral);
+        let made_of = (show_parts(meter, old), show_parts(successor, new));
+        recorder.record(&format!("meter {name}: of"), made_of, Effect::Neutral);
     }
     for meter in new.meters.iter().filter(|meter| old.meter(&meter.name).is_none()) {
         recorder.say(format!("meter {} is new", meter.name), Effect::Neutral);
@@ -131,6 +134,19 @@ fn diff_meters((old, new): (&Plans, &Plans), recorder: &mut Recorder<'_>) {
 fn show_models(models: &[ModelPattern]) -> String {
     let names: Vec<&str> = models.iter().map(ModelPattern::as_str).collect();
     if names.is_empty() { "all".to_owned() } else { names.join(", ") }
+}
+
+/// As the file says it: money not in billionths.
+fn show_parts(whole: &Meter, plans: &Plans) -> String {
+    let billionths =
+        |meter: &Meter| meter.currency().and_then(|_| Ratio::new(NANOS, 1)).unwrap_or(Ratio::ONE);
+    let show = |part: &MeterPart| {
+        let meter = plans.meters.get(part.meter.0)?;
+        let written = part.ratio.checked_mul(billionths(meter))?.checked_mul(billionths(whole).inverse())?;
+        Some(format!("{} × {written}", meter.name))
+    };
+    let parts: Vec<String> = whole.parts.iter().filter_map(show).collect();
+    if parts.is_empty() { "nothing else".to_owned() } else { parts.join(" + ") }
 }
 
 fn diff_tiers(old: (&Plans, &Tier), new: (&Plans, &Tier), recorder: &mut Recorder<'_>) {

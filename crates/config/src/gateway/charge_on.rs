@@ -56,11 +56,16 @@ impl ChargeOn {
 
 /// The whole list.
 pub(super) fn read(item: &Item<'_>) -> Option<ChargeOn> {
-    let mut set = ChargeOn::NOTHING;
     let outcomes = item.list(OUTCOMES_MAX, EXAMPLE)?;
     if outcomes.is_empty() {
         item.wrong(Flaw::new("nothing would ever be charged", "leave out charge instead"));
     }
+    Some(read_outcomes(&outcomes))
+}
+
+/// The set of `outcomes`.
+pub(super) fn read_outcomes(outcomes: &[Item<'_>]) -> ChargeOn {
+    let mut set = ChargeOn::NOTHING;
     for outcome in outcomes {
         outcome.check(match outcome.value() {
             DeValue::String(word) => set.insert_word(word),
@@ -75,7 +80,7 @@ pub(super) fn read(item: &Item<'_>) -> Option<ChargeOn> {
             }
         });
     }
-    Some(set)
+    set
 }
 
 impl ChargeOn {

@@ -2,7 +2,6 @@
 
 mod charge;
 mod charge_on;
-mod counted;
 mod header;
 mod host;
 mod identity;
@@ -26,7 +25,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use charge::{Amount, Measure, RouteCharge};
+pub(crate) use charge::read_ratio;
+pub use charge::{
+    Amount, Condition, Conditions, IdPlace, Job, LlmMeasure, Measure, Measured, MemorySize, Missing, Place,
+    RouteCharge, charged_meters,
+};
 pub use charge_on::ChargeOn;
 pub use identity::{Anonymous, Identity, Signature};
 pub use listen::{Admin, Listen, TlsFiles};

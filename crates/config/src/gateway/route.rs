@@ -34,7 +34,7 @@ pub struct Route {
     pub rewrite: Option<Box<str>>,
     /// Where requests go.
     pub upstream: UpstreamIndex,
-    /// What a request is charged, each meter at most once; empty for an unmetered route.
+    /// What a request is charged, in the file's order; empty for an unmetered route.
     pub charges: Vec<RouteCharge>,
     /// Which outcomes are charged.
     pub charge_on: ChargeOn,
@@ -168,7 +168,7 @@ fn read_methods(item: &Item<'_>) -> Option<Vec<Method>> {
     Some(methods)
 }
 
-fn parse_method(text: &str) -> Result<Method, Flaw> {
+pub(super) fn parse_method(text: &str) -> Result<Method, Flaw> {
     let upper = text.to_ascii_uppercase();
     let method = Method::from_bytes(upper.as_bytes());
     let message = format!("{} is not a method", quote(text));

@@ -1,7 +1,8 @@
 //! `[meters]`: what is counted.
 
-use tollgate_core::{Meter, MeterKind};
+use tollgate_core::{Meter, MeterIndex, MeterKind};
 
+use super::made_of;
 use crate::{item::Item, models, report::Flaw, section::Section, text};
 
 /// Every tier has a place for each of them.
@@ -18,10 +19,20 @@ pub(super) fn read_all(section: &mut Section<'_>) -> Vec<Meter> {
         section.wrong(Flaw::new(message, format!("use at most {METERS_MAX}")));
         entries.truncate(METERS_MAX);
     }
-    entries.iter().map(|(name, item)| read(name, item)).collect()
+    let (mut meters, parts): (Vec<Meter>, Vec<_>) =
+        entries.iter().map(|(name, item)| read(name, item)).unzip();
+    for (index, item) in parts.iter().enumerate() {
+        let Some(item) = item else { continue };
+        let read = made_of::read(item, MeterIndex(index), &meters, &parts);
+        if let Some(meter) = meters.get_mut(index) {
+            meter.parts = read;
+        }
+    }
+    meters
 }
 
-fn read(name: &str, item: &Item<'_>) -> Meter {
+/// A meter, and what it says that it is made of.
+fn read<'a>(name: &str, item: &Item<'a>) -> (Meter, Option<Item<'a>>) {
     if let Err(flaw) = text::check_meter_name(name) {
         item.wrong_key(flaw);
     }
@@ -31,13 +42,12 @@ fn read(name: &str, item: &Item<'_>) -> Meter {
         let unit = unit.and_then(|item| item.parsed("\"calls\"", check_unit)).unwrap_or_default();
         let kind = section.or("kind", MeterKind::Count, |item| item.one_of(&KINDS));
         let models = section.or("models", Vec::new(), models::list);
-        Meter { name: name.into(), unit, kind, models }
+        let parts = section.get("of");
+        (Meter { name: name.into(), unit, kind, models, parts: Vec::new() }, parts)
     });
-    meter.unwrap_or_else(|| Meter {
-        name: name.into(),
-        unit: Box::default(),
-        kind: MeterKind::Count,
-        models: Vec::new(),
+    meter.unwrap_or_else(|| {
+        let (name, unit) = (name.into(), Box::default());
+        (Meter { name, unit, kind: MeterKind::Count, models: Vec::new(), parts: Vec::new() }, None)
     })
 }
 

@@ -3,6 +3,7 @@
 mod beyond;
 mod inherit;
 mod limit;
+mod made_of;
 mod meter;
 mod overdraw;
 mod prices;

@@ -91,14 +91,14 @@ const GATEWAY_CASES: &[(&str, &str, &[&str])] = &[
         "\"llm.cost\"",
         "\"llm.total_tokens\"",
         &[
-            r#"gateway.toml:8:60: routes[0].charge[1].amount: the meter counts USD, which this is not; write "llm.cost" or "upstream", or charge another meter"#,
+            r#"gateway.toml:8:60: routes[0].charge[1].amount: the meter counts USD, which this is not; write "llm.cost" or "upstream", or what one costs as in scale = "0.002""#,
         ],
     ),
     (
         "\"llm.cost\"",
         "\"request.bytes\"",
         &[
-            r#"gateway.toml:8:60: routes[0].charge[1].amount: the meter counts USD, which this is not; write "llm.cost" or "upstream", or charge another meter"#,
+            r#"gateway.toml:8:60: routes[0].charge[1].amount: the meter counts USD, which this is not; write "llm.cost" or "upstream", or what one costs as in scale = "0.002""#,
         ],
     ),
     (

@@ -4,12 +4,12 @@ use std::{num::NonZeroU32, time::Duration};
 
 use http::Method;
 use tollgate_config::{
-    Amount, Anonymous, ChargeOn, Durability, Enforcement, LedgerStore, LogFormat, LogLevel, Measure,
-    PostgresTls, Protocol, Secret, Unanswered, UpstreamIndex,
+    Amount, Anonymous, ChargeOn, Durability, Enforcement, LedgerStore, LlmMeasure, LogFormat, LogLevel,
+    Measure, PostgresTls, Protocol, Secret, Unanswered, UpstreamIndex,
 };
 use tollgate_core::{MeterIndex, TierIndex};
 
-use crate::{GATEWAY, TIERS, good};
+use crate::{GATEWAY, TIERS, good, measured};
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -60,7 +60,7 @@ fn defaults_of_upstreams_and_routes() {
     let route = &gateway.routes[0];
     assert_eq!((&*route.name, &route.host, &route.methods, &route.rewrite), ("/v1/", &None, &None, &None));
     assert_eq!((route.upstream, route.charge_on), (UpstreamIndex(0), ChargeOn::default()));
-    assert_eq!((route.charges[0].meter, route.charges[0].amount), (MeterIndex(0), Amount::Constant(1)));
+    assert_eq!((route.charges[0].meter, &route.charges[0].amount), (MeterIndex(0), &Amount::Constant(1)));
 }
 
 #[test]
@@ -128,13 +128,13 @@ upstream = "b"
         ("chat", Some("api.example.com"), UpstreamIndex(1))
     );
     assert_eq!(chat.methods.as_deref(), Some(&[Method::POST, Method::PUT][..]));
-    let amounts: Vec<_> = chat.charges.iter().map(|charge| charge.amount).collect();
+    let amounts: Vec<_> = chat.charges.iter().map(|charge| charge.amount.clone()).collect();
     assert_eq!(
         amounts,
         [
-            Amount::Measured { source: Measure::LlmTotalTokens, hold: 2000 },
+            measured(Measure::Llm(LlmMeasure::TotalTokens), 2000),
             Amount::Constant(-5),
-            Amount::Measured { source: Measure::RequestBytes, hold: 1 },
+            measured(Measure::RequestBytes, 1),
         ]
     );
     for (status, charged) in [(Some(204), true), (Some(404), true), (Some(403), false), (None, true)] {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use tollgate_config::{Amount, ClientGone, Effect, LlmOptions, Measure, diff};
+use tollgate_config::{Amount, ClientGone, Effect, LlmMeasure, LlmOptions, Measure, diff};
 use tollgate_core::{Currency, Limit, Max, PricedTokens, UnixMillis, Window};
 
-use crate::{GATEWAY, TIERS, good, report};
+use crate::{GATEWAY, TIERS, good, measured, report};
 
 /// A small configuration with money in it.
 pub(crate) const LLM_GATEWAY: &str = r#"[llm]
@@ -52,11 +52,11 @@ fn everything_that_can_be_said() {
     assert_eq!((gateway.llm.look_bytes_max, gateway.llm.drains_max), (64 << 10, 1000));
     assert_eq!(gateway.llm.drain_timeout, Duration::from_secs(120));
     assert_eq!(&*gateway.upstreams[0].provider, "openai");
-    let sources = gateway.routes[0].charges.iter().map(|charge| match charge.amount {
-        Amount::Measured { source, .. } => source,
+    let sources = gateway.routes[0].charges.iter().map(|charge| match &charge.amount {
+        Amount::Measured(measured) => measured.source.clone(),
         Amount::Constant(_) => panic!("{charge:?}"),
     });
-    assert!(sources.eq([Measure::LlmTotalTokens, Measure::LlmCost]));
+    assert!(sources.eq([LlmMeasure::TotalTokens, LlmMeasure::Cost].map(Measure::Llm)));
     let llm = LlmOptions {
         client_gone: ClientGone::Cancel,
         include_usage: false,
@@ -115,14 +115,14 @@ fn amounts_of_money() {
     let amount = |text: &str| {
         let charge = format!("{{ meter = \"spend\", {text} }}");
         let gateway = LLM_GATEWAY.replace("{ meter = \"spend\", amount = \"llm.cost\" }", &charge);
-        good(&gateway, LLM_TIERS).gateway.routes[0].charges[1].amount
+        good(&gateway, LLM_TIERS).gateway.routes[0].charges[1].amount.clone()
     };
     assert_eq!(amount("amount = \"0.05\""), Amount::Constant(UNIT / 20));
     assert_eq!(amount("amount = 2"), Amount::Constant(2 * UNIT));
-    let held = |source, hold| Amount::Measured { source, hold };
-    assert_eq!(amount("amount = \"llm.cost\""), held(Measure::LlmCost, 1));
-    assert_eq!(amount("amount = \"llm.cost\", hold = \"0.10\""), held(Measure::LlmCost, UNIT / 10));
-    assert_eq!(amount("amount = \"upstream\", hold = 1"), held(Measure::Upstream, UNIT));
+    let cost = Measure::Llm(LlmMeasure::Cost);
+    assert_eq!(amount("amount = \"llm.cost\""), measured(cost.clone(), 1));
+    assert_eq!(amount("amount = \"llm.cost\", hold = \"0.10\""), measured(cost, UNIT / 10));
+    assert_eq!(amount("amount = \"upstream\", hold = 1"), measured(Measure::Upstream, UNIT));
 }
 
 #[test]

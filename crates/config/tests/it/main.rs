@@ -7,7 +7,9 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod amounts;
 mod any_text;
+mod bad_amounts;
 mod bad_gateway;
 mod bad_llm;
 mod bad_routes;
@@ -21,7 +23,8 @@ mod good_tiers;
 mod llm;
 mod overrides;
 
-use tollgate_config::{Config, Mistakes, Source, Sources, parse};
+use tollgate_config::{Amount, Config, Measure, Measured, Missing, Mistakes, Source, Sources, parse};
+use tollgate_core::Conversion;
 
 /// A small configuration without mistakes.
 const GATEWAY: &str = r#"[upstreams.llm]
@@ -69,4 +72,9 @@ fn report(gateway: &str, tiers: &str) -> Vec<String> {
 /// A configuration that must be good.
 fn good(gateway: &str, tiers: &str) -> Config {
     read(gateway, tiers).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+/// An amount that counts as it is measured.
+fn measured(source: Measure, hold: i64) -> Amount {
+    Amount::Measured(Measured { source, hold, conversion: Conversion::NONE, missing: Missing::Hold })
 }

@@ -14,12 +14,13 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::{BodyError, Progress, request::BodyEnd};
 use crate::{
-    admitted::{Admitted, Measures, Model},
+    admitted::Admitted,
     connection::Busy,
     durable::Durable,
     end::End,
     live::Route,
     llm::{Answer, Growth, Place, join, read_on},
+    measures::Measures,
     names::USAGE_PREFIX,
     upstream::{Lease, UpstreamBody},
 };
@@ -124,7 +125,7 @@ impl Proxied {
         let measures = Measures {
             request_bytes: self.progress.bytes(),
             response_bytes: self.bytes,
-            model: self.answer.as_deref().map_or(Model::Unseen, Model::Answer),
+            ..Measures::of_answer(self.answer.as_deref())
         };
         let durable = self.admitted.take().and_then(|admitted| admitted.settle(end, &measures));
         let is_whole = matches!(end, End::Answered { .. } | End::ReadOn { .. });

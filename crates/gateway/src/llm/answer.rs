@@ -1,21 +1,23 @@
-//! A model's answer as it passes: read for what it says was used.
+//! An answer as it passes, a model's or one that a route looks at: read for what it says was used.
 
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
-use tollgate_usage::{Scanner, TokenUsage, UsageChunkFilter};
+use http::{HeaderMap, HeaderValue, header};
+use tollgate_usage::{FieldReader, Scanner, TokenUsage, UsageChunkFilter};
 
 use super::{
     Call, Written,
     call::{is_coded, unseal},
 };
-use crate::{admitted::Admitted, connection::Connection};
+use crate::{admitted::Admitted, amounts::Plan, connection::Connection};
 
-/// A model's answer as it passes.
+/// An answer as it passes.
 pub(crate) struct Answer {
-    /// None when it cannot be read.
+    /// None when it is no model's, or cannot be read.
     scanner: Option<Scanner>,
+    /// What the route looks at in it; none when it cannot be decoded.
+    fields: Option<Box<FieldReader>>,
     /// Takes out what the client did not ask for.
     filter: Option<UsageChunkFilter>,
     /// Whether a limit can end it.
@@ -29,34 +31,46 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The answer to a call that was admitted; `headers` lose what will not be true. `None` when it is no answer of a
-    /// model.
+    /// The answer to a request that was admitted; `headers` lose what will not be true. `None` when nothing of it is
+    /// looked at.
     pub(crate) fn of(
         admitted: &Admitted,
         headers: &mut HeaderMap,
         connection: &Rc<Connection>,
     ) -> Option<Box<Self>> {
-        let (call, route) = (admitted.call()?, admitted.route()?);
-        let scanner = call.scanner(route, headers);
-        let has_more = call.adds_usage() && is_plain_event_stream(headers);
+        let (call, route) = (admitted.call(), admitted.route()?);
+        let plan = route.plan.as_deref().filter(|plan| plan.reads_answer());
+        if call.is_none() && plan.is_none() {
+            return None;
+        }
+        let fields = plan.and_then(|plan| fields(plan, headers));
+        let scanner = call.and_then(|call| call.scanner(route, headers));
+        let has_more = call.is_some_and(Call::adds_usage) && is_plain_event_stream(headers);
         // An answer that is whole when it begins is not worth less for being long.
-        let is_limited = scanner.is_some() && is_stream(call, headers) && admitted.is_limited();
+        let is_limited =
+            scanner.is_some() && call.is_some_and(|call| is_stream(call, headers)) && admitted.is_limited();
         if has_more {
             unseal(headers);
         } else if is_limited {
             headers.remove(header::CONTENT_LENGTH);
         }
         let filter = has_more.then(UsageChunkFilter::new);
-        let reads_on = scanner.is_some() && route.reads_on();
+        let reads_on = (scanner.is_some() || plan.is_some()) && route.reads_on();
         Some(Box::new(Self {
             is_limited,
             is_full: false,
-            wants_usage: call.wants_usage(),
+            wants_usage: call.is_some_and(Call::wants_usage),
             scanner,
+            fields,
             filter,
             reads_on,
             connection: Rc::clone(connection),
         }))
+    }
+
+    /// What the route looks at in it.
+    pub(crate) fn fields(&self) -> Option<&FieldReader> {
+        self.fields.as_deref()
     }
 
     /// Whose connection it is read on for when the client leaves now.
@@ -69,16 +83,29 @@ impl Answer {
         if let Some(scanner) = &mut self.scanner {
             scanner.feed(&data);
         }
+        self.read_fields(&data);
         self.pass(data)
     }
 
     /// Reads up to the end of the event that `data` begins with or goes on with, or all; how many bytes that is.
     pub(crate) fn read_event(&mut self, data: &[u8]) -> usize {
-        let Some(scanner) = &mut self.scanner else { return data.len() };
-        let begun = if scanner.is_at_boundary() { 1.min(data.len()) } else { 0 };
-        let (first, rest) = data.split_at(begun);
-        scanner.feed(first);
-        scanner.feed_to_boundary(rest).map_or(data.len(), |bytes| first.len() + bytes)
+        let read = match &mut self.scanner {
+            Some(scanner) => {
+                let begun = if scanner.is_at_boundary() { 1.min(data.len()) } else { 0 };
+                let (first, rest) = data.split_at(begun);
+                scanner.feed(first);
+                scanner.feed_to_boundary(rest).map_or(data.len(), |bytes| first.len() + bytes)
+            }
+            None => data.len(),
+        };
+        self.read_fields(data.get(..read).unwrap_or_default());
+        read
+    }
+
+    fn read_fields(&mut self, data: &[u8]) {
+        if let Some(fields) = &mut self.fields {
+            fields.feed(data);
+        }
     }
 
     /// What is for the client of `data`, which was read.
@@ -116,6 +143,7 @@ impl Answer {
     pub(crate) fn read_to_boundary(&mut self, data: Bytes) -> (Bytes, bool) {
         let end = self.scanner.as_mut().and_then(|scanner| scanner.feed_to_boundary(&data));
         let passed = data.slice(..end.unwrap_or(data.len()));
+        self.read_fields(&passed);
         (self.pass(passed), end.is_some())
     }
 
@@ -133,6 +161,9 @@ impl Answer {
 
     /// What is for the client when nothing more comes.
     pub(crate) fn finish(&mut self) -> Bytes {
+        if let Some(fields) = &mut self.fields {
+            fields.end();
+        }
         self.filter.take().and_then(UsageChunkFilter::finish).unwrap_or_default()
     }
 
@@ -160,6 +191,14 @@ impl Answer {
     pub(crate) fn written(&self) -> i64 {
         self.scanner.as_ref().map_or(0, |scanner| scanner.progress().output)
     }
+}
+
+/// The reader of what the route looks at. `None` when the body cannot be decoded.
+fn fields(plan: &Plan, headers: &HeaderMap) -> Option<Box<FieldReader>> {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let coding = codings.next().map(HeaderValue::to_str).transpose().ok()?;
+    let is_one = codings.next().is_none() && !plan.response_fields.is_empty();
+    is_one.then(|| plan.response_fields.reader(coding).map(Box::new))?
 }
 
 /// One piece of two; copied only where both are there, once or twice in a stream.

@@ -2,20 +2,21 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
-use tollgate_config::Measure;
+use tollgate_config::LlmMeasure;
 use tollgate_core::{Plans, UnixMillis};
 use tollgate_usage::{Asked, IncludeUsage, Request, Response, Scanner, ask};
 
 use super::Looked;
 use crate::{
     admission::Asking,
+    amounts::Measured,
     live::{Live, Route},
 };
 
 /// Headers that are no longer true when a byte of the body is another.
 const DIGESTS: [&str; 5] = ["content-digest", "repr-digest", "digest", "content-md5", "x-amz-content-sha256"];
 /// Longer bodies are read on another thread: what takes a millisecond here keeps all others of this worker waiting.
-const READ_HERE_BYTES_MAX: usize = 128 << 10;
+pub(crate) const READ_HERE_BYTES_MAX: usize = 128 << 10;
 /// How an `Authorization` begins that signs the body too (AWS Signature Version 4).
 const SIGNED: &str = "AWS4-";
 
@@ -174,10 +175,16 @@ impl Call {
         }
     }
 
-    /// What is held of a charge that the answer will say: the most that it can be, or what is usual where limits may
-    /// be passed by what turns out.
-    pub(crate) fn need(&self, asking: &Asking<'_>, position: usize, measure: Measure, flat: i64) -> i64 {
+    /// What is held of a part of a charge that the answer will say: the most that it can be, or what is usual where
+    /// limits may be passed by what turns out.
+    pub(crate) fn need(
+        &self,
+        asking: &Asking<'_>,
+        position: usize,
+        (measure, measured): (LlmMeasure, &Measured),
+    ) -> i64 {
         let Asking { live, shared, route, grant, at, .. } = asking;
+        let flat = measured.hold;
         // A conversation begins when there is something left, and is charged as it goes on.
         if !(self.is_billable || self.is_conversation) || !route.charges[position].counts_model(self.model())
         {
@@ -185,27 +192,32 @@ impl Call {
         }
         let Some(bound) = self.bound else { return flat };
         let priced = (live.plans(), self.model(), *at);
-        let Some(most) = bound.amount(measure, priced) else { return flat };
+        let amount = |bound: Bound| {
+            bound.amount(measure, priced).map(|amount| measured.conversion.apply_whole(amount))
+        };
+        let Some(most) = amount(bound) else { return flat };
         let usual = || {
             let output = shared.learned.usual(self.model()?)?;
-            Bound { output: bound.output.min(output), ..bound }.amount(measure, priced)
+            amount(Bound { output: bound.output.min(output), ..bound })
         };
+        // What may be passed is passed once, not by each part.
+        let has_parts = route.charges[position].parts.len() > 1;
         let need = match grant.overdraws[position] {
             // Only a stream can be ended where the overdraw ends.
-            Some(overdraw) if overdraw == 0 || !self.is_stream() => most,
+            Some(overdraw) if overdraw == 0 || has_parts || !self.is_stream() => most,
             Some(overdraw) => {
                 usual().map_or(most, |usual| usual.max(most.saturating_sub(overdraw)).min(most))
             }
             None => usual().unwrap_or(most),
         };
-        let counts_input = !matches!(measure, Measure::LlmOutputTokens | Measure::LlmReasoningTokens);
+        let counts_input = !matches!(measure, LlmMeasure::OutputTokens | LlmMeasure::ReasoningTokens);
         // Of what it reads elsewhere nothing is known but what the route says.
         need.saturating_add(if self.reads_unbounded && counts_input { flat } else { 0 }).max(1)
     }
 }
 
 /// How much of `measure` so many tokens are that were written, whatever was read for them.
-pub(crate) fn written(output: i64, measure: Measure, priced: (&Plans, Option<&str>, UnixMillis)) -> i64 {
+pub(crate) fn written(output: i64, measure: LlmMeasure, priced: (&Plans, Option<&str>, UnixMillis)) -> i64 {
     Bound { input: 0, output }.amount(measure, priced).unwrap_or(0)
 }
 
@@ -213,15 +225,14 @@ impl Bound {
     /// How much of `measure` it is at most. `None` when that is not known.
     pub(super) fn amount(
         self,
-        measure: Measure,
+        measure: LlmMeasure,
         (plans, model, at): (&Plans, Option<&str>, UnixMillis),
     ) -> Option<i64> {
         match measure {
-            Measure::LlmTotalTokens => Some(self.input.saturating_add(self.output)),
-            Measure::LlmInputTokens | Measure::LlmCachedTokens => Some(self.input),
-            Measure::LlmOutputTokens | Measure::LlmReasoningTokens => Some(self.output),
-            Measure::LlmCost => plans.prices.as_ref()?.cost_max(model?, at, self.input, self.output),
-            Measure::RequestBytes | Measure::ResponseBytes | Measure::Upstream => None,
+            LlmMeasure::TotalTokens => Some(self.input.saturating_add(self.output)),
+            LlmMeasure::InputTokens | LlmMeasure::CachedTokens => Some(self.input),
+            LlmMeasure::OutputTokens | LlmMeasure::ReasoningTokens => Some(self.output),
+            LlmMeasure::Cost => plans.prices.as_ref()?.cost_max(model?, at, self.input, self.output),
         }
     }
 }

@@ -12,10 +12,11 @@ use std::{
 
 use super::Answer;
 use crate::{
-    admitted::{Admitted, Measures},
+    admitted::Admitted,
     body::{Progress, Proxied, ProxiedParts},
     connection::Connection,
     end::End,
+    measures::Measures,
     shared::Shared,
     upstream::{SendError, Sent},
     worker::Phase,

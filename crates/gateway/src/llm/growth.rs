@@ -2,12 +2,11 @@
 
 use std::task::{Context, Waker};
 
-use tollgate_core::SETTLEMENT_CHARGES_MAX;
 use tollgate_quota::{Asked, Extension, Hold, Terms};
 use tollgate_usage::Progress;
 
 use super::{Call, call::Bound};
-use crate::{admission::Needs, admitted::Admission, live::RouteCharge};
+use crate::{admission::Needs, admitted::Admission, amounts::per_meter, live::RouteCharge};
 
 /// Tokens that are written while more is set aside; what one chunk of a stream brings, and more.
 const AHEAD_TOKENS: i64 = 64;
@@ -140,12 +139,18 @@ fn lacking(
     let most = bound.map(|bound| bound.output).filter(|most| progress.output <= *most).unwrap_or(i64::MAX);
     let seen = Bound { input, output: progress.output.saturating_add(ahead).min(most) };
     let priced = (request.live.plans(), call.model(), at);
-    let lacks = |(charge, need): (&RouteCharge, &i64)| {
-        let measure = charge.measure().filter(|_| charge.counts_model(call.model()));
-        let amount = measure.and_then(|measure| seen.amount(measure, priced)).unwrap_or(0);
-        amount.saturating_sub(*need).max(0)
+    let charges = &request.route.charges;
+    let counts = |charge: &RouteCharge| charge.counts_model(call.model());
+    let written = per_meter(charges, counts, |_, (_, part)| match part.of_model() {
+        Some((measure, measured)) => {
+            seen.amount(measure, priced).map_or(0, |amount| measured.conversion.apply_whole(amount))
+        }
+        None => part.flat_need().max(0),
+    });
+    let lacks = |((charge, need), written): ((&RouteCharge, &i64), i64)| {
+        if charge.is_of_model { written.saturating_sub(*need).max(0) } else { 0 }
     };
-    request.route.charges.iter().zip(needs).take(SETTLEMENT_CHARGES_MAX).map(lacks).collect()
+    charges.iter().zip(needs).zip(written).map(lacks).collect()
 }
 
 fn is_none(needs: &Needs) -> bool {

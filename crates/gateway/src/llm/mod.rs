@@ -2,6 +2,7 @@
 
 mod answer;
 mod call;
+mod call_used;
 mod gone;
 mod growth;
 mod learned;
@@ -10,7 +11,8 @@ mod realtime;
 mod used;
 
 pub(crate) use answer::{Answer, join};
-pub(crate) use call::{Call, written};
+pub(crate) use call::{Call, READ_HERE_BYTES_MAX};
+pub(crate) use call_used::CallUsed;
 pub(crate) use gone::{Awaited, Place, Waiting, read_on};
 pub(crate) use growth::{Growth, Question, Written, grow};
 pub(crate) use learned::Learned;

@@ -22,11 +22,13 @@ use tollgate_usage::{Realtime, TokenUsage, close_frame};
 use super::used;
 use crate::{
     admission::{self, Applicant, Needs},
-    admitted::{Admission, Admitted, Measures, Model},
+    admitted::{Admission, Admitted},
+    amounts::per_meter,
     connection::Connection,
     end::End,
     identity::Caller,
     live::{Route, RouteCharge, Snapshot},
+    measures::{Measures, Model},
     refusal::{Code, Refusal},
 };
 
@@ -118,6 +120,7 @@ impl Conversation {
                 key,
                 request_id: request_id.clone(),
                 call: None,
+                stated: None,
             };
             Admitted::open(admission, hold, needs).map_err(admission::not_journalled)
         };
@@ -133,14 +136,12 @@ impl Conversation {
     fn amounts(&self, usage: &TokenUsage, at: UnixMillis) -> Needs {
         let model = self.model();
         let priced = (self.parties.live.plans(), at);
-        let amount = |(charge, flat): (&RouteCharge, &i64)| {
-            let measure = charge.measure().filter(|measure| measure.is_llm());
-            let measure = measure.filter(|_| charge.counts_model(model.as_deref()));
-            measure
-                .map_or(0, |measure| used::amount(measure, usage, model.as_deref(), priced).unwrap_or(*flat))
-        };
-        let Route { charges, needs, .. } = &*self.parties.route;
-        charges.iter().zip(needs).take(SETTLEMENT_CHARGES_MAX).map(amount).collect()
+        let counts = |charge: &RouteCharge| charge.counts_model(model.as_deref());
+        per_meter(&self.parties.route.charges, counts, |_, (_, part)| {
+            let Some((measure, measured)) = part.of_model() else { return 0 };
+            let amount = used::amount(measure, usage, model.as_deref(), priced);
+            amount.map_or(measured.hold, |amount| measured.conversion.apply_whole(amount))
+        })
     }
 
     fn model(&self) -> Option<String> {

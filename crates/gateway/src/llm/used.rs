@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use tollgate_config::Measure;
+use tollgate_config::LlmMeasure;
 use tollgate_core::{Plans, PricedTokens, UnixMillis};
 use tollgate_usage::TokenUsage;
 
@@ -57,7 +57,7 @@ impl Used {
     /// How much of `measure`; `None` when it is not known, and so what was held is charged.
     pub(crate) fn amount(
         &self,
-        measure: Measure,
+        measure: LlmMeasure,
         model: Option<&str>,
         (plans, at): (&Plans, UnixMillis),
     ) -> Option<i64> {
@@ -84,7 +84,7 @@ impl Used {
 
 /// A part that the provider leaves out while it says others did not occur: there was no cache, or no reasoning.
 pub(super) fn amount(
-    measure: Measure,
+    measure: LlmMeasure,
     usage: &TokenUsage,
     model: Option<&str>,
     (plans, at): (&Plans, UnixMillis),
@@ -92,12 +92,12 @@ pub(super) fn amount(
     let input = || usage.input.or(usage.total_reported.filter(|_| usage.input_only));
     let output = || usage.output.or(usage.input_only.then_some(0));
     match measure {
-        Measure::LlmTotalTokens => usage.total(),
-        Measure::LlmInputTokens => input(),
-        Measure::LlmOutputTokens => output(),
-        Measure::LlmCachedTokens => Some(usage.cached_read.unwrap_or(0)),
-        Measure::LlmReasoningTokens => Some(usage.reasoning.unwrap_or(0)),
-        Measure::LlmCost => {
+        LlmMeasure::TotalTokens => usage.total(),
+        LlmMeasure::InputTokens => input(),
+        LlmMeasure::OutputTokens => output(),
+        LlmMeasure::CachedTokens => Some(usage.cached_read.unwrap_or(0)),
+        LlmMeasure::ReasoningTokens => Some(usage.reasoning.unwrap_or(0)),
+        LlmMeasure::Cost => {
             let tokens = PricedTokens {
                 input: input()?,
                 output: output()?,
@@ -106,7 +106,6 @@ pub(super) fn amount(
             };
             plans.prices.as_ref()?.cost(model?, at, &tokens)
         }
-        Measure::RequestBytes | Measure::ResponseBytes | Measure::Upstream => None,
     }
 }
 

@@ -5,7 +5,8 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use proptest::prelude::*;
-use tollgate_usage::{DECODED_BYTES_MAX, Request, Response, Scanner, TokenUsage};
+use tollgate_core::Decimal;
+use tollgate_usage::{DECODED_BYTES_MAX, Field, Fields, Request, Response, Said, Scanner, TokenUsage, Want};
 
 use crate::chunking::{chat, split_at};
 
@@ -168,4 +169,25 @@ proptest! {
             prop_assert_eq!(scan(coding, bytes.chunks(1)), scan(coding, [&bytes[..]]), "{}", coding);
         }
     }
+}
+
+#[test]
+fn fields_are_read_from_compressed_bodies() {
+    let field = || Field { pointer: "/items/*/pages".parse().unwrap(), want: Want::Amount };
+    let body = br#"{"items":[{"pages":2},{"pages":"0.5"}]}"#;
+    for (coding, encode) in CODINGS {
+        let encoded = encode(body);
+        for cut in 0..=encoded.len() {
+            let mut reader = Fields::of(vec![field()]).reader(Some(coding)).unwrap();
+            reader.feed(&encoded[..cut]);
+            reader.feed(&encoded[cut..]);
+            reader.end();
+            assert_eq!(reader.amount(0), Said::Value(Decimal::parse("2.5").unwrap()), "{coding}");
+        }
+        let mut short = Fields::of(vec![field()]).reader(Some(coding)).unwrap();
+        short.feed(&encoded[..encoded.len() / 2]);
+        short.end();
+        assert_eq!(short.amount(0), Said::Wrong, "{coding}");
+    }
+    assert!(Fields::of(vec![field()]).reader(Some("compress")).is_none());
 }

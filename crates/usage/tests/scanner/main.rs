@@ -6,6 +6,7 @@ mod beginnings;
 mod bodies;
 mod chunking;
 mod codings;
+mod fields;
 mod frames;
 mod numbers;
 mod pointers;
