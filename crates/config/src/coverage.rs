@@ -83,8 +83,8 @@ fn lacks(draft: &Draft, tier: TierIndex, meter: MeterIndex) -> bool {
 fn too_many<'r>(draft: &Draft, tier: TierIndex, route: &'r Route) -> Option<(&'r Route, usize)> {
     let tier = draft.plans.tiers.get(tier.0)?;
     let meters = charged_meters(&route.charges, &draft.plans);
-    let parts = |meter| tier.limits_of(meter).iter().map(|limit| limit.parts().count()).sum::<usize>();
-    let count = meters.map(parts).sum();
+    let limits = meters.flat_map(|meter| tier.limits_of(meter));
+    let count = limits.map(|limit| limit.parts().count()).sum();
     (count > REQUEST_LIMITS_MAX).then_some((route, count))
 }
 

@@ -196,7 +196,10 @@ async fn serve(
     // Look: what the request says, and what a model is asked for, says what it may cost.
     let mut looked = Looked::default();
     let mut call = Call::new(&route, &parts.method, &target, upgrade);
-    let reads_request = call.is_some() || route.plan.as_ref().is_some_and(|plan| plan.reads_request());
+    // Behind the body a client who hangs up while it waits is noticed.
+    let may_wait = caller.grant(&route).beyond.as_ref().is_some_and(|beyond| beyond.may_wait);
+    let says = call.is_some() || route.plan.as_ref().is_some_and(|plan| plan.reads_request());
+    let reads_request = says || may_wait;
     if let (true, Some(body)) = (reads_request, unread.as_mut()) {
         let bounds = LookBounds::new(live, &route, body_bytes_max);
         let too_large = || too_large::refusal(live, caller.tier, body_bytes_max);
@@ -226,28 +229,11 @@ async fn serve(
         kept = Box::pin(claimant.claim(stated)).await.map_err(admission::not_claimed)?.map(Box::new);
     }
 
-    // Look: who may have to wait is read first, as a client who hangs up is noticed only behind the body.
-    let may_wait = caller.grant(&route).beyond.as_ref().is_some_and(|beyond| beyond.may_wait);
-    if let (true, None, Some(body)) = (may_wait, &call, unread.as_mut()) {
-        let bounds = LookBounds::new(live, &route, body_bytes_max);
-        let too_large = || too_large::refusal(live, caller.tier, body_bytes_max);
-        Box::pin(llm::look(worker, body, &mut looked, bounds, too_large)).await?;
-    }
-
     // Hold: admitted by every limit, or refused by one.
     let admitted = if route.is_metered() {
-        let (shared, at, grant, route_charged) = (&*worker.shared, arrival.at, caller.grant(&route), &*route);
-        let (model, stated_here) = (call.as_deref(), stated.as_deref());
-        let asking = Asking {
-            live,
-            shared,
-            route: route_charged,
-            grant,
-            call: model,
-            stated: stated_here,
-            kept: kept.as_deref(),
-            at,
-        };
+        let (shared, at, grant) = (&*worker.shared, arrival.at, caller.grant(&route));
+        let (model, said, has) = (call.as_deref(), stated.as_deref(), kept.as_deref());
+        let asking = Asking { live, shared, route: &route, grant, call: model, stated: said, kept: has, at };
         let needs = admission::needs(&asking, &size);
         let (caller, needs) = (&caller, &needs);
         let (arrived, queued) = (arrival.at, &context.queued);
