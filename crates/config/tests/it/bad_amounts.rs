@@ -283,3 +283,22 @@ fn charges_are_bounded() {
         ["gateway.toml:6:10: routes[0].charge: has 33 elements; write at most 32"]
     );
 }
+
+#[test]
+fn what_is_looked_at_in_a_body_is_bounded() {
+    let charge = |n: usize| {
+        let conditions: Vec<String> = (0..9).map(|c| format!("\"response.json:/{n}/{c}\" = 1")).collect();
+        format!("{{ meter = \"calls\", only_if = {{ {} }} }}", conditions.join(", "))
+    };
+    let gateway = |count| {
+        let charges: Vec<String> = (0..count).map(charge).collect();
+        GATEWAY.replace(r#"{ meter = "calls" }"#, &charges.join(", "))
+    };
+    assert_eq!(report(&gateway(7), TIERS), [""; 0]);
+    assert_eq!(
+        report(&gateway(8), TIERS),
+        [
+            "gateway.toml:6:10: routes[0].charge: the charges look at 72 values of the answer's body; look at most at 64"
+        ]
+    );
+}
