@@ -206,6 +206,12 @@ const CASES: &[(&str, &[&str])] = &[
             r#"6:84: routes[0].charge[1].job.id: missing; add id = "response.json:/job_id""#,
         ],
     ),
+    (
+        r#"{ meter = "jobs", job = { id = "path", ended = { method = "GET" } } }"#,
+        &[
+            "6:58: routes[0].charge[0].job.ended: whether a job has ended is said by an answer; write status, or a place of the answer",
+        ],
+    ),
 ];
 
 #[test]
