@@ -342,7 +342,7 @@ impl Exchange<'_> {
             let upgraded = upgrade::Switch { head, inner, lease, admitted, conversation, busy };
             return upgrade::switch(self.connection, upgrade, upgraded, settings.idle_timeout);
         }
-        let answer =
+        let mut answer =
             admitted.as_ref().and_then(|admitted| Answer::of(admitted, &mut head.headers, self.connection));
         forwarding::undress(&mut head.headers);
 
@@ -351,6 +351,8 @@ impl Exchange<'_> {
             if let Some((route, started)) = untimed {
                 route.metrics.took(status, started.elapsed());
             }
+            // Nothing more comes, and nothing was held back.
+            let _ = answer.as_mut().map(|answer| answer.finish());
             let measures =
                 Measures { request_bytes: progress.bytes(), ..Measures::of_answer(answer.as_deref()) };
             // An upstream that has not read the request cannot serve another on this connection.

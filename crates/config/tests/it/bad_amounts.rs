@@ -206,6 +206,12 @@ const CASES: &[(&str, &[&str])] = &[
             r#"6:84: routes[0].charge[1].job.id: missing; add id = "response.json:/job_id""#,
         ],
     ),
+    (
+        r#"{ meter = "jobs", job = { id = "path", ended = { method = "GET" } } }"#,
+        &[
+            "6:58: routes[0].charge[0].job.ended: whether a job has ended is said by an answer; write status, or a place of the answer",
+        ],
+    ),
 ];
 
 #[test]
@@ -281,5 +287,24 @@ fn charges_are_bounded() {
     assert_eq!(
         report(&gateway, TIERS),
         ["gateway.toml:6:10: routes[0].charge: has 33 elements; write at most 32"]
+    );
+}
+
+#[test]
+fn what_is_looked_at_in_a_body_is_bounded() {
+    let charge = |n: usize| {
+        let conditions: Vec<String> = (0..9).map(|c| format!("\"response.json:/{n}/{c}\" = 1")).collect();
+        format!("{{ meter = \"calls\", only_if = {{ {} }} }}", conditions.join(", "))
+    };
+    let gateway = |count| {
+        let charges: Vec<String> = (0..count).map(charge).collect();
+        GATEWAY.replace(r#"{ meter = "calls" }"#, &charges.join(", "))
+    };
+    assert_eq!(report(&gateway(7), TIERS), [""; 0]);
+    assert_eq!(
+        report(&gateway(8), TIERS),
+        [
+            "gateway.toml:6:10: routes[0].charge: the charges look at 72 values of the answer's body; look at most at 64"
+        ]
     );
 }

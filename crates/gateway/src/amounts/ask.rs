@@ -112,11 +112,6 @@ async fn read(plan: &Plan, sender: &Sender<'_>) -> Option<FieldReader> {
     let coding = codings.next().map(HeaderValue::to_str).transpose().ok()?;
     let reader = plan.request_fields.reader(coding).filter(|_| codings.next().is_none());
     let mut reader = reader.filter(|_| plan.reads_request())?;
-    if text.is_empty() {
-        // A request without a body says nothing, which is something to be told.
-        reader.feed(b"null");
-        return Some(reader);
-    }
     if text.len() <= READ_HERE_BYTES_MAX {
         reader.feed(text);
         reader.end();

@@ -122,20 +122,20 @@ impl<'a> Settling<'a> {
             return Charged { amount, estimated, ..Charged::default() };
         }
         let mut sum = Charged::default();
+        let mut is_unsaid = false;
         for (number, part) in (charge.first_part..).zip(&charge.parts) {
             let Some(one) = self.part((position, charge), (number, part)) else { continue };
             sum.amount = sum.amount.saturating_add(one.amount);
             sum.estimated |= one.estimated;
             sum.resource = sum.resource.or(one.resource);
             sum.job = sum.job.or(one.job);
+            is_unsaid |= self.call.is_some_and(|used| {
+                part.of_model().is_some_and(|(measure, _)| used.amount(measure).is_none())
+            });
         }
         // Where the answer does not say it, what was held for it, or what was written where that is more; not what was
         // set aside ahead of it.
-        let is_unsaid = |part: &Part| {
-            part.of_model()
-                .is_some_and(|(measure, _)| self.call.is_some_and(|used| used.amount(measure).is_none()))
-        };
-        if charge.parts.iter().any(is_unsaid) {
+        if is_unsaid {
             sum.amount = sum.amount.max(self.first.get(position).copied().unwrap_or(0));
         }
         // What nobody counted is not said to have passed a limit.

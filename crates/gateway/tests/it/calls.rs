@@ -34,6 +34,7 @@ pub(super) struct Setting {
     route: String,
     more: String,
     tables: String,
+    meters: String,
     limits: String,
 }
 
@@ -45,8 +46,8 @@ pub(super) struct Calls {
 
 impl Setting {
     pub(super) fn new() -> Self {
-        let (route, more, tables) = Default::default();
-        Self { route, more, tables, limits: WIDE.to_owned() }
+        let (route, more, tables, meters) = Default::default();
+        Self { route, more, tables, meters, limits: WIDE.to_owned() }
     }
 
     /// More keys of the route's `llm = { … }`.
@@ -62,6 +63,11 @@ impl Setting {
     /// More tables of gateway.toml.
     pub(super) fn tables(self, tables: &str) -> Self {
         Self { tables: tables.to_owned(), ..self }
+    }
+
+    /// More lines of `[meters]`.
+    pub(super) fn meters(self, meters: &str) -> Self {
+        Self { meters: meters.to_owned(), ..self }
     }
 
     /// The limits of the only tier.
@@ -91,8 +97,8 @@ impl Setting {
     pub(super) fn tiers(&self) -> String {
         format!(
             "default_tier = \"basic\"\n[meters]\ncalls = {{ unit = \"calls\" }}\noutput = {{ unit = \"tokens\" }}\n\
-             total = {{ unit = \"tokens\" }}\n[tiers.basic]\nother_meters = \"unlimited\"\n[tiers.basic.limits]\n{}\n",
-            self.limits
+             total = {{ unit = \"tokens\" }}\n{}\n[tiers.basic]\nother_meters = \"unlimited\"\n[tiers.basic.limits]\n{}\n",
+            self.meters, self.limits
         )
     }
 }

@@ -32,6 +32,13 @@ const QUESTIONS: [&str; 3] = [
 
 const POINTERS: &str = "/usage/total_tokens\n/usage/prompt_tokens\n/choices/*/index\n/usage/prompt_tokens_details/cached_tokens\n/r/0\n/model\n";
 
+const FIELDS: [(&str, &str); 4] = [
+    ("/items/*/pages", r#"{"items":[{"pages":2},{"pages":"1.5"},{"pages":null}]}"#),
+    ("/n", r#"{"a":[true,{"n":1}],"n":-12.5e+3,"x":"\ud83d\ude42\n"}"#),
+    ("/a/0/é", r#"{"a":[{"\u00e9":"text"}]}"#),
+    ("/*/*", "[[1,2],[],[3]]"),
+];
+
 const CHAT: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\r\n\r\n\
                     data: {\"choices\":[],\"usage\":{\"prompt_tokens\":2,\"completion_tokens\":1}}\r\n\r\n\
                     data: [DONE]\r\n\r\n";
@@ -44,6 +51,9 @@ fn main() -> io::Result<()> {
     corpus.frames(&MESSAGES)?;
     for question in QUESTIONS {
         corpus.question("/v1/chat/completions", question.as_bytes())?;
+    }
+    for (pointer, document) in FIELDS {
+        corpus.write("fields", &[pointer.as_bytes(), b"\n", &LENGTHS, document.as_bytes()])?;
     }
     let sse = "text/event-stream";
     corpus.answer("/v1/chat/completions", sse, None, CHAT.as_bytes())?;

@@ -22,7 +22,7 @@ pub fn amount(document: &Value, pointer: &Pointer) -> Result<Option<i64>, f64> {
 }
 
 /// All values at `tokens`.
-fn values<'a>(value: &'a Value, tokens: &[&str]) -> Vec<&'a Value> {
+pub fn values<'a>(value: &'a Value, tokens: &[&str]) -> Vec<&'a Value> {
     let Some((token, rest)) = tokens.split_first() else { return vec![value] };
     let below: Vec<&Value> = match value {
         Value::Array(elements) if *token == Pointer::EACH => elements.iter().collect(),

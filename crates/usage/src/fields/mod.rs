@@ -50,6 +50,7 @@ pub struct Fields(Arc<[Field]>);
 #[derive(Debug)]
 pub struct FieldReader {
     decoder: Decoder<Document>,
+    has_begun: bool,
 }
 
 /// The body, decoded.
@@ -94,19 +95,24 @@ impl Fields {
     #[must_use]
     pub fn reader(&self, content_encoding: Option<&str>) -> Option<FieldReader> {
         let document = Document { lexer: Lexer::new(), walk: Walk::new(Arc::clone(&self.0)) };
-        Some(FieldReader { decoder: Decoder::new(Coding::of(content_encoding)?, document) })
+        Some(FieldReader { decoder: Decoder::new(Coding::of(content_encoding)?, document), has_begun: false })
     }
 }
 
 impl FieldReader {
     /// Reads the body's next bytes.
     pub fn feed(&mut self, chunk: &[u8]) {
+        self.has_begun |= !chunk.is_empty();
         self.decoder.feed(chunk);
     }
 
-    /// The body is whole: nothing more comes.
+    /// The body is whole: nothing more comes. A body of no bytes is a document that says nothing.
     pub fn end(&mut self) {
+        let has_begun = std::mem::replace(&mut self.has_begun, true);
         if let Some(Document { lexer, walk }) = self.decoder.sink_mut() {
+            if !has_begun {
+                lexer.feed(b"null", walk);
+            }
             lexer.end(walk);
         }
     }

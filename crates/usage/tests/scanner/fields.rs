@@ -58,7 +58,8 @@ fn amounts_are_exact_and_never_zero_in_silence() {
         ("/n", r#"{"n":3"#, Said::Wrong),
         ("/n", r#"{"n":3}x"#, Said::Wrong),
         ("/n", r#"{"n":3} {}"#, Said::Wrong),
-        ("/n", "", Said::Wrong),
+        ("/n", "", Said::Missing),
+        ("/n", " ", Said::Wrong),
         ("/items/*/pages", r#"{"items":[{"pages":2},{"pages":"3"},{"pages":0.5}]}"#, value("5.5")),
         ("/items/*/pages", r#"{"items":[]}"#, value("0")),
         ("/items/*/pages", r#"{"items":[{"pages":2},{}]}"#, Said::Wrong),
@@ -302,7 +303,7 @@ proptest! {
     ) {
         let text = parts.concat();
         let reader = read(vec![field("/x", Want::AnyOf([Wanted::Present].into()))], text.as_bytes());
-        let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+        let is_json = text.is_empty() || serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
         prop_assert_eq!(reader.is_met(0).is_some(), is_json, "{}", text);
     }
 

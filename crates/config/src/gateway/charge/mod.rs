@@ -4,6 +4,7 @@ mod amount;
 mod conditions;
 mod conversion;
 mod counted;
+mod looked_at;
 mod memory;
 mod missing;
 mod place;
@@ -17,7 +18,7 @@ pub use memory::MemorySize;
 pub use missing::Missing;
 pub use place::Place;
 pub use resource::{IdPlace, Job};
-use tollgate_core::{MeterIndex, MeterKind, Plans, SETTLEMENT_CHARGES_MAX};
+use tollgate_core::{MeterIndex, MeterKind, Plans, Pointer, SETTLEMENT_CHARGES_MAX};
 
 use self::{amount::Written, counted::Counted};
 use super::Reader;
@@ -104,6 +105,13 @@ pub(super) fn read_all(item: &Item<'_>, reader: Reader<'_>) -> Option<Vec<RouteC
         if meters > SETTLEMENT_CHARGES_MAX {
             let message = format!("the route charges {meters} meters, with those that are made of others");
             item.wrong(Flaw::new(message, format!("charge at most {SETTLEMENT_CHARGES_MAX}")));
+        }
+    }
+    for (body, is_of_request) in [("the request's body", true), ("the answer's body", false)] {
+        let fields = looked_at::count(&charges, is_of_request);
+        if fields > Pointer::FIELDS_MAX {
+            let message = format!("the charges look at {fields} values of {body}");
+            item.wrong(Flaw::new(message, format!("look at most at {}", Pointer::FIELDS_MAX)));
         }
     }
     Some(charges)

@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use super::{Conditions, Place};
+use super::{Condition, Conditions, Place};
 use crate::{item::Item, report::Flaw};
 
 const EXAMPLE: &str = "\"response.json:/id\" or \"path\"";
@@ -77,7 +77,13 @@ impl Job {
                     Some(Self::Start { id: id?, time_limit: time_limit? })
                 }
                 (None, Some(ended)) => {
-                    let ended = Conditions::read(&ended);
+                    let item = ended;
+                    let ended = Conditions::read(&item);
+                    let is_of_request = |ended: &Conditions| ended.0.iter().any(Condition::is_of_request);
+                    if ended.as_ref().is_some_and(is_of_request) {
+                        let message = "whether a job has ended is said by an answer";
+                        item.wrong(Flaw::new(message, "write status, or a place of the answer"));
+                    }
                     Some(Self::Status { id: id?, ended: ended? })
                 }
                 (Some(_), Some(ended)) => {

@@ -87,3 +87,17 @@ fn a_call_to_a_model_can_be_charged_by_pointers_too() {
     let expected = expected.map(|(meter, amount)| (meter.to_owned(), amount, false));
     assert_eq!(charged(&scene, &answer), expected);
 }
+
+/// What was held for a model is not charged where its charge is not for the request.
+#[test]
+fn a_models_charge_that_is_not_for_an_answer_is_not_charged() {
+    let charge = r#"{ meter = "calls", amount = "llm.total_tokens", hold = 70, only_if = { status = 201 } }"#;
+    let scene = scene(&route("x", charge));
+    let body = r#"{"model":"m","messages":[],"max_tokens":30}"#;
+    let target = "/x/v1/chat/completions";
+    for (status, is_charged) in [("200", false), ("201", true)] {
+        let answer = post(&scene, target, &[("X-Status", status), ("X-Answer", "{}")], body);
+        let (amount, estimated) = amount(&scene, &answer);
+        assert_eq!((amount > 0, estimated), (is_charged, is_charged), "{status}: {amount}");
+    }
+}

@@ -34,6 +34,7 @@ fn a_charge_is_for_the_requests_that_it_says() {
         ("/done/", &[("X-Answer", r#"{"status":true}"#)], "", 1),
         ("/done/", &[("X-Answer", r#"{"status":"running"}"#)], "", 0),
         ("/done/", &[("X-Answer", r#"{}"#)], "", 0),
+        ("/done/", &[("X-Answer", "")], "", 0),
         ("/each/", &[("X-Answer", r#"{"items":[{"paid":false},{"paid":true}]}"#)], "", 1),
         ("/each/", &[("X-Answer", r#"{"items":[{"paid":false}]}"#)], "", 0),
         ("/both/", &[("X-Pages", "0")], "", 0),

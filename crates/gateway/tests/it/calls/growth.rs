@@ -90,6 +90,31 @@ fn at_a_hard_limit_a_chat_ends_as_at_its_length() {
 }
 
 #[test]
+fn a_limit_of_what_is_made_of_tokens_ends_a_stream_too() {
+    let gate = Gate::new();
+    let calls = Setting::new()
+        .meters("credits = { unit = \"credits\", of = { output = \"1/10\" } }")
+        .limits("credits = \"10/lifetime\"")
+        .start(before(&gate));
+    let mut stream = calls.begun("ann", CHAT, chat_stream(10));
+    assert_eq!(calls.held("credits"), 1);
+    gate.pass(PASSED);
+    let answer = stream.response(false, BOUND).unwrap();
+    assert_eq!((answer.status, answer.ending), (200, Ending::Complete));
+    assert_ends_as_chat(&answer.text(), 95..=101);
+    assert_eq!(ends(&calls.lines("credits")), [(10, true, end("limit"))]);
+    assert_eq!(calls.held("credits"), 0);
+    assert_refusal(&calls.call("ann", CHAT, chat_stream(1)), 429, "quota_exceeded");
+    // What is not too much is charged as it is said.
+    gate.open();
+    let short = Setting::new().meters("credits = { unit = \"credits\", of = { output = \"1/10\" } }");
+    let calls = short.limits("credits = \"100/lifetime\"").start(before(&gate));
+    let _ = calls.call("ann", CHAT, chat_stream(500));
+    assert_eq!(ends(&calls.lines("output")), [(OUTPUT, false, None)]);
+    assert_eq!(ends(&calls.lines("credits")), [(OUTPUT / 10, false, None)]);
+}
+
+#[test]
 fn at_a_hard_limit_a_message_ends_as_at_its_length() {
     let gate = Gate::new();
     let calls = Setting::new().limits("total = \"200/lifetime\"").start(before(&gate));
