@@ -81,16 +81,29 @@ impl Hold {
     /// runs meanwhile tells by the mark whether its answer already has the settlement. Every counter of a
     /// charged meter counts it, limited or not.
     pub fn settle(
+        self,
+        journal: impl FnOnce() -> Mark,
+        charges: impl Iterator<Item = (MeterId, i64)> + Clone,
+    ) {
+        let at = self.at;
+        self.settle_at(at, journal, charges);
+    }
+
+    /// As [`Hold::settle`], for what was used at another instant than the hold's, in the past: it counts in
+    /// the windows of that instant. Of those that are over only the ledger knows.
+    pub fn settle_at(
         mut self,
+        at: UnixMillis,
         journal: impl FnOnce() -> Mark,
         charges: impl Iterator<Item = (MeterId, i64)> + Clone,
     ) {
         self.settled = true;
-        self.end(Some(journal), charges);
+        self.end(at, Some(journal), charges);
     }
 
     fn end<J: FnOnce() -> Mark>(
         &self,
+        at: UnixMillis,
         journal: Option<J>,
         charges: impl Iterator<Item = (MeterId, i64)> + Clone,
     ) {
@@ -98,9 +111,10 @@ impl Hold {
         let mut user = self.user.lock();
         let mut org = self.org.as_ref().map(|org| org.lock());
         let mark = journal.map(|journal| journal());
-        self.end_one(&self.user, &mut user, false, mark, charges.clone());
+        let charged = mark.map(|mark| (at, mark));
+        self.end_one(&self.user, &mut user, false, charged, charges.clone());
         if let (Some(subject), Some(book)) = (&self.org, &mut org) {
-            self.end_one(subject, book, true, mark, charges);
+            self.end_one(subject, book, true, charged, charges);
         }
     }
 
@@ -109,17 +123,17 @@ impl Hold {
         subject: &Arc<Subject>,
         book: &mut Book,
         in_org: bool,
-        mark: Option<Mark>,
+        charged: Option<(UnixMillis, Mark)>,
         charges: impl Iterator<Item = (MeterId, i64)>,
     ) {
         self.release(book, in_org);
-        if let Some(mark) = mark {
+        if let Some((at, mark)) = charged {
             let since = subject.member.as_ref().map_or(UnixMillis::MIN, |member| member.since());
             book.last_mark = book.last_mark.max(mark);
             let Book { calendar, counters, .. } = &mut *book;
             for (meter, amount) in charges {
                 for counter in counters.iter_mut().filter(|counter| counter.key.meter == meter) {
-                    counter.charge((self.at, since), mark, amount, calendar);
+                    counter.charge((at, since), mark, amount, calendar);
                 }
             }
         }
@@ -152,7 +166,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         if !self.settled {
-            self.end(None::<fn() -> Mark>, std::iter::empty());
+            self.end(self.at, None::<fn() -> Mark>, std::iter::empty());
         }
     }
 }

@@ -6,6 +6,7 @@ mod audit;
 mod common;
 mod crash;
 mod idempotency;
+mod late;
 mod loads;
 mod model;
 mod postgres;

@@ -18,5 +18,6 @@ mod hazards;
 mod instance;
 mod invariants;
 mod jobs;
+mod late;
 mod loss;
 mod random;
