@@ -36,6 +36,7 @@ pub use gateway::{
 };
 pub use mistake::{Mistake, Mistakes, Position};
 pub use nearest::{nearest, suggest};
+pub use number::show_bytes;
 pub use sources::{Source, Sources, read_sources};
 use tollgate_core::Plans;
 

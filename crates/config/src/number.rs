@@ -135,7 +135,8 @@ pub(crate) fn not_whole(text: &str) -> Flaw {
 }
 
 /// `bytes` in the largest unit that leaves a whole number.
-pub(crate) fn show_bytes(bytes: i64) -> String {
+#[must_use]
+pub fn show_bytes(bytes: i64) -> String {
     let fits = |(_, factor): &&(&str, i64)| bytes != 0 && bytes % factor == 0;
     match SIZE_SUFFIXES.iter().filter(fits).max_by_key(|(_, factor)| *factor) {
         Some((name, factor)) => format!("{}{name}", bytes / factor),

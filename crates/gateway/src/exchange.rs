@@ -33,7 +33,7 @@ use crate::{
     ratelimit,
     refusal::{Code, Refusal},
     resources::Claimant,
-    subjects, target, upgrade,
+    subjects, target, too_large, upgrade,
     upstream::{SendError, Sent, Upstream, send},
 };
 
@@ -148,7 +148,7 @@ async fn serve(
     context.tier = Some(caller.tier);
     let body_bytes_max = live.tier(caller.tier).max_body_bytes.unwrap_or(u64::MAX);
     if size.lower() > body_bytes_max {
-        return Err(body_too_large(live, caller.tier, body_bytes_max));
+        return Err(too_large::refusal(live, caller.tier, body_bytes_max));
     }
 
     // Look: what the request says, and what a model is asked for, says what it may cost.
@@ -157,7 +157,7 @@ async fn serve(
     let reads_request = call.is_some() || route.plan.as_ref().is_some_and(|plan| plan.reads_request());
     if let (true, Some(body)) = (reads_request, unread.as_mut()) {
         let bounds = LookBounds::new(live, &route, body_bytes_max);
-        let too_large = || body_too_large(live, caller.tier, body_bytes_max);
+        let too_large = || too_large::refusal(live, caller.tier, body_bytes_max);
         Box::pin(llm::look(worker, body, &mut looked, bounds, too_large)).await?;
     }
     let stated = match (&route.plan, looked_path) {
@@ -358,7 +358,7 @@ impl Exchange<'_> {
         admitted: Option<Admitted>,
     ) -> Refusal {
         let refusal = match (progress.end(), error) {
-            (BodyEnd::TooLarge, _) => body_too_large(self.live, self.caller.tier, self.body_bytes_max),
+            (BodyEnd::TooLarge, _) => too_large::refusal(self.live, self.caller.tier, self.body_bytes_max),
             (BodyEnd::Broken, _) => {
                 Refusal::new(Code::BadRequest, "the request's body ended before its end").closing()
             }
@@ -441,14 +441,4 @@ fn no_route(parts: &request::Parts) -> Refusal {
     let method = parts.method.as_str();
     let method = if method.len() <= 16 { method } else { "this method" };
     Refusal::new(Code::NoRoute, format!("no route matches {method} on this path"))
-}
-
-fn body_too_large(live: &Live, tier: TierIndex, bytes_max: u64) -> Refusal {
-    let name = &live.tier(tier).name;
-    let upgrade = match &live.plans().upgrade_url {
-        Some(url) => format!("; other tiers allow more: {url}"),
-        None => String::new(),
-    };
-    let message = format!("the body is larger than the {bytes_max} bytes that tier {name} allows{upgrade}");
-    Refusal::new(Code::BodyTooLarge, message).closing()
 }

@@ -43,6 +43,7 @@ mod subject;
 mod subjects;
 mod target;
 mod telemetry;
+mod too_large;
 mod upgrade;
 mod upstream;
 mod worker;

@@ -106,8 +106,8 @@ pub(crate) struct RouteCharge {
     currency: Option<Currency>,
     /// What the upstream reports its use in.
     pub(crate) usage_header: Option<HeaderName>,
-    /// Amounts that nobody said.
-    missing: Counter,
+    /// Amounts that nobody said, where they can be missing.
+    missing: Option<Counter>,
 }
 
 /// The limits of one tier on one route.
@@ -333,13 +333,16 @@ impl RouteCharge {
             kind: meter.kind,
             is_shared: resources::is_shared(plans, index),
             first_part: before.last().map_or(0, |last| last.first_part + last.parts.len()),
+            missing: parts
+                .iter()
+                .any(Part::may_be_missing)
+                .then(|| telemetry::amounts_missing(&route.name, &meter.name)),
             parts,
             made_of,
             is_of_model,
             models: meter.models.clone(),
             currency: meter.currency(),
             usage_header: HeaderName::try_from(format!("{USAGE_PREFIX}{}", meter.name)).ok(),
-            missing: telemetry::amounts_missing(&route.name, &meter.name),
         }
     }
 
@@ -357,7 +360,9 @@ impl RouteCharge {
 
     /// Counts an amount that should have been said, and was not.
     pub(crate) fn missed(&self) {
-        self.missing.increment(1);
+        if let Some(missing) = &self.missing {
+            missing.increment(1);
+        }
     }
 
     /// Whether something has it by an id: a part of a level, or a job.

@@ -54,6 +54,12 @@ impl Decimal {
         Self::new(if is_negative { -magnitude } else { magnitude }, exponent)
     }
 
+    /// `mantissa` with so many decimal places; `None` with more than there are.
+    #[must_use]
+    pub fn with_places(mantissa: i64, places: u32) -> Option<Self> {
+        Self::new(i128::from(mantissa), -i64::from(places))
+    }
+
     /// `mantissa` × 10^`exponent`.
     fn new(mut mantissa: i128, mut exponent: i64) -> Option<Self> {
         if mantissa == 0 {

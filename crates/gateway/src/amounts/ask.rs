@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header::CONTENT_ENCODING};
-use tollgate_config::Missing;
+use tollgate_config::{Missing, show_bytes};
 use tollgate_core::{Decimal, MeterKind};
 use tollgate_usage::{FieldReader, Said};
 
@@ -243,7 +243,8 @@ impl Asking<'_> {
         let is_of_body = !matches!(source, Source::At(At::RequestHeader(_)));
         let message = match (&self.sender.body, flaw) {
             (Body::TooLong { bytes_max }, _) if is_of_body => format!(
-                "what is charged is said by {what}, and only bodies up to {bytes_max} bytes are read for that; send less at once"
+                "what is charged is said by {what}, and only bodies up to {} are read for that; send less at once",
+                show_bytes(i64::try_from(*bytes_max).unwrap_or(i64::MAX))
             ),
             (Body::NoRoom, _) if is_of_body => {
                 return Refusal::new(

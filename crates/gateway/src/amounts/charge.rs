@@ -246,7 +246,7 @@ impl<'a> Settling<'a> {
             }
             Source::RequestBytes => return bytes(self.measures.request_bytes),
             Source::ResponseBytes => return bytes(self.measures.response_bytes),
-            Source::Duration => return bytes(u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX)),
+            Source::Duration => milliseconds(self.took).map_or(Said::Wrong, Said::Value),
             Source::Upstream => Said::Missing,
             Source::At(At::ResponseHeader(number)) => {
                 self.heard.map_or(Said::Missing, |heard| header::number(heard.all(*number)))
@@ -304,4 +304,10 @@ impl<'a> Settling<'a> {
         };
         heard.map_or(Id::Unnamed, Id::Named)
     }
+}
+
+/// Exactly, since what is begun may count whole.
+fn milliseconds(took: Duration) -> Option<Decimal> {
+    const PLACES: u32 = 6;
+    Decimal::with_places(i64::try_from(took.as_nanos()).ok()?, PLACES)
 }

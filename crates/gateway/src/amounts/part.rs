@@ -95,6 +95,16 @@ impl Part {
         }
     }
 
+    /// Whether somebody has to say how much it is.
+    pub(crate) fn may_be_missing(&self) -> bool {
+        match &self.amount {
+            PartAmount::Measured(measured) => {
+                matches!(measured.source, Source::Upstream | Source::At(_) | Source::Memory(_))
+            }
+            PartAmount::Constant(_) => false,
+        }
+    }
+
     /// What is held where the request says nothing of it.
     pub(crate) fn flat_need(&self) -> i64 {
         match (&self.job, &self.amount) {

@@ -102,7 +102,7 @@ fn metrics_tell_what_happened_and_name_no_user() {
     let text = scene.gateway.metrics();
     assert!(!text.contains("user") && !text.contains(CANARY) && !text.contains("nowhere"), "{text}");
     let labels: BTreeSet<_> = series(&text).into_iter().flat_map(labels).collect();
-    let known = ["code", "estimated", "le", "result", "route", "status", "tier", "upstream", "url"];
+    let known = ["code", "estimated", "le", "meter", "result", "route", "status", "tier", "upstream", "url"];
     assert!(labels.iter().all(|label| known.contains(label)), "{labels:?}");
 
     // More users are not more series.

@@ -163,7 +163,9 @@ fn a_body_that_says_it_is_too_large_is_413_before_the_upstream_is_called() {
     let refused = scene.send("POST", "/x/", &identity, &"a".repeat(1001));
     let json = assert_refusal(&refused, 413, "body_too_large");
     assert_eq!(keys(&json), ["error", "message", "request_id"]);
-    assert!(json["message"].as_str().unwrap().contains("1000"), "{json}");
+    let message = json["message"].as_str().unwrap();
+    assert!(message.contains("larger than the 1kB that tier free allows"), "{json}");
+    assert!(message.contains("hourly any size, monthly any size"), "who allows more is named: {json}");
     assert_cost_nothing(&scene, &refused, 1);
 }
 
