@@ -29,8 +29,8 @@ mod table;
 use std::sync::{Arc, Mutex};
 
 pub(crate) use self::{
-    becomes::{Became, changed, settle},
-    change::{Change, Line, To, Unchanged, change},
+    becomes::{changed, settle},
+    change::{Change, Line, To, change},
     claim::Unclaimed,
     claiming::{Claimant, Claiming},
     expiries::Expiry,
