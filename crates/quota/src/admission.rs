@@ -230,6 +230,7 @@ impl Parties<'_> {
             let counter = &mut counters[position];
             let need = terms.need(check);
             let fits = match counter.turn_to(at, calendar) {
+                Readiness::Ready if take == Take::Nothing => counter.would_fit(need, check, at),
                 Readiness::Ready => counter.fits(need, check, at),
                 Readiness::Loading | Readiness::Unknown => return Admission::NotLoaded,
                 Readiness::Leased => {
@@ -237,11 +238,12 @@ impl Parties<'_> {
                     let wanted = Wanted { need, max, policy: check.on_store_failure, asked, failed };
                     match wanted.of(counter, subject) {
                         Room::Fits => {
-                            if max.is_some() && need > 0 {
+                            if max.is_some() && need > 0 && take == Take::Needs {
                                 counter.has_room(check);
                             }
                             true
                         }
+                        Room::Full if take == Take::Nothing => counter.begins_grace(check, at),
                         Room::Full => counter.is_full(check, at),
                         Room::Ask => {
                             unleased = true;

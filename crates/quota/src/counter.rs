@@ -266,6 +266,17 @@ impl Counter {
         true
     }
 
+    /// The same for who only asks: a grace does not begin with it.
+    pub(crate) fn would_fit(&self, need: i64, check: &Check, at: UnixMillis) -> bool {
+        self.usage.fits(need, check.max_admitted()) || self.begins_grace(check, at)
+    }
+
+    /// Whether a request at `at` that does not fit into what `check` admits would be admitted all the same.
+    pub(crate) fn begins_grace(&self, check: &Check, at: UnixMillis) -> bool {
+        let (Grace::Millis(_), Max::AtMost(max)) = (check.grace, check.max) else { return false };
+        self.is_in_grace(check, at) || !self.full.iter().any(|(of, _)| *of == max)
+    }
+
     /// Notes that a request has fit into what `check` admits.
     pub(crate) fn has_room(&mut self, check: &Check) {
         if let (Grace::Millis(_), Max::AtMost(max)) = (check.grace, check.max) {

@@ -61,6 +61,12 @@ pub struct Before<'a> {
 }
 
 impl Before<'_> {
+    /// The same, of some of the limits: numbered from the first of them.
+    #[must_use]
+    pub fn part(&self, checks: std::ops::Range<usize>) -> Before<'_> {
+        Before { taken: self.taken.get(checks).unwrap_or_default(), ..*self }
+    }
+
     /// What counts in the window of limit number `check` of those that the request was admitted with; none where that
     /// is not known, as the window ended some time ago. With a shared store it is what this instance knows.
     #[must_use]

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use tollgate_core::{TierIndex, UnixMillis};
+use tollgate_core::UnixMillis;
 use tollgate_quota::{Asked, Check, Parties, Peek, Refusal as QuotaRefusal, Standings, Terms, Tracked};
 
-use super::{Request, served::ServedMeter};
+use super::{Request, rights::Rights, served::ServedMeter};
 use crate::{
     admission::{self, ATTEMPTS_MAX, store_unavailable},
     identity::Caller,
@@ -25,6 +25,7 @@ pub(super) struct Wanted<'a> {
 /// Where the limits of a meter stand, and whether there is room for what is wanted.
 pub(super) struct Seen<'a> {
     pub(super) wanted: Wanted<'a>,
+    pub(super) rights: Rights<'a>,
     /// In the order of the meter's checks.
     pub(super) standings: Standings,
     /// What refuses it, or would if limits were enforced.
@@ -43,7 +44,7 @@ pub(super) async fn peek<'a>(
     let worker = request.worker;
     let (user, org) = admission::subjects(worker, caller)?;
     let parties = Parties { user: &user, org: org.as_ref() };
-    let Asks { checks, ranges, needs, tracked } = asks(wanted, caller.tier);
+    let Asks { checks, ranges, rights, needs, tracked } = asks(wanted, request, caller, Rights::checks);
     let terms =
         Terms { checks: &checks, needs: &needs, warn_at: &[], mode: request.live.mode, tracked: &tracked };
     // What other gateways used since is known to the shared store alone.
@@ -60,7 +61,7 @@ pub(super) async fn peek<'a>(
     }
     for _ in 0..ATTEMPTS_MAX {
         let now = worker.now();
-        match look(parties, terms, &ranges, wanted, (now, asked)) {
+        match look(parties, terms, (&ranges, &rights, wanted), (now, asked)) {
             Ok(seen) => return Ok(seen),
             Err(Lacks::Loaded) => Box::pin(admission::load(worker, parties, terms, caller)).await?,
             Err(Lacks::Leased) => {
@@ -78,24 +79,32 @@ pub(super) async fn peek<'a>(
 }
 
 /// What is asked, all meters together.
-pub(super) struct Asks {
+pub(super) struct Asks<'a> {
     pub(super) checks: Vec<Check>,
     /// Those of each meter.
     pub(super) ranges: Vec<Range<usize>>,
+    /// In the order of the meters.
+    pub(super) rights: Vec<Rights<'a>>,
     pub(super) needs: Vec<i64>,
     pub(super) tracked: Vec<Tracked>,
 }
 
-/// The limits of all that is wanted, on this tier.
-pub(super) fn asks(wanted: &[Wanted<'_>], tier: TierIndex) -> Asks {
-    let (mut checks, mut ranges, mut tracked) = (Vec::new(), Vec::new(), Vec::new());
+/// The limits of all that is wanted, as they hold for the caller; which of each meter's, `limits` says.
+pub(super) fn asks<'a>(
+    wanted: &[Wanted<'a>],
+    request: &Request<'_>,
+    caller: &Caller,
+    limits: impl for<'r> Fn(&'r Rights<'a>) -> &'r [Check],
+) -> Asks<'a> {
+    let (mut checks, mut ranges, mut tracked, mut all) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (need, Wanted { meter, .. }) in wanted.iter().enumerate() {
-        let start = checks.len();
-        checks.extend(meter.checks(tier).iter().map(|check| Check { need, ..*check }));
+        let (start, rights) = (checks.len(), Rights::of(request, caller, meter));
+        checks.extend(limits(&rights).iter().map(|check| Check { need, ..*check }));
         ranges.push(start..checks.len());
         tracked.extend(meter.tracked().cloned());
+        all.push(rights);
     }
-    Asks { checks, ranges, needs: wanted.iter().map(|wanted| wanted.need).collect(), tracked }
+    Asks { checks, ranges, rights: all, needs: wanted.iter().map(|wanted| wanted.need).collect(), tracked }
 }
 
 /// What has to be had before it can be told.
@@ -108,11 +117,10 @@ enum Lacks {
 fn look<'a>(
     parties: Parties<'_>,
     terms: Terms<'_>,
-    ranges: &[Range<usize>],
-    wanted: &[Wanted<'a>],
+    (ranges, rights, wanted): (&[Range<usize>], &[Rights<'a>], &[Wanted<'a>]),
     (at, asked): (UnixMillis, Asked),
 ) -> Result<Vec<Seen<'a>>, Lacks> {
-    let one = |(range, wanted): (&Range<usize>, &Wanted<'a>)| {
+    let one = |((range, rights), wanted): ((&Range<usize>, &Rights<'a>), &Wanted<'a>)| {
         let terms = Terms { checks: terms.checks.get(range.clone()).unwrap_or_default(), ..terms };
         let (standings, refusal, is_refused) = match parties.peek(terms, at, asked) {
             Peek::Fits { standings, unenforced } => (standings, unenforced, false),
@@ -121,9 +129,10 @@ fn look<'a>(
             Peek::NotLeased => return Err(Lacks::Leased),
             Peek::Unavailable { .. } => return Err(Lacks::Store),
         };
-        Ok(Seen { wanted: *wanted, standings, refusal, is_refused, at })
+        let rights = rights.clone();
+        Ok(Seen { wanted: *wanted, rights, standings, refusal, is_refused, at })
     };
-    ranges.iter().zip(wanted).map(one).collect()
+    ranges.iter().zip(rights).zip(wanted).map(one).collect()
 }
 
 impl Seen<'_> {
@@ -131,6 +140,7 @@ impl Seen<'_> {
     pub(super) fn show(&self, caller: &Caller, context: &mut crate::exchange::Context) {
         context.tier = Some(caller.tier);
         context.route = Some(std::sync::Arc::clone(&self.wanted.meter.route));
+        context.own = self.rights.own().cloned();
         context.standings = Some(self.standings.clone());
     }
 }

@@ -69,7 +69,8 @@ pub(super) async fn check(
 fn refusal(live: &Live, caller: &Caller, seen: &Seen<'_>) -> Option<(i64, Refusal)> {
     let refusal = seen.refusal.as_ref()?;
     let needs: Needs = std::iter::once(seen.wanted.need).collect();
-    let asked = (live, &*seen.wanted.meter.route, caller);
+    let bearer = seen.rights.bearer(caller);
+    let asked = (live, &*seen.wanted.meter.route, &bearer);
     let refused = admission::explain(asked, (refusal, &needs, None), seen.at);
     Some((refusal.standing.span.end.0, refused))
 }

@@ -6,6 +6,8 @@ use super::{
     Request,
     basket::{self, Wanted},
     reply::Reply,
+    rights::Rights,
+    served::ServedMeter,
     speaker::{Named, Speaker},
     view,
 };
@@ -20,7 +22,8 @@ pub(super) async fn current(
     let named = Named::of_query(request.parts.uri.query())?;
     let caller = speaker.caller(request, &named).await?;
     context.tier = Some(caller.tier);
-    let limited = request.served.meters.iter().filter(|meter| !meter.checks(caller.tier).is_empty());
+    let is_limited = |meter: &&ServedMeter| !Rights::of(request, &caller, meter).checks().is_empty();
+    let limited = request.served.meters.iter().filter(is_limited);
     let wanted: Vec<_> = limited.map(|meter| Wanted { meter, need: 0 }).collect();
     let seen = basket::peek(request, &caller, &wanted).await?;
     view::show_closest(&seen, &caller, context);

@@ -34,8 +34,8 @@ use crate::{
 
 /// Of holds that do not say how long they last.
 const EXPIRES_IN_DEFAULT: Duration = Duration::from_secs(600);
-/// What a line says beside the service's own.
-const OWN_METADATA_BYTES_MAX: usize = 128;
+/// What a line says beside the service's own: when it expires, and what of it is beyond limits.
+const OWN_METADATA_BYTES_MAX: usize = 512;
 
 /// Takes a hold, if its limits admit it.
 pub(super) async fn take(

@@ -1,11 +1,13 @@
 //! `GET limits` and `GET tier`: what may be used.
 
 use serde_json::{Value, json};
-use tollgate_core::{Limit, Max, Meter, MeterKind, OnStoreFailure, OtherMeters, Over};
+use tollgate_core::{Grace, Limit, Max, Meter, MeterKind, OnStoreFailure, OtherMeters, Over};
+use tollgate_quota::Check;
 
 use super::{
     Request, amount,
     reply::Reply,
+    rights::Rights,
     speaker::{Named, Speaker},
     view,
 };
@@ -44,14 +46,20 @@ pub(super) async fn limits(
     let of_meter = |meter: &super::served::ServedMeter| {
         let declared = &plans.meters[meter.index.0];
         let limits = tier.limits_of(meter.index);
-        let is_bounded = limits.iter().any(|limit| matches!(limit.max, Max::AtMost(_)));
+        let rights = Rights::of(request, &caller, meter);
+        let is_bounded = !rights.checks().is_empty();
+        let shown: Vec<Value> = match rights.own() {
+            None => limits.iter().map(|limit| shown(limit, declared)).collect(),
+            Some(_) => rights.checks().iter().map(|check| own(check, declared)).collect(),
+        };
         json!({
             "meter": declared.name,
             "unit": declared.unit,
             "kind": kind(declared.kind),
             "available": tier.allows(meter.index),
             "unlimited": tier.allows(meter.index) && !is_bounded,
-            "limits": limits.iter().map(|limit| shown(limit, declared)).collect::<Vec<_>>(),
+            "overridden": rights.own().is_some(),
+            "limits": shown,
         })
     };
     Ok(Reply::ok(&json!({
@@ -66,11 +74,28 @@ pub(super) async fn limits(
     })))
 }
 
+/// A limit of the subject's own, as far as it is counted.
+fn own(check: &Check, meter: &Meter) -> Value {
+    json!({
+        "limit": match check.max {
+            Max::AtMost(max) => amount::shown(max, meter),
+            Max::Unlimited => Value::from("unlimited"),
+        },
+        "window": check.counter.window.to_string(),
+        "scope": view::scope(check.scope),
+        "over": if check.hard { "refuse" } else { "admit" },
+    })
+}
+
 fn shown(limit: &Limit, meter: &Meter) -> Value {
     let (over, price) = match &limit.over {
         Over::Refuse => ("refuse", None),
         Over::Charge(price) => ("charge", price.as_ref()),
         Over::Throttle(_) => ("throttle", None),
+    };
+    let rate = match &limit.over {
+        Over::Throttle(rate) => Some(rate.to_string()),
+        Over::Refuse | Over::Charge(_) => None,
     };
     json!({
         "limit": match limit.max {
@@ -81,6 +106,14 @@ fn shown(limit: &Limit, meter: &Meter) -> Value {
         "scope": view::scope(limit.scope),
         "over": over,
         "price": price.map(ToString::to_string),
+        "rate": rate,
+        "grace": match limit.grace {
+            Grace::None => Value::Null,
+            Grace::Units(units) => amount::shown(units, meter),
+            Grace::Millis(millis) => Value::from(format!("{millis}ms")),
+        },
+        "burst": amount::shown(limit.burst, meter),
+        "queue": limit.queue.map(|queue| json!({ "length": queue.length, "wait": format!("{}ms", queue.wait_ms) })),
         "overdraw": amount::shown(limit.overdraw, meter),
         "on_store_failure": match limit.on_store_failure {
             OnStoreFailure::Lease => json!("lease"),

@@ -26,6 +26,7 @@ mod open;
 mod posting;
 mod reply;
 mod request;
+mod rights;
 mod served;
 mod speaker;
 mod taking;

@@ -1,22 +1,24 @@
 //! Charges of what was reported: all of a request's events, or none.
 
-use std::{collections::HashSet, future::poll_fn, sync::Arc};
+use std::{cell::OnceCell, collections::HashSet, future::poll_fn, sync::Arc};
 
 use arrayvec::ArrayVec;
 use ring::digest::{SHA256, digest};
 use tollgate_core::{Charge, Charges, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement, UnixMillis};
 use tollgate_ledger::{Position, Reserved};
-use tollgate_quota::{Mark, Parties, Subject, Tracked};
+use tollgate_quota::{Before, Mark, Parties, Subject, Tracked};
 use uuid::Uuid;
 
 use super::{
     Request,
+    rights::Rights,
     served::{ROUTE, ServedMeter},
 };
 use crate::{
-    admission,
+    admission, beyond,
     durable::Durable,
     identity::{Caller, text},
+    live::Route,
     refusal::Refusal,
 };
 
@@ -79,15 +81,21 @@ impl<'a> Report<'a> {
         for ((posting, settlement), (user, org, reserved)) in new().zip(room) {
             let parties = Parties { user: &user, org: org.as_ref() };
             let mut position = Position::default();
-            let journal = || {
-                position = reserved.settle(settlement);
+            let (marks, rights) = (OnceCell::new(), posting.rights(request));
+            let mut settlement = settlement.clone();
+            let journal = |before: &Before<'_>| {
+                if let Some((rights, route)) = &rights {
+                    beyond::mark(&mut settlement, &marks, (&**rights, &*route.charges), 0, before);
+                }
+                position = reserved.settle(&settlement);
                 Mark(position.get())
             };
             let charges = posting.some().filter_map(|(meter, amount)| Some((meter.id()?, amount)));
             let tracked: Vec<Tracked> =
                 posting.some().flat_map(|(meter, _)| meter.tracked().cloned()).collect();
-            parties.record((posting.at, &tracked), journal, charges);
-            tell(request, settlement);
+            let checks = rights.as_ref().map_or(&[][..], |(rights, _)| &*rights.checks);
+            parties.record((posting.at, checks, &tracked), journal, charges);
+            tell(request, &settlement);
             last = Some(position);
         }
         let shared = &request.worker.shared;
@@ -112,6 +120,13 @@ impl<'a> Posting<'a> {
     /// What is charged, as far as that is something.
     fn some(&self) -> impl Iterator<Item = (&'a ServedMeter, i64)> + Clone {
         self.charges.iter().copied().filter(|(_, amount)| *amount != 0)
+    }
+
+    /// The limits of what is charged, and the route that they are of, if use beyond them is told of in its lines.
+    fn rights(&self, request: &Request<'_>) -> Option<(Rights<'a>, &'a Route)> {
+        let (meter, _) = self.charges.first()?;
+        let rights = Rights::of(request, self.caller, meter);
+        rights.beyond.is_some().then_some((rights, &*meter.route))
     }
 
     fn settlement(

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tollgate_config::{
     Amount, ChargeOn, Conditions, Config, LlmOptions, RouteCharge, UpstreamIndex, Writers,
 };
-use tollgate_core::{MeterIndex, MeterKind, TierIndex};
-use tollgate_quota::{Check, MeterId, Tracked};
+use tollgate_core::{MeterIndex, MeterKind};
+use tollgate_quota::{MeterId, Tracked};
 
 use super::tokens::Tokens;
 use crate::{
@@ -95,13 +95,6 @@ impl ServedMeter {
 
     pub(super) fn is_concurrent(&self) -> bool {
         self.route.charges.first().is_some_and(|charge| charge.kind == MeterKind::Concurrent)
-    }
-
-    /// The limits of the meter itself; those of meters that are made of it come behind.
-    pub(super) fn checks(&self, tier: TierIndex) -> &[Check] {
-        let checks = &self.route.grant(tier).checks;
-        let own = checks.iter().take_while(|check| check.need == 0).count();
-        &checks[..own]
     }
 
     /// All that is counted of it, where counters are shared.

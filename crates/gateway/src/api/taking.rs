@@ -1,20 +1,25 @@
 //! Taking a hold: admitted like a request, and charged at once.
 
+use std::cell::OnceCell;
+
 use tollgate_core::{Charge, Charges, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement, UnixMillis};
-use tollgate_ledger::Position;
+use tollgate_ledger::{METADATA_BYTES_MAX, Position};
 use tollgate_quota::{
-    Admission, Asked, CHECKS_MAX, Hold, Mark, Parties, Refusal as QuotaRefusal, Standings, Terms,
+    Admission, Asked, Before, CHECKS_MAX, Hold, Mark, Mode, Parties, Refusal as QuotaRefusal, Standings,
+    Terms,
 };
 
 use super::{
     Request,
     basket::{Asks, Seen, Wanted, asks},
     posting,
+    rights::Rights,
     served::ROUTE,
     view,
 };
 use crate::{
     admission::{self, ATTEMPTS_MAX, Needs, store_unavailable},
+    beyond,
     durable::Durable,
     exchange::Context,
     identity::{Caller, text},
@@ -43,7 +48,11 @@ pub(super) async fn take<'a>(
     wanted: &[Wanted<'a>],
     (line, context): (Line<'_>, &mut Context),
 ) -> Result<Taken, Refusal> {
-    let asks = asks(wanted, caller.tier);
+    // Nobody waits here: where a limit slows down, what is beyond is refused.
+    let asks = match request.live.mode {
+        Mode::Enforce => asks(wanted, request, caller, Rights::strict_checks),
+        Mode::Observe => asks(wanted, request, caller, Rights::checks),
+    };
     if wanted.len() > SETTLEMENT_CHARGES_MAX || asks.checks.len() > CHECKS_MAX {
         let message = format!(
             "one hold is of at most {SETTLEMENT_CHARGES_MAX} meters with at most {CHECKS_MAX} limits: take several"
@@ -60,7 +69,8 @@ pub(super) async fn take<'a>(
         |wanted: &Wanted<'a>| Charge { meter: wanted.meter.name(), amount: wanted.need, estimated: true };
     let charges: Charges<'_> = wanted.iter().map(charge).collect();
     let request_id = line.key.to_string();
-    let settlement = Settlement {
+    let marks = OnceCell::new();
+    let mut settlement = Settlement {
         key: posting::event_key(line.key, 0, at),
         at,
         user_id: text(&caller.user),
@@ -77,21 +87,49 @@ pub(super) async fn take<'a>(
         charges,
     };
     let mut position = Position::default();
-    let journal = || {
+    let journal = |before: &Before<'_>| {
+        mark(&mut settlement, &marks, (wanted, &asks), before);
         position = room.settle(&settlement);
         Mark(position.get())
     };
-    hold.settle(journal, wanted.iter().filter_map(|wanted| Some((wanted.meter.id()?, wanted.need))));
+    hold.settle_after(journal, wanted.iter().filter_map(|wanted| Some((wanted.meter.id()?, wanted.need))));
     posting::tell(request, &settlement);
     let shared = &request.worker.shared;
     let durable = shared.sync_before_answer.then(|| Durable::new(&shared.journal, position));
     Ok(Taken { at, durable })
 }
 
+/// Says of each meter what is charged for as overage.
+fn mark<'s>(
+    settlement: &mut Settlement<'s>,
+    text: &'s OnceCell<String>,
+    (wanted, asks): (&[Wanted<'_>], &Asks<'_>),
+    before: &Before<'_>,
+) {
+    let mut own = String::new();
+    for (number, (wanted, charge)) in wanted.iter().zip(&settlement.charges).enumerate() {
+        let (Some(range), Some(rights)) = (asks.ranges.get(number), asks.rights.get(number)) else {
+            continue;
+        };
+        let marks = OnceCell::new();
+        let charges = std::iter::once(*charge).collect();
+        let mut alone = Settlement { charges, metadata: None, ..settlement.clone() };
+        let limits = (&**rights, &*wanted.meter.route.charges);
+        let graces = 0;
+        beyond::mark(&mut alone, &marks, limits, graces, &before.part(range.clone()));
+        own.push_str(alone.metadata.unwrap_or_default());
+    }
+    let shared = settlement.metadata.unwrap_or_default();
+    // When it expires is what must be kept.
+    if !own.is_empty() && shared.len() + own.len() <= METADATA_BYTES_MAX {
+        settlement.metadata = Some(text.get_or_init(|| shared.to_owned() + &own));
+    }
+}
+
 async fn admit(
     request: &Request<'_>,
     caller: &Caller,
-    (wanted, asks, parties): (&[Wanted<'_>], &Asks, Parties<'_>),
+    (wanted, asks, parties): (&[Wanted<'_>], &Asks<'_>, Parties<'_>),
     context: &mut Context,
 ) -> Result<Hold, Refusal> {
     let (live, worker) = (request.live, request.worker);
@@ -113,8 +151,9 @@ async fn admit(
                 let refused = seen.iter().find_map(|seen| Some((seen, seen.refusal.as_ref()?)));
                 let Some((seen, refusal)) = refused else { break };
                 let needs: Needs = std::iter::once(seen.wanted.need).collect();
+                let bearer = seen.rights.bearer(caller);
                 return Err(admission::explain(
-                    (live, &*seen.wanted.meter.route, caller),
+                    (live, &*seen.wanted.meter.route, &bearer),
                     (refusal, &needs, None),
                     now,
                 ));
@@ -136,17 +175,18 @@ async fn admit(
 
 /// What was seen of each meter.
 fn seen<'a>(
-    (wanted, asks): (&[Wanted<'a>], &Asks),
+    (wanted, asks): (&[Wanted<'a>], &Asks<'a>),
     standings: &Standings,
     refusal: Option<&QuotaRefusal>,
     at: UnixMillis,
 ) -> Vec<Seen<'a>> {
-    let one = |(wanted, range): (&Wanted<'a>, &std::ops::Range<usize>)| {
+    let one = |((wanted, rights), range): ((&Wanted<'a>, &Rights<'a>), &std::ops::Range<usize>)| {
         let own = standings.get(range.clone()).unwrap_or_default();
         let refusal = refusal.filter(|refusal| range.contains(&refusal.check));
         let refusal = refusal.map(|refusal| QuotaRefusal { check: refusal.check - range.start, ..*refusal });
         let standings = own.iter().copied().collect();
-        Seen { wanted: *wanted, standings, refusal, is_refused: refusal.is_some(), at }
+        let rights = rights.clone();
+        Seen { wanted: *wanted, rights, standings, refusal, is_refused: refusal.is_some(), at }
     };
-    wanted.iter().zip(&asks.ranges).map(one).collect()
+    wanted.iter().zip(&asks.rights).zip(&asks.ranges).map(one).collect()
 }

@@ -17,6 +17,7 @@ use super::{
     once::{Attempt, Failed, once},
     posting::{self, Posting, Report, synced},
     reply::Reply,
+    rights::Rights,
     served::ServedMeter,
     speaker::{Named, Speaker},
     view::{self, LimitView, Status},
@@ -107,6 +108,7 @@ async fn attempt_it(
         false => text(&context.request_id).to_owned(),
     };
     let report = Report::new(request, (attempt.key, &request_id), postings);
+    Box::pin(know(request, &callers, &report)).await;
     let durable = report.charge(request, &known)?;
     levels.settled(request);
     synced(durable).await.map_err(Failed::after_charging)?;
@@ -134,6 +136,23 @@ fn charges<'a>(
         }
     }
     Ok(charges)
+}
+
+/// Has the counters loaded of whoever is charged for use beyond limits: what their lines say of it begins with what was
+/// used before. It is recorded, whether or not the ledger can be asked now.
+async fn know(request: &Request<'_>, callers: &[(Named, Caller)], report: &Report<'_>) {
+    for (_, caller) in callers {
+        let charges_more = |meter: &&ServedMeter| Rights::of(request, caller, meter).beyond.is_some();
+        let mut wanted: Vec<Wanted<'_>> = Vec::new();
+        for meter in report.meters_of(caller).filter(charges_more) {
+            if wanted.iter().all(|known| known.meter.index != meter.index) {
+                wanted.push(Wanted { meter, need: 0 });
+            }
+        }
+        if !wanted.is_empty() && basket::peek(request, caller, &wanted).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Where the limits stand of those who were charged, and the worst of it, as far as an answer has room.

@@ -70,7 +70,7 @@ pub(super) fn limits(live: &Live, caller: &Caller, seen: &[Seen<'_>]) -> Vec<Lim
     let tier = live.tier(caller.tier);
     let of_meter = |seen: &Seen<'_>| {
         let meter = &live.plans().meters[seen.wanted.meter.index.0];
-        let checks = seen.wanted.meter.checks(caller.tier).iter().zip(&seen.standings);
+        let checks = seen.rights.checks().iter().zip(&seen.standings);
         checks
             .filter_map(|(check, standing)| LimitView::new(meter, tier, check, standing))
             .collect::<Vec<_>>()
@@ -87,7 +87,7 @@ pub(super) fn status(limits: &[LimitView]) -> Status {
 pub(super) fn show_closest(seen: &[Seen<'_>], caller: &Caller, context: &mut Context) {
     context.tier = Some(caller.tier);
     let left = |seen: &Seen<'_>| {
-        let checks = seen.wanted.meter.checks(caller.tier).iter().zip(&seen.standings);
+        let checks = seen.rights.checks().iter().zip(&seen.standings);
         let percents = checks.filter_map(|(check, standing)| match check.max {
             Max::AtMost(max) => Some(percent(standing.usage.total(), max)),
             Max::Unlimited => None,

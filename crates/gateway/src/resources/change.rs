@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tollgate_core::{Charge, RequestKey, SETTLEMENT_CHARGES_MAX, Scope, SettledBy, Settlement, UnixMillis};
 use tollgate_ledger::OpenError;
-use tollgate_quota::{Mark, Parties, SubjectKey, Tracked};
+use tollgate_quota::{Before, Mark, Parties, SubjectKey, Tracked};
 
 use super::{Kept, Owners, ResourceMeter, Unclaimed};
 use crate::shared::Shared;
@@ -112,8 +112,8 @@ pub(crate) async fn change(shared: &Arc<Shared>, change: Change<'_>) -> Result<V
     let org = owners.org.map(|org| subject(Scope::Org, org)).transpose()?;
     let parties = Parties { user: &user, org: org.as_ref() };
     let room = shared.journal.reserve().map_err(Unchanged::NotJournalled)?;
-    let journal = || Mark(room.settle(&settlement).get());
-    parties.record((at, tracked), journal, changed.iter().map(|(id, _, amount)| (*id, *amount)));
+    let journal = |_: &Before<'_>| Mark(room.settle(&settlement).get());
+    parties.record((at, &[], tracked), journal, changed.iter().map(|(id, _, amount)| (*id, *amount)));
     if let Some(observer) = &shared.on_settled {
         observer(&settlement);
     }

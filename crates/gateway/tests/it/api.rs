@@ -1,5 +1,6 @@
 //! The usage API: what services report to and ask.
 
+mod beyond;
 mod holds;
 mod idempotency;
 mod isolation;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use tollgate_core::{Grace, Max, OnStoreFailure, Scope, UnixMillis, Window};
 use tollgate_quota::{
-    Admission, Asked, Check, CounterKey, Counters, Mark, MeterId, Mode, Parties, Peek, SubjectKey, Terms,
+    Admission, Asked, Before, Check, CounterKey, Counters, Mark, MeterId, Mode, Parties, Peek, SubjectKey, Terms,
 };
 
 const CALLS: MeterId = MeterId(0);
@@ -57,8 +57,8 @@ proptest! {
         for (number, (kind, amount, days_ago)) in (1..).zip(steps) {
             match kind {
                 0 => parties.record(
-                    (UnixMillis(NOW.0 - days_ago * DAY_MS), &[]),
-                    || Mark(number),
+                    (UnixMillis(NOW.0 - days_ago * DAY_MS), &[], &[]),
+                    |_| Mark(number),
                     [(CALLS, amount)].into_iter(),
                 ),
                 1 => drop(holds.pop()),
@@ -96,7 +96,12 @@ proptest! {
         load(parties, none);
         for (number, (days_ago, amount)) in (1..).zip(&charges) {
             let at = UnixMillis(NOW.0 - days_ago * DAY_MS);
-            parties.record((at, &[]), || Mark(number), [(CALLS, *amount)].into_iter());
+            let before: i64 = charges[..usize::try_from(number - 1).unwrap()].iter().map(|(_, amount)| amount).sum();
+            let journal = |known: &Before<'_>| {
+                assert_eq!(known.settled(2), Some(before), "of all time, all is known");
+                Mark(number)
+            };
+            parties.record((at, &checks, &[]), journal, [(CALLS, *amount)].into_iter());
         }
         let peek = parties.peek(none, NOW, Asked::default());
         let Peek::Fits { standings, .. } = peek else { panic!("nothing is needed: {peek:?}") };
