@@ -98,9 +98,9 @@ pub enum SettledBy {
 /// The one end of an admitted request: what is charged for it, one event per meter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settlement<'a> {
-    /// Which request.
+    /// Which request. Made of `at`: the lines of a span are found by their ids.
     pub key: RequestKey,
-    /// When it was admitted; its charges count in the windows of this instant.
+    /// When it was admitted, or what it tells of was used; its charges count in the windows of this instant.
     pub at: UnixMillis,
     /// The user.
     pub user_id: &'a str,

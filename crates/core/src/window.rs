@@ -137,6 +137,9 @@ impl fmt::Display for Window {
 }
 
 #[cfg(test)]
+mod cases;
+
+#[cfg(test)]
 mod tests {
     use jiff::{Timestamp, tz::TimeZone};
     use proptest::prelude::*;

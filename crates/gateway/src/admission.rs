@@ -19,6 +19,7 @@ use crate::{
     llm::Call,
     ratelimit,
     refusal::{Code, Quota, Refusal},
+    resources::{Kept, Unclaimed},
     shared::Shared,
     waiting::{Next, Refused, Waiting},
     worker::Worker,
@@ -37,10 +38,10 @@ pub(crate) type Needs = ArrayVec<i64, SETTLEMENT_CHARGES_MAX>;
 
 /// What to hold for a request: what it says about itself, or what the route says.
 pub(crate) fn needs(asking: &Asking<'_>, size: &SizeHint) -> Needs {
-    let Asking { route, call, stated, .. } = asking;
+    let Asking { route, call, stated, kept, .. } = asking;
     let exact_bytes = size.exact().and_then(|bytes| i64::try_from(bytes).ok());
     let counts = |charge: &RouteCharge| call.is_none_or(|call| charge.counts_model(call.model()));
-    per_meter(&route.charges, counts, |(position, charge), (number, part)| {
+    let mut needs = per_meter(&route.charges, counts, |(position, charge), (number, part)| {
         let said = stated.and_then(|stated| stated.need(number));
         let need = match (&part.amount, said) {
             (_, Some(need)) => need,
@@ -53,7 +54,14 @@ pub(crate) fn needs(asking: &Asking<'_>, size: &SizeHint) -> Needs {
         };
         // What one part gives back is not there for another before it is given.
         if charge.parts.len() > 1 { need.max(0) } else { need }
-    })
+    });
+    if let Some(kept) = kept {
+        // Of what it has already, nothing more is taken.
+        for (position, need) in needs.iter_mut().enumerate() {
+            *need = kept.had(position).map_or(*need, |had| need.saturating_sub(had.max(0)).max(0));
+        }
+    }
+    needs
 }
 
 /// Who asks for what, and by which rules.
@@ -66,6 +74,8 @@ pub(crate) struct Asking<'a> {
     pub(crate) call: Option<&'a Call>,
     /// What the request says of its charges.
     pub(crate) stated: Option<&'a Stated>,
+    /// What the resource has that it changes.
+    pub(crate) kept: Option<&'a Kept>,
     pub(crate) at: UnixMillis,
 }
 
@@ -304,6 +314,18 @@ pub(crate) fn not_journalled(error: OpenError) -> Refusal {
         }
         OpenError::Full | OpenError::Failed => {
             store_unavailable("usage cannot be recorded at the moment, so nothing is served; try again soon")
+        }
+    }
+}
+
+/// What exists by an id is changed by others, or it cannot be told what it has.
+pub(crate) fn not_claimed(error: Unclaimed) -> Refusal {
+    match error {
+        Unclaimed::Overloaded => {
+            overloaded("too many requests change one and the same thing at once; try again soon")
+        }
+        Unclaimed::Away => {
+            store_unavailable("what this has by now cannot be told at the moment; try again soon")
         }
     }
 }

@@ -18,7 +18,7 @@ use tollgate_quota::{Before, Hold, Mark, Mode};
 
 use crate::{
     admission::Needs,
-    amounts::{self, Charged, Heard, Id, Plan, Settling, Stated},
+    amounts::{self, Charged, Heard, Plan, Settling, Stated},
     beyond,
     body::Progress,
     durable::Durable,
@@ -27,6 +27,7 @@ use crate::{
     live::{Grant, Route, RouteCharge, Snapshot},
     llm::{self, Call, CallUsed, Growth, Question, Used, Written},
     measures::{Measures, Model},
+    resources::{self, Claimant, Claiming, Kept},
     shared::Shared,
 };
 
@@ -57,6 +58,8 @@ struct Inner {
     metadata: Option<String>,
     /// The limits that it was admitted beyond, one bit each.
     graces: u32,
+    /// What the resource has that is changed, once it is claimed.
+    kept: Option<Box<Kept>>,
 }
 
 /// What is known of a request when it is admitted.
@@ -76,18 +79,24 @@ pub(crate) struct Admission {
     pub(crate) call: Option<Box<Call>>,
     /// What the request says of its charges.
     pub(crate) stated: Option<Box<Stated>>,
+    /// What the resource has that it changes, where the request names that.
+    pub(crate) kept: Option<Box<Kept>>,
 }
 
 impl Admitted {
     /// Opens the request in the journal. On an error the hold is given back and nothing was admitted.
-    pub(crate) fn open(request: Admission, hold: Hold, needs: &Needs) -> Result<Self, OpenError> {
+    pub(crate) fn open(mut request: Admission, hold: Hold, needs: &Needs) -> Result<Self, OpenError> {
         let open = {
             let held = request.route.charges.iter().zip(needs);
-            let held =
-                held.map(|(charge, need)| Charge { meter: &charge.meter, amount: *need, estimated: true });
-            request.shared.journal.open_request(&request.settlement(&hold, held.collect(), 0, 0, None))?
+            let owed = held.map(|(charge, need)| Charge {
+                meter: &charge.meter,
+                amount: charge.unanswered(*need),
+                estimated: true,
+            });
+            request.shared.journal.open_request(&request.settlement(&hold, owed.collect(), 0, 0, None))?
         };
         let started = Instant::now();
+        let kept = request.kept.take();
         let reported = ArrayVec::new();
         let (first, needs) = (needs.clone(), needs.clone());
         let inner = Inner {
@@ -103,6 +112,7 @@ impl Admitted {
             heard: None,
             metadata: None,
             graces: 0,
+            kept,
         };
         Ok(Self(Some(Box::new(inner))))
     }
@@ -161,10 +171,48 @@ impl Admitted {
 
     /// Whether the answer is worth waiting for when nobody waits for it.
     pub(crate) fn awaits_answer(&self) -> bool {
-        let Some(Inner { request, .. }) = self.0.as_deref() else { return false };
+        let Some(Inner { request, kept, .. }) = self.0.as_deref() else { return false };
         let reads_answer = |plan: &Plan| plan.reads_answer();
-        request.call.as_ref().is_some_and(|call| call.is_billable())
-            || request.route.plan.as_deref().is_some_and(reads_answer)
+        let is_read = request.call.as_ref().is_some_and(|call| call.is_billable())
+            || request.route.plan.as_deref().is_some_and(reads_answer);
+        // Of a resource, the status alone says whether it was changed.
+        kept.is_some() || (is_read && request.route.reads_on())
+    }
+
+    /// Claims the resource that only the whole answer names, or that only it changes. What becomes of it is for
+    /// [`Admitted::keep`], before the settlement. `None` where there is no such, and where it is claimed already.
+    pub(crate) fn claim_late(&self, end: End, measures: &Measures<'_>) -> Option<Claiming> {
+        let inner = self.0.as_deref()?;
+        if inner.kept.is_some() || !inner.request.route.plan.as_ref()?.has_id {
+            return None;
+        }
+        let Inner { request, hold, started, first, needs, reported, heard, .. } = inner;
+        let priced = (request.live.plans(), hold.at());
+        let call = request.call.as_deref();
+        let call = call.map(|call| CallUsed::of(call, measures.model.answer(), end, priced));
+        let charged = amounts::charge(&Settling {
+            route: &request.route,
+            end,
+            is_charged: request.is_charged(end, true, false),
+            took: started.elapsed(),
+            measures,
+            stated: request.stated.as_deref(),
+            heard: heard.as_deref(),
+            reported,
+            call: call.as_ref(),
+            first,
+            needs,
+            // Limits say how much, not of what.
+            is_limited: &|_| false,
+        });
+        Some(request.claimant().claim_late(resources::changed(&charged)?))
+    }
+
+    /// The resource is claimed, or is not to be had.
+    pub(crate) fn keep(&mut self, kept: Option<Kept>) {
+        if let Some(inner) = &mut self.0 {
+            inner.kept = kept.map(Box::new);
+        }
     }
 
     /// Notes what the upstream says it used in `X-Usage-<meter>`, and in the headers that are looked at.
@@ -207,6 +255,7 @@ impl Inner {
             heard,
             metadata,
             graces,
+            kept,
         } = *self;
         let progress = progress.as_deref();
         let measures = &Measures {
@@ -220,7 +269,7 @@ impl Inner {
         let status = end.status();
         let took = started.elapsed();
         let is_limited = |position| request.is_limited(position);
-        let charged = amounts::charge(&Settling {
+        let mut charged = amounts::charge(&Settling {
             route: &request.route,
             end,
             is_charged: request.is_charged(end, progress.is_some_and(Progress::is_sent_whole), has_failed),
@@ -234,17 +283,22 @@ impl Inner {
             needs: &needs,
             is_limited: &is_limited,
         });
+        let changed = request.route.plan.as_ref().filter(|plan| plan.has_id);
+        let changed = changed.and_then(|_| resources::changed(&charged));
+        let kept = kept.map(|kept| *kept).or_else(|| request.claimant().claim_now(changed?));
+        let became = resources::settle(&mut charged, kept.as_ref(), hold.at());
+        for charge in became.unnamed.iter().filter_map(|position| request.route.charges.get(*position)) {
+            charge.missed();
+        }
         let charges = request.route.charges.iter().zip(&charged);
         let charges: Charges<'_> = charges
             .map(|(charge, charged)| {
-                let Charged { amount, estimated, resource: _, job: _ } = *charged;
+                let Charged { amount, estimated, resource: _, job } = *charged;
+                // A slot is free when the answer ends, but for one of a job that goes on.
+                let amount = if charge.is_slot() && job.is_none() { 0 } else { amount };
                 Charge { meter: &charge.meter, amount, estimated }
             })
             .collect();
-        let resource = charged.iter().find_map(|charged| match charged.resource {
-            Some(Id::Named(id)) => Some(id),
-            Some(Id::Unnamed) | None => None,
-        });
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let metadata = match (metadata, &call, measures.model) {
             (None, _, Model::Said { usage, model, .. }) => {
@@ -255,13 +309,14 @@ impl Inner {
             (metadata, _, _) => metadata,
         };
         let metadata = metadata.as_deref().or_else(|| end.metadata());
+        let with_job = became.job.map(|(_, line)| line.added_to(metadata));
+        let metadata = with_job.as_deref().or(metadata);
         let marks = OnceCell::new();
         let settlement = request.settlement(&hold, charges, status, duration_ms, metadata);
-        let mut settlement = Settlement { resource, ..settlement };
+        let mut settlement = Settlement { resource: became.id, ..settlement };
 
         // Journal first: a counter must never know of less than the journal when it is loaded.
         let counted = request.route.charges.iter().zip(&settlement.charges);
-        let counted = counted.filter(|(charge, _)| charge.kind != MeterKind::Concurrent);
         let counted: ArrayVec<_, SETTLEMENT_CHARGES_MAX> =
             counted.map(|(charge, charged)| (charge.id, charged.amount)).collect();
         let mut position = Position::default();
@@ -284,6 +339,13 @@ impl Inner {
         if let Some(observer) = &request.shared.on_settled {
             observer(&settlement);
         }
+        if let Some(expiry) = became.expiry(&settlement) {
+            request.shared.resources.watch(expiry);
+        }
+        if let Some(kept) = kept {
+            let amount = |position: usize| settlement.charges.get(position).map_or(0, |charge| charge.amount);
+            kept.settled(&request.shared, amount);
+        }
         request.shared.sync_before_answer.then(|| Durable::new(&request.shared.journal, position))
     }
 }
@@ -292,6 +354,17 @@ impl Admission {
     /// The limits that hold for it.
     pub(crate) fn grant(&self) -> &Grant {
         self.own.as_deref().unwrap_or_else(|| self.route.grant(self.tier))
+    }
+
+    /// Who its resource may belong to.
+    fn claimant(&self) -> Claimant {
+        let Self { shared, route, user, org, .. } = self;
+        Claimant {
+            shared: Arc::clone(shared),
+            route: Arc::clone(route),
+            user: user.clone(),
+            org: org.clone(),
+        }
     }
 
     /// Whether a limit can refuse more of the charge at `position`.

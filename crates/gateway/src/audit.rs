@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use tollgate_config::Config;
-use tollgate_core::{MeterKind, Plans, Scope, Span, UnixMillis};
+use tollgate_core::{Scope, Span, UnixMillis};
 use tollgate_ledger::{AuditReport, LedgerOptions, LedgerReader, Position, Subject};
 use tollgate_quota::{RedisAddress, SurveyedCounter, survey};
 use uuid::Uuid;
@@ -20,6 +20,7 @@ use crate::{
     admin::{CounterView, CountersView},
     counting::redis_address,
     serve::{admin_token, ledger_options, ledger_path, load},
+    worker::wall_clock,
 };
 
 /// A counter that moves while it is audited is looked at again, so often at most.
@@ -34,10 +35,10 @@ pub(crate) fn audit(config: &Path, data_dir: Option<&Path>) -> anyhow::Result<bo
     let (data_dir, ledger, counters) = match data_dir {
         Some(dir) => (dir.to_owned(), LedgerOptions::Sqlite { path: ledger_path(dir) }, CountedIn::Nowhere),
         None => {
-            let Config { gateway, plans } = load(config)?;
+            let Config { gateway, plans: _ } = load(config)?;
             let ledger = ledger_options(&gateway)?;
             let counters = match redis_address(&gateway)? {
-                Some(redis) => CountedIn::Redis(redis, plans),
+                Some(redis) => CountedIn::Redis(redis),
                 None => CountedIn::Process(gateway.admin.address, admin_token(&gateway)?),
             };
             (gateway.data_dir, ledger, counters)
@@ -60,7 +61,7 @@ pub(crate) fn audit(config: &Path, data_dir: Option<&Path>) -> anyhow::Result<bo
         (true, CountedIn::Process(address, token)) => {
             good &= audit_counters(&ledger, address, token.as_deref())?;
         }
-        (_, CountedIn::Redis(redis, plans)) => good &= audit_redis(&ledger, &redis, &plans)?,
+        (_, CountedIn::Redis(redis)) => good &= audit_redis(&ledger, &redis)?,
         (true, CountedIn::Nowhere) => {
             println!("a gateway is running; give its gateway.toml to audit its counters too");
         }
@@ -76,16 +77,13 @@ pub(crate) fn audit(config: &Path, data_dir: Option<&Path>) -> anyhow::Result<bo
 enum CountedIn {
     /// In the gateway's process, behind its admin address and token.
     Process(SocketAddr, Option<String>),
-    Redis(RedisAddress, Plans),
+    Redis(RedisAddress),
     Nowhere,
 }
 
 /// Compares every counter in Redis with the ledger. What is set aside for requests in flight, and what an
 /// instance that is dead has spent of its lease, may be in the ledger before Redis knows of it.
-fn audit_redis(ledger: &LedgerOptions, redis: &RedisAddress, plans: &Plans) -> anyhow::Result<bool> {
-    let runs = |counter: &SurveyedCounter| {
-        plans.meters.iter().any(|meter| *meter.name == *counter.meter && meter.kind == MeterKind::Concurrent)
-    };
+fn audit_redis(ledger: &LedgerOptions, redis: &RedisAddress) -> anyhow::Result<bool> {
     let mut findings = Vec::new();
     for attempt in 0..ATTEMPTS_MAX {
         if attempt > 0 {
@@ -95,7 +93,9 @@ fn audit_redis(ledger: &LedgerOptions, redis: &RedisAddress, plans: &Plans) -> a
         let reader = LedgerReader::open(ledger)?;
         findings.clear();
         let (mut same, mut set_aside) = (0, 0);
-        for counter in counters.iter().filter(|counter| !runs(counter)) {
+        // What is told of late is counted in windows that are over by the ledger alone.
+        let now = wall_clock();
+        for counter in counters.iter().filter(|counter| counter.span.end > now) {
             let subject = match counter.scope {
                 Scope::Org => Subject::Org(counter.id.clone()),
                 Scope::User => Subject::User(counter.id.clone()),
@@ -178,10 +178,6 @@ fn name(counter: &CounterView) -> String {
 }
 
 fn compare(reader: &LedgerReader, journal: Uuid, counter: &CounterView) -> anyhow::Result<Verdict> {
-    if counter.window == "lifetime" && counter.settled == 0 {
-        // What runs now is never in the ledger; what never resets and is zero has nothing to compare.
-        return Ok(Verdict::Same);
-    }
     let subject = match counter.org {
         true => Subject::Org(counter.subject.clone()),
         false => Subject::User(counter.subject.clone()),

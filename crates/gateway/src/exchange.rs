@@ -33,6 +33,7 @@ use crate::{
     measures::Measures,
     ratelimit,
     refusal::{Code, Refusal},
+    resources::Claimant,
     subjects, target, too_large, upgrade,
     upstream::{SendError, Sent, Upstream, send},
 };
@@ -188,11 +189,21 @@ async fn serve(
         Box::pin(call.read(live, &route, &mut parts.headers, &mut looked)).await;
     }
 
+    // Claim: what exists by an id is changed by one request at a time.
+    let mut kept = None;
+    if let (Some(plan), Some(stated)) = (&route.plan, &stated)
+        && plan.has_id
+    {
+        let (shared, route) = (Arc::clone(&worker.shared), Arc::clone(&route));
+        let claimant = Claimant { shared, route, user: caller.user.clone(), org: caller.org.clone() };
+        kept = Box::pin(claimant.claim(stated)).await.map_err(admission::not_claimed)?.map(Box::new);
+    }
+
     // Hold: admitted by every limit, or refused by one.
     let admitted = if route.is_metered() {
         let (shared, at, grant) = (&*worker.shared, arrival.at, caller.grant(&route));
-        let (model, said) = (call.as_deref(), stated.as_deref());
-        let asking = Asking { live, shared, route: &route, grant, call: model, stated: said, at };
+        let (model, said, has) = (call.as_deref(), stated.as_deref(), kept.as_deref());
+        let asking = Asking { live, shared, route: &route, grant, call: model, stated: said, kept: has, at };
         let needs = admission::needs(&asking, &size);
         let (caller, needs) = (&caller, &needs);
         let (arrived, queued) = (arrival.at, &context.queued);
@@ -212,6 +223,7 @@ async fn serve(
                 request_id: context.request_id.clone(),
                 call,
                 stated,
+                kept,
             };
             Admitted::open(admission, hold, needs).map_err(admission::not_journalled)
         };
@@ -277,7 +289,7 @@ impl Exchange<'_> {
         let sending =
             sending(Rc::clone(self.connection), Arc::clone(upstream), request, Rc::clone(&progress));
         // What says what is charged is awaited and read all the same when the client leaves.
-        let sent = match admitted.take_if(|admitted| self.route.reads_on() && admitted.awaits_answer()) {
+        let sent = match admitted.take_if(|admitted| admitted.awaits_answer()) {
             None => pin!(sending).await,
             Some(held) => {
                 let (connection, progress) = (Rc::clone(self.connection), Rc::clone(&progress));
@@ -315,12 +327,21 @@ impl Exchange<'_> {
             if progress.end() == BodyEnd::Complete {
                 lease.finish(&mut inner);
             }
-            if let Some(durable) = admitted.and_then(|a| a.settle(End::Answered { status }, &measures)) {
+            let end = End::Answered { status };
+            if let Some(admitted) = &mut admitted
+                && let Some(claiming) = admitted.claim_late(end, &measures)
+            {
+                admitted.keep(claiming.await);
+            }
+            if let Some(durable) = admitted.and_then(|a| a.settle(end, &measures)) {
                 poll_fn(|cx| durable.poll(cx)).await.map_err(|error| admission::not_synced(&error))?;
             }
             return Ok(Response::from_parts(head, ResponseBody::empty()));
         }
-        let parts = ProxiedParts { inner, status, progress, answer, admitted, untimed, lease, busy };
+        let reads_on = admitted.as_ref().is_some_and(Admitted::awaits_answer);
+        let reads_on = reads_on.then(|| Rc::clone(self.connection));
+        let parts =
+            ProxiedParts { inner, status, progress, answer, admitted, untimed, lease, busy, reads_on };
         Ok(Response::from_parts(head, ResponseBody::proxied(parts)))
     }
 

@@ -36,6 +36,7 @@ mod names;
 mod ratelimit;
 mod refusal;
 mod reload;
+mod resources;
 mod serve;
 mod shared;
 mod signature;

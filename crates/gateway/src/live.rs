@@ -32,6 +32,7 @@ use crate::{
     meters::MeterIds,
     names::{Names, USAGE_PREFIX},
     ratelimit::FIELD_INTEGER_MAX,
+    resources,
     signature::Signer,
     telemetry::{self, RouteMetrics, TierMetrics},
     upstream::{Upstream, UpstreamError},
@@ -49,6 +50,8 @@ pub(crate) struct Live {
     pub(crate) mode: Mode,
     /// Tells it from all others of this process.
     pub(crate) number: u64,
+    /// All that is counted of each subject, where counters are shared.
+    pub(crate) counted: Vec<Tracked>,
 }
 
 /// Numbers the configurations of this process.
@@ -101,6 +104,8 @@ pub(crate) struct RouteCharge {
     pub(crate) meter: Box<str>,
     index: MeterIndex,
     pub(crate) kind: MeterKind,
+    /// Whether organisations own what their users have of it by an id, as some limit is theirs.
+    pub(crate) is_shared: bool,
     /// What it is charged; what they come to is added.
     pub(crate) parts: Vec<Part>,
     /// How many parts the charges before it have.
@@ -194,7 +199,7 @@ impl Live {
         };
         let names = Names::new(&gateway.identity);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { names, routes, upstreams, tiers, signer, mode, number, config })
+        Ok(Self { names, routes, upstreams, tiers, signer, mode, number, counted, config })
     }
 
     pub(crate) fn gateway(&self) -> &Gateway {
@@ -348,6 +353,7 @@ impl RouteCharge {
             meter: meter.name.clone(),
             index,
             kind: meter.kind,
+            is_shared: resources::is_shared(plans, index),
             first_part: before.last().map_or(0, |last| last.first_part + last.parts.len()),
             missing: parts
                 .iter()
@@ -379,6 +385,22 @@ impl RouteCharge {
         if let Some(missing) = &self.missing {
             missing.increment(1);
         }
+    }
+
+    /// Whether something has it by an id: a part of a level, or a job.
+    pub(crate) fn has_resource(&self) -> bool {
+        self.parts.iter().any(Part::has_id)
+    }
+
+    /// Whether it is a slot for as long as the request runs: then nothing is left to be charged.
+    pub(crate) fn is_slot(&self) -> bool {
+        self.kind == MeterKind::Concurrent
+    }
+
+    /// What is charged where `need` was held and nobody knows how the request ended.
+    pub(crate) fn unanswered(&self, need: i64) -> i64 {
+        // A slot ends with its request, or with the process; of what an id has, nobody could ever give it back.
+        if self.is_slot() || self.has_resource() { 0 } else { need }
     }
 
     /// Whether it counts calls to `model`. One that is not known counts, so that it is never free.

@@ -4,6 +4,7 @@ use std::{
     env, io,
     net::SocketAddr,
     path::{Path, PathBuf},
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     thread,
     time::{Duration, Instant},
@@ -32,6 +33,7 @@ use crate::{
     logging,
     meters::MeterIds,
     reload::{POLL, Reloader},
+    resources,
     shared::{self, SettlementObserver, Shared},
     subjects::Subjects,
     telemetry,
@@ -46,6 +48,9 @@ const SWEEP_EVERY_SAMPLES: u32 = 30;
 /// How long idle keep-alive connections are left open in a drain: a client that is about to use one
 /// learns from its answer that the connection ends, instead of finding it closed.
 const DRAIN_IDLE: Duration = Duration::from_millis(1500);
+/// How long the ledger may take to receive what other gateways wait for; what is claimed after that is free when this
+/// one starts again.
+const RELEASE_MAX: Duration = Duration::from_secs(3);
 /// How long the ledger may take to receive what is left; the rest stays in the journal for the next start.
 const SHIP_MAX: Duration = Duration::from_secs(10);
 
@@ -125,6 +130,7 @@ pub(crate) fn serve(options: Options) -> anyhow::Result<()> {
     }
     // From here on nothing can be admitted: what is in the journal is all there is.
     if let Some(remote) = &shared.remote {
+        shared.resources.wait_idle(RELEASE_MAX);
         remote.stop();
     }
     if let Err(unshipped) = shared.ledger.shutdown(SHIP_MAX) {
@@ -169,6 +175,7 @@ impl Control {
         let mut poll = time::interval(POLL);
         let mut sample = time::interval(SAMPLE);
         let mut samples = 0u32;
+        let mut sweeper = pin!(resources::sweep(Arc::clone(&self.shared)));
         self.shared.ready.store(true, Ordering::Release);
         tracing::info!(listen = %addresses.listen, admin = %addresses.admin, "serving");
         on_ready(addresses);
@@ -184,6 +191,7 @@ impl Control {
                         bail!("the thread that counts in Redis ended by itself; see the log");
                     }
                 }
+                () = &mut sweeper => {}
                 () = signals.stop() => break,
                 _ = deaths.recv() => {
                     let _ = self.phase.send(Phase::Closing);

@@ -12,7 +12,7 @@ use tollgate_ledger::{Journal, Ledger};
 use tollgate_quota::{Counters, Remote};
 
 use crate::{
-    counting::Counting, live::Live, llm::Learned, meters::MeterIds, subjects::Subjects,
+    counting::Counting, live::Live, llm::Learned, meters::MeterIds, resources::Resources, subjects::Subjects,
     telemetry::ProcessMetrics, waiting::Lines,
 };
 
@@ -27,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) journal: Arc<Journal>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) subjects: Arc<Subjects>,
+    pub(crate) resources: Resources,
     pub(crate) metrics: ProcessMetrics,
     /// Client connections open, all workers together.
     pub(crate) connections: AtomicUsize,
@@ -85,6 +86,7 @@ impl Shared {
             journal,
             ledger,
             subjects,
+            resources: Resources::new(),
             metrics,
             connections: AtomicUsize::new(0),
             looked_bytes: AtomicU64::new(0),
@@ -101,6 +103,11 @@ impl Shared {
     /// The configuration in force.
     pub(crate) fn live(&self) -> Arc<Live> {
         self.live.load_full()
+    }
+
+    /// Milliseconds that the clock of the shared counters is ahead of this machine's, where there are such.
+    pub(crate) fn clock_ahead(&self) -> i64 {
+        self.counters.gate().map_or(0, |gate| gate.clock_offset())
     }
 
     /// Changes whenever [`Shared::live`] does.

@@ -94,6 +94,7 @@ fn describe() {
     describe_gauge!("tollgate_requests_in_flight", "Metered requests admitted and not settled");
     describe_gauge!("tollgate_llm_drains", "Answers of models that are read for clients who left");
     describe_gauge!("tollgate_requests_waiting", "Requests that wait in line to be admitted");
+    describe_counter!("tollgate_jobs_expired_total", "Jobs that did not end within their time limit");
     describe_gauge!("tollgate_ledger_failing", "1 while the ledger does not take events");
     describe_gauge!("tollgate_counters_away", "1 while the Redis that counts does not answer");
     describe_gauge!("tollgate_counters_rebuilding", "1 while counters are rebuilt from the ledger");
@@ -247,6 +248,7 @@ pub(crate) struct ProcessMetrics {
     pub(crate) in_flight: Gauge,
     pub(crate) llm_drains: Gauge,
     pub(crate) waiting: Gauge,
+    pub(crate) jobs_expired: Counter,
     pub(crate) ledger_failing: Gauge,
     /// Of counters in Redis.
     pub(crate) remote: Option<RemoteMetrics>,
@@ -273,6 +275,7 @@ impl ProcessMetrics {
             in_flight: gauge!("tollgate_requests_in_flight"),
             llm_drains: gauge!("tollgate_llm_drains"),
             waiting: gauge!("tollgate_requests_waiting"),
+            jobs_expired: counter!("tollgate_jobs_expired_total"),
             ledger_failing: gauge!("tollgate_ledger_failing"),
             remote: is_shared.then(RemoteMetrics::new),
             reloads_applied: reloads("applied"),

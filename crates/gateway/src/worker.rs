@@ -123,8 +123,7 @@ impl Worker {
 
     /// The wall clock, as requests see it: that of the shared counters, where there are such.
     pub(crate) fn now(&self) -> UnixMillis {
-        let ahead = self.shared.counters.gate().map_or(0, |gate| gate.clock_offset());
-        UnixMillis(wall_clock().0.saturating_add(ahead))
+        UnixMillis(wall_clock().0.saturating_add(self.shared.clock_ahead()))
     }
 
     pub(crate) fn random(&self) -> u128 {

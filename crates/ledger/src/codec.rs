@@ -175,7 +175,7 @@ fn length16(text: &str) -> [u8; 2] {
 
 /// `text`, at most `bytes_max` long, cut between characters.
 #[inline]
-fn cut(text: &str, bytes_max: usize) -> &str {
+pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
     if text.len() <= bytes_max { text } else { cut_long(text, bytes_max) }
 }
 

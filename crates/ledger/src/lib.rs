@@ -20,9 +20,12 @@ pub use journal::{
     Recovered, SyncFailed, Unanswered,
 };
 pub use ledger::{
-    EventFilter, FlushReply, InstancesReply, Ledger, LedgerError, LedgerEvent, LedgerOptions, LedgerReader,
-    LoadError, LoadReply, LoadRequest, Loaded, Migrated, PostgresError, PostgresHost, PostgresOptions,
-    PostgresTls, Status, Subject, Unshipped, migrate,
+    BeginIdempotent, BeginReply, Begun, EventFilter, FinishIdempotent, FinishReply, FirstLine, FlushReply,
+    IDEMPOTENCY_KEY_BYTES_MAX, IDEMPOTENT_ANSWER_BYTES_MAX, InstancesReply, Ledger, LedgerError, LedgerEvent,
+    LedgerOptions, LedgerReader, LoadError, LoadReply, LoadRequest, Loaded, Migrated, OpenResource,
+    OpenResources, OpenResourcesReply, OpenResourcesRequest, PostgresError, PostgresHost, PostgresOptions,
+    PostgresTls, ResourcePlace, ResourceReply, ResourceRequest, ResourceSum, Status, Subject, Unshipped,
+    migrate,
 };
 pub use subjects::{
     Directory, Lookup, LookupReply, SubjectChange, SubjectObserver, SubjectRow, SubjectTable,

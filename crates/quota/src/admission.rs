@@ -32,7 +32,7 @@ pub struct Check {
     pub max: Max,
     /// Whether use beyond is refused.
     pub hard: bool,
-    /// Whether the counter counts what runs now, and so begins at zero.
+    /// Whether the counter counts what runs now.
     pub concurrent: bool,
     /// Position in [`Terms::needs`] of what the request needs of the meter.
     pub need: usize,

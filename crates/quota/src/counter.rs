@@ -103,9 +103,9 @@ impl Counter {
         }
     }
 
-    /// A counter of what runs now: nothing in the ledger bears on it.
+    /// A counter of what runs now: settled is what outlives its request, held what is in flight.
     pub(crate) fn concurrent(key: CounterKey) -> Self {
-        Self { concurrent: true, span: Span::ALWAYS, state: State::Ready, ..Self::unknown(key) }
+        Self { concurrent: true, ..Self::unknown(key) }
     }
 
     /// A counter of which the store sets parts aside for this instance.

@@ -118,6 +118,11 @@ impl Counters {
         }
     }
 
+    /// Where in a shared store the subject with this id is counted.
+    pub(crate) fn bucket(&self, id: &str) -> usize {
+        bucket_of(id, self.gate.as_ref().map_or(1, |gate| gate.buckets()))
+    }
+
     /// The subject called `key`, new if it was not seen lately.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use tollgate_core::UnixMillis;
 
-use crate::{CHECKS_MAX, Mark, MeterId, Parties, Subject, ask::enqueue, subject::Book};
+use crate::{CHECKS_MAX, Mark, MeterId, Parties, Subject, ask::enqueue, lease::Lease, subject::Book};
 
 /// What one admitted request holds of its limits.
 ///
@@ -100,12 +100,24 @@ impl Hold {
     /// runs meanwhile tells by the mark whether its answer already has the settlement. Every counter of a
     /// charged meter counts it, limited or not.
     pub fn settle(
+        self,
+        journal: impl FnOnce() -> Mark,
+        charges: impl Iterator<Item = (MeterId, i64)> + Clone,
+    ) {
+        let at = self.at;
+        self.settle_at(at, journal, charges);
+    }
+
+    /// As [`Hold::settle`], for what was used at another instant than the hold's, in the past: it counts in
+    /// the windows of that instant. Of those that are over only the ledger knows.
+    pub fn settle_at(
         mut self,
+        at: UnixMillis,
         journal: impl FnOnce() -> Mark,
         charges: impl Iterator<Item = (MeterId, i64)> + Clone,
     ) {
         self.settled = true;
-        self.end(Some(|_: &Before<'_>| journal()), charges);
+        self.end(at, Some(|_: &Before<'_>| journal()), charges);
     }
 
     /// As [`Hold::settle`]; `journal` is told what was settled before, of each limit.
@@ -115,23 +127,24 @@ impl Hold {
         charges: impl Iterator<Item = (MeterId, i64)> + Clone,
     ) {
         self.settled = true;
-        self.end(Some(journal), charges);
+        self.end(self.at, Some(journal), charges);
     }
 
     fn end<J: FnOnce(&Before<'_>) -> Mark>(
         &self,
+        at: UnixMillis,
         journal: Option<J>,
         charges: impl Iterator<Item = (MeterId, i64)> + Clone,
     ) {
         // In the order of admission.
         let mut user = self.user.lock();
         let mut org = self.org.as_ref().map(|org| org.lock());
-        let mark = journal.map(|journal| {
-            journal(&Before { user: &user, org: org.as_deref(), at: self.at, taken: &self.taken })
-        });
-        self.end_one(&self.user, &mut user, false, mark, charges.clone());
+        let mark = journal
+            .map(|journal| journal(&Before { user: &user, org: org.as_deref(), at, taken: &self.taken }));
+        let charged = mark.map(|mark| (at, mark));
+        self.end_one(&self.user, &mut user, false, charged, charges.clone());
         if let (Some(subject), Some(book)) = (&self.org, &mut org) {
-            self.end_one(subject, book, true, mark, charges);
+            self.end_one(subject, book, true, charged, charges);
         }
     }
 
@@ -140,11 +153,11 @@ impl Hold {
         subject: &Arc<Subject>,
         book: &mut Book,
         in_org: bool,
-        mark: Option<Mark>,
+        charged: Option<(UnixMillis, Mark)>,
         charges: impl Iterator<Item = (MeterId, i64)>,
     ) {
         let mut frees = self.release(book, in_org);
-        if let Some(mark) = mark {
+        if let Some((at, mark)) = charged {
             let since = subject.member.as_ref().map_or(UnixMillis::MIN, |member| member.since());
             book.last_mark = book.last_mark.max(mark);
             let Book { calendar, counters, .. } = &mut *book;
@@ -152,7 +165,7 @@ impl Hold {
                 for counter in counters.iter_mut().filter(|counter| counter.key.meter == meter) {
                     // What runs on beyond its request ends by giving back.
                     frees |= counter.concurrent && amount < 0;
-                    counter.charge((self.at, since), mark, amount, calendar);
+                    counter.charge((at, since), mark, amount, calendar);
                 }
             }
         }
@@ -164,10 +177,11 @@ impl Hold {
                 book.calls.active = true;
                 member.gate.activate(Arc::clone(subject));
             }
-            let owes = book
-                .counters
-                .iter()
-                .any(|counter| counter.lease().is_some_and(|l| l.owes(counter.usage.held)));
+            // A job that was started is told at once: with this instance it would go on uncounted.
+            let owes = book.counters.iter().any(|counter| {
+                let started = |lease: &Lease| counter.concurrent && lease.pending > 0;
+                counter.lease().is_some_and(|lease| lease.owes(counter.usage.held) || started(lease))
+            });
             if owes {
                 enqueue(subject, book);
             }
@@ -191,7 +205,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         if !self.settled {
-            self.end(None::<fn(&Before<'_>) -> Mark>, std::iter::empty());
+            self.end(self.at, None::<fn(&Before<'_>) -> Mark>, std::iter::empty());
         }
     }
 }

@@ -324,7 +324,8 @@ impl Lease {
             None if !attached && self.after.is_none() => {
                 self.take(generation, seen);
                 self.limit = None;
-                Resolved::Leftover { from: seen.mark }
+                // One that never told anything has told nothing since the sum that the counter began with.
+                Resolved::Leftover { from: seen.mark.or(seen.watermark) }
             }
             None => Resolved::Lost,
         }
@@ -374,10 +375,12 @@ impl Lease {
     }
 
     /// The store has begun anew: what is held is brought along, all else has to be asked for again. What
-    /// was spent is in the journal, and gets to the store through the ledger.
-    pub(crate) fn carry_over(&mut self, held: i64) {
+    /// was spent is in the journal, and gets to the store through the ledger; but for what was spent before this
+    /// process has joined its `first` epoch: others may have had the ledger's sums before.
+    pub(crate) fn carry_over(&mut self, held: i64, first: bool) {
         let (asking, wants, wants_beyond) = (self.asking, self.wants, self.wants_beyond);
-        *self = Self { granted: held, asking, wants, wants_beyond, ..Self::default() };
+        let carry = if first { std::mem::take(&mut self.carry) } else { Vec::new() };
+        *self = Self { granted: held, asking, wants, wants_beyond, carry, ..Self::default() };
     }
 
     /// What it brought along is in the store, by this call.

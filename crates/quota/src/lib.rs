@@ -40,8 +40,8 @@ pub(crate) use gate::Member;
 pub use hold::{Before, Hold};
 pub use load::{LoadFailed, LoadSpan, LoadTicket};
 pub use remote::{
-    Kind, Kinds, LedgerSums, RedisAddress, RedisError, Remote, RemoteOptions, RemoteStatus, Replay, Reply,
-    Source, SurveyedCounter, survey,
+    ClaimName, ClaimReply, Claimed, Kind, Kinds, LedgerSums, RedisAddress, RedisError, Remote, RemoteOptions,
+    RemoteStatus, Replay, Reply, Source, SurveyedCounter, survey,
 };
 pub use slots::Freed;
 pub use subject::Subject;

@@ -1,5 +1,7 @@
 //! What a request says of its own charges, before it is forwarded.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header::CONTENT_ENCODING};
 use tollgate_config::{Missing, show_bytes};
@@ -16,6 +18,7 @@ use crate::{
     live::{Route, RouteCharge},
     llm::{Looked, READ_HERE_BYTES_MAX},
     refusal::{Code, Refusal},
+    resources,
 };
 
 /// What a request says of its own charges, by number of the part.
@@ -71,6 +74,13 @@ impl Stated {
     pub(crate) fn need(&self, number: usize) -> Option<i64> {
         let part = self.0.get(number)?;
         if part.is_off { Some(0) } else { part.amount.map(|stated| stated.amount) }
+    }
+
+    /// The id whose part of the charge's meter the request changes, where it says that.
+    pub(crate) fn changed(&self, charge: &RouteCharge) -> Option<&str> {
+        let stated = self.0.get(charge.first_part..)?.iter();
+        let mut parts = stated.zip(&charge.parts).filter(|(stated, part)| !stated.is_off && part.is_change());
+        parts.find_map(|(stated, _)| stated.id.as_deref())
     }
 }
 
@@ -150,7 +160,7 @@ impl Asking<'_> {
             PartAmount::Measured(measured) => self.amount(charge, measured)?,
             PartAmount::Constant(_) => None,
         };
-        Ok(StatedPart { is_off: false, may_be_exempt, amount, id: self.id(part).map(Into::into) })
+        Ok(StatedPart { is_off: false, may_be_exempt, amount, id: self.id(part).map(|id| id.into()) })
     }
 
     fn amount(&self, charge: &RouteCharge, measured: &Measured) -> Result<Option<StatedAmount>, Refusal> {
@@ -203,16 +213,19 @@ impl Asking<'_> {
         Ok(Decimal::from(sum))
     }
 
-    fn id(&self, part: &Part) -> Option<&str> {
-        match part.id()? {
-            IdAt::Path if self.plan.has_path_id => self.route.first_segment(self.sender.path),
+    fn id(&self, part: &Part) -> Option<Cow<'_, str>> {
+        let id = match part.id()? {
+            IdAt::Path if self.plan.has_path_id => {
+                return self.route.first_segment(self.sender.path).map(resources::decoded);
+            }
             IdAt::At(At::RequestHeader(name)) => header::id(self.sender.headers.get_all(name)),
             IdAt::At(At::RequestField(number)) => match self.body?.id(*number) {
                 Said::Value(id) => Some(id),
                 Said::Missing | Said::Wrong => None,
             },
             IdAt::Path | IdAt::At(At::ResponseHeader(_) | At::ResponseField(_)) => None,
-        }
+        };
+        id.map(Cow::Borrowed)
     }
 
     fn refusal(&self, source: &Source, flaw: &Flaw) -> Refusal {

@@ -14,7 +14,7 @@ mod sums;
 
 pub(crate) use self::{
     ask::{Body, Sender, Stated, ask},
-    charge::{Charged, Id, Settling, charge},
+    charge::{Charged, Id, JobChange, Settling, charge},
     part::{Measured, Part, PartAmount, Source},
     plan::{Collector, Heard, Plan},
     sums::per_meter,

@@ -114,6 +114,16 @@ impl Part {
         }
     }
 
+    /// Whether something has it by an id.
+    pub(crate) fn has_id(&self) -> bool {
+        self.id().is_some()
+    }
+
+    /// Whether it changes what an id has by being sent: who asks for a job's state does not.
+    pub(super) fn is_change(&self) -> bool {
+        !matches!(self.job, Some(Job::Status { .. }))
+    }
+
     /// Where its id stands, whatever it is of.
     pub(super) fn id(&self) -> Option<&IdAt> {
         match &self.job {

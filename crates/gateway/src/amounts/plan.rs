@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     response_headers: Vec<HeaderName>,
     /// Whether something is charged by an id that stands in the path.
     pub(super) has_path_id: bool,
+    /// Whether something is charged by an id.
+    pub(crate) has_id: bool,
 }
 
 /// The headers of an answer that its charges look at.
@@ -60,6 +62,7 @@ pub(crate) struct Collector {
     response_fields: Vec<Field>,
     response_headers: Vec<HeaderName>,
     has_path_id: bool,
+    has_id: bool,
     /// Whether anything depends on what a request or an answer says.
     depends: bool,
 }
@@ -67,13 +70,14 @@ pub(crate) struct Collector {
 impl Collector {
     /// What the route looks at; `None` where its charges depend on nothing of the kind.
     pub(crate) fn plan(self) -> Option<Box<Plan>> {
-        let Self { request_fields, response_fields, response_headers, has_path_id, depends } = self;
+        let Self { request_fields, response_fields, response_headers, has_path_id, has_id, depends } = self;
         depends.then(|| {
             Box::new(Plan {
                 request_fields: Fields::of(request_fields),
                 response_fields: Fields::of(response_fields),
                 response_headers,
                 has_path_id,
+                has_id,
             })
         })
     }
@@ -88,6 +92,7 @@ impl Collector {
             resource: resource.as_ref().map(|id| self.id(id)),
             job: job.as_ref().map(|job| self.job(job)),
         };
+        self.has_id |= part.id().is_some();
         self.depends |= !part.only_if.is_empty() || !part.unless.is_empty() || part.id().is_some();
         part
     }

@@ -15,13 +15,14 @@ use http_body::{Body, Frame, SizeHint};
 use super::{BodyError, Progress, request::BodyEnd};
 use crate::{
     admitted::Admitted,
-    connection::Busy,
+    connection::{Busy, Connection},
     durable::Durable,
     end::End,
     live::Route,
     llm::{Answer, Growth, Place, join, read_on},
     measures::Measures,
     names::USAGE_PREFIX,
+    resources::Claiming,
     upstream::{Lease, UpstreamBody},
 };
 
@@ -50,6 +51,8 @@ pub(crate) struct Proxied {
     untimed: Option<(Arc<Route>, Instant)>,
     /// Until the end of the body.
     lease: Option<Lease>,
+    /// The last frame, kept back until the resource that the answer names is claimed.
+    claiming: Option<(Frame<Bytes>, Claiming)>,
     /// The last frame, kept back until its settlement is durable.
     last: Option<(Frame<Bytes>, Durable)>,
     /// Why the answer stops here, kept back until what came before it has left.
@@ -60,6 +63,8 @@ pub(crate) struct Proxied {
     rest: Bytes,
     /// Kept back until what came before them has left.
     trailers: Option<Frame<Bytes>>,
+    /// Whose connection it is read on for when the client leaves now, whatever it is.
+    reads_on: Option<Rc<Connection>>,
     /// Whether nobody waits for it any more.
     abandoned: bool,
     ended: bool,
@@ -76,6 +81,8 @@ pub(crate) struct Parts {
     pub(crate) untimed: Option<(Arc<Route>, Instant)>,
     pub(crate) lease: Lease,
     pub(crate) busy: Busy,
+    /// Whose connection it is read on for when the client leaves, whatever it is.
+    pub(crate) reads_on: Option<Rc<Connection>>,
 }
 
 impl ResponseBody {
@@ -94,7 +101,7 @@ impl ResponseBody {
 
 impl Proxied {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { inner, status, progress, answer, admitted, untimed, lease, busy } = parts;
+        let Parts { inner, status, progress, answer, admitted, untimed, lease, busy, reads_on } = parts;
         progress.answered();
         Self {
             inner,
@@ -105,11 +112,13 @@ impl Proxied {
             admitted,
             untimed,
             lease: Some(lease),
+            claiming: None,
             last: None,
             cut: None,
             asking: None,
             rest: Bytes::new(),
             trailers: None,
+            reads_on,
             abandoned: false,
             ended: false,
             _busy: busy,
@@ -122,12 +131,8 @@ impl Proxied {
         if let Some((route, started)) = self.untimed.take() {
             route.metrics.took(self.status, started.elapsed());
         }
-        let measures = Measures {
-            request_bytes: self.progress.bytes(),
-            response_bytes: self.bytes,
-            ..Measures::of_answer(self.answer.as_deref())
-        };
-        let durable = self.admitted.take().and_then(|admitted| admitted.settle(end, &measures));
+        let admitted = self.admitted.take();
+        let durable = admitted.and_then(|admitted| admitted.settle(end, &self.measures()));
         let is_whole = matches!(end, End::Answered { .. } | End::ReadOn { .. });
         match self.lease.take() {
             Some(lease) if is_whole && self.progress.end() == BodyEnd::Complete => {
@@ -137,6 +142,14 @@ impl Proxied {
             _ => self.inner.close(),
         }
         durable
+    }
+
+    fn measures(&self) -> Measures<'_> {
+        Measures {
+            request_bytes: self.progress.bytes(),
+            response_bytes: self.bytes,
+            ..Measures::of_answer(self.answer.as_deref())
+        }
     }
 
     /// From here on it is read for its own sake, for at most so long.
@@ -151,7 +164,7 @@ impl Proxied {
     /// Whether what is left is as long as what the upstream has left.
     fn keeps_length(&self) -> bool {
         let is_edited = self.answer.as_ref().is_some_and(|answer| answer.is_edited());
-        self.last.is_none() && !self.ended && !is_edited
+        self.last.is_none() && self.claiming.is_none() && !self.ended && !is_edited
     }
 
     fn whole(&self) -> End {
@@ -171,6 +184,9 @@ impl Proxied {
         }
         if self.ended {
             return Poll::Ready(self.cut.take().map(Err));
+        }
+        if self.claiming.is_some() {
+            return self.poll_claiming(cx);
         }
         let (frame, is_last) = loop {
             if self.asking.is_some() {
@@ -221,6 +237,27 @@ impl Proxied {
         if !is_last {
             return Poll::Ready(Some(Ok(frame)));
         }
+        let (end, measures) = (self.whole(), self.measures());
+        match self.admitted.as_ref().and_then(|admitted| admitted.claim_late(end, &measures)) {
+            None => {
+                let durable = self.end(end);
+                self.hold_back(frame, durable, cx)
+            }
+            Some(claiming) => {
+                self.claiming = Some((frame, claiming));
+                self.poll_claiming(cx)
+            }
+        }
+    }
+
+    /// The whole answer is there, and waits for the resource that it names.
+    fn poll_claiming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some((_, claiming)) = &mut self.claiming else { return Poll::Ready(None) };
+        let kept = ready!(claiming.as_mut().poll(cx));
+        if let Some(admitted) = &mut self.admitted {
+            admitted.keep(kept);
+        }
+        let Some((frame, _)) = self.claiming.take() else { return Poll::Ready(None) };
         let durable = self.end(self.whole());
         self.hold_back(frame, durable, cx)
     }
@@ -388,7 +425,12 @@ impl Proxied {
 impl Drop for Proxied {
     fn drop(&mut self) {
         if !self.ended {
-            self.end(End::ClientGone { status: Some(self.status) });
+            // What waited only for its resource is whole; what waits lets others have that first.
+            let end = match self.claiming.take() {
+                Some(_) => End::ReadOn { status: self.status },
+                None => End::ClientGone { status: Some(self.status) },
+            };
+            self.end(end);
         }
     }
 }
@@ -396,7 +438,8 @@ impl Drop for Proxied {
 impl Drop for Awaited {
     fn drop(&mut self) {
         let Some(proxied) = self.0.take().filter(|proxied| !proxied.ended) else { return };
-        let connection = proxied.answer.as_ref().and_then(|answer| answer.reads_on()).map(Rc::clone);
+        let of_answer = proxied.answer.as_ref().and_then(|answer| answer.reads_on());
+        let connection = of_answer.or(proxied.reads_on.as_ref()).map(Rc::clone);
         if let Some(connection) = connection
             && let Some(place) = Place::take(&connection)
         {

@@ -144,7 +144,17 @@ async fn wait_on(state: State, place: Place) {
     admitted.take_reports(&head.headers);
     let answer = Answer::of(&admitted, &mut head.headers, &connection);
     let (status, admitted, busy) = (head.status.as_u16(), Some(admitted), connection.activity.busy());
-    let parts = ProxiedParts { inner, status, progress, answer, admitted, untimed: None, lease, busy };
+    let parts = ProxiedParts {
+        inner,
+        status,
+        progress,
+        answer,
+        admitted,
+        untimed: None,
+        lease,
+        busy,
+        reads_on: None,
+    };
     let mut proxied = Proxied::new(parts);
     proxied.abandon(place.time_max);
     poll_fn(|cx| read(&mut proxied, cx)).await;

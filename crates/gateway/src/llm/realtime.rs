@@ -121,6 +121,7 @@ impl Conversation {
                 request_id: request_id.clone(),
                 call: None,
                 stated: None,
+                kept: None,
             };
             Admitted::open(admission, hold, needs).map_err(admission::not_journalled)
         };

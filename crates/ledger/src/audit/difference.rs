@@ -78,6 +78,25 @@ pub enum Difference {
         /// What the lines say.
         lines: Sum,
     },
+    /// What a resource has is not the sum of its lines.
+    #[error(
+        "usage_resources: meter {meter:?}, resource {resource:?}, user {user_id:?}, organisation {org_id:?}: \
+         {kept}, but the lines are {lines}"
+    )]
+    Resource {
+        /// Key.
+        meter: String,
+        /// Key.
+        resource: String,
+        /// Key.
+        user_id: String,
+        /// Key; empty for none.
+        org_id: String,
+        /// What the table says; 0 when it says nothing.
+        kept: i64,
+        /// What the lines say.
+        lines: i64,
+    },
     /// A watermark that can not be.
     #[error("the ledger's watermark of this journal is {watermark}, {reason}")]
     Watermark {

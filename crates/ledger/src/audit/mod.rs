@@ -5,6 +5,7 @@
 
 mod difference;
 mod lines;
+mod resources;
 mod rollups;
 mod segments;
 
@@ -36,7 +37,7 @@ pub struct AuditReport {
     pub pending: u64,
     /// Requests that are open, or were when the last process died.
     pub in_flight: Vec<InFlight>,
-    /// Rows of sums per minute, hour and day.
+    /// Rows of sums per minute, hour, day and resource.
     pub rollup_rows: u64,
     /// All that does not agree.
     pub differences: Vec<Difference>,

@@ -1,10 +1,10 @@
-//! Whether the sums per minute, hour and day are the sums of the lines.
+//! Whether the sums per minute, hour and day, and of resources, are the sums of the lines.
 
 use std::cmp::Ordering;
 
 use rusqlite::{Connection, Result, Row, Rows};
 
-use super::{AuditReport, Difference, difference::Sum};
+use super::{AuditReport, Difference, difference::Sum, resources};
 use crate::{
     LedgerError, LedgerReader,
     ledger::{Store, minutes::Minutes, period::Period, totals::clamp},
@@ -24,7 +24,7 @@ pub(super) fn check(ledger: &LedgerReader, report: &mut AuditReport) -> std::res
             PERIODS
                 .iter()
                 .try_for_each(|period| check_period(reader.connection(), *period, minutes, report))?;
-            Ok(())
+            Ok(resources::check(reader.connection(), report)?)
         }
         Store::Postgres(reader) => reader.compare(&PERIODS, report),
     }

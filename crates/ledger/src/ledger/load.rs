@@ -1,10 +1,12 @@
-//! What a ledger is asked: what a subject has used, to have all of the journal, who else ships to it.
+//! What a ledger is asked: what a subject has used, to have all of the journal, who else ships to it, and what
+//! `resource` and `idempotency` say.
 
 use std::{fmt, time::Duration};
 
 use tollgate_core::Span;
 use uuid::Uuid;
 
+use super::{BeginIdempotent, FinishIdempotent, OpenResourcesRequest, ResourceRequest};
 use crate::Position;
 
 /// Who is charged.
@@ -55,14 +57,21 @@ pub(super) enum Ask {
     Load(LoadRequest),
     Flush { reached: Position, reply: FlushReply },
     Instances { fresh: Duration, reply: InstancesReply },
+    Resource(ResourceRequest),
+    OpenResources(OpenResourcesRequest),
+    Begin(BeginIdempotent),
+    Finish(FinishIdempotent),
 }
 
 impl Ask {
     /// How far the journal must be shipped before the answer.
     pub(super) fn reached(&self) -> Position {
         match self {
-            Self::Load(LoadRequest { reached, .. }) | Self::Flush { reached, .. } => *reached,
-            Self::Instances { .. } => Position::default(),
+            Self::Load(LoadRequest { reached, .. })
+            | Self::Flush { reached, .. }
+            | Self::Resource(ResourceRequest { reached, .. })
+            | Self::OpenResources(OpenResourcesRequest { reached, .. }) => *reached,
+            Self::Instances { .. } | Self::Begin(_) | Self::Finish(_) => Position::default(),
         }
     }
 
@@ -72,6 +81,10 @@ impl Ask {
             Self::Load(LoadRequest { reply, .. }) => reply(Err(error)),
             Self::Flush { reply, .. } => reply(Err(error)),
             Self::Instances { reply, .. } => reply(Err(error)),
+            Self::Resource(ResourceRequest { reply, .. }) => reply(Err(error)),
+            Self::OpenResources(OpenResourcesRequest { reply, .. }) => reply(Err(error)),
+            Self::Begin(BeginIdempotent { reply, .. }) => reply(Err(error)),
+            Self::Finish(FinishIdempotent { reply, .. }) => reply(Err(error)),
         }
     }
 }
@@ -81,7 +94,7 @@ pub(super) fn refuse(asks: impl IntoIterator<Item = Ask>) {
     asks.into_iter().for_each(|ask| ask.refuse(LoadError::Unavailable));
 }
 
-/// Why a load has no answer. Neither is the caller's fault, and both are worth trying again.
+/// Why a question has no answer. Only the last is the caller's fault; the others are worth trying again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
     /// Too many wait already.
@@ -90,6 +103,9 @@ pub enum LoadError {
     /// The ledger fails, is too far behind, or is shut down.
     #[error("the ledger is unavailable")]
     Unavailable,
+    /// What is to be kept is longer than what the ledger keeps.
+    #[error("it is longer than what the ledger keeps")]
+    TooLong,
 }
 
 impl fmt::Debug for LoadRequest {
@@ -109,6 +125,10 @@ impl fmt::Debug for Ask {
             Self::Load(load) => load.fmt(f),
             Self::Flush { reached, reply: _ } => write!(f, "Flush({reached:?})"),
             Self::Instances { fresh, reply: _ } => write!(f, "Instances({fresh:?})"),
+            Self::Resource(asked) => asked.fmt(f),
+            Self::OpenResources(asked) => asked.fmt(f),
+            Self::Begin(begin) => begin.fmt(f),
+            Self::Finish(finish) => finish.fmt(f),
         }
     }
 }

@@ -10,6 +10,8 @@
 //!   [`Ledger::status`] and is logged when it begins and when it ends. No wait for a store is without bound.
 //! - A [`LoadRequest`] is answered exactly once, with sums that cover exactly the settlements before the
 //!   watermarks in the answer. While the ledger fails, the answer is an error, at once.
+//! - What resources have is a sum like the others, of the lines that name one; what has nothing left has no row.
+//! - Keys of requests are written at once, each by itself, and told of after their commit.
 //! - Segments are given free only after the commit.
 //!
 //! What is different lies in `sqlite` and `postgres`; reading the journal, the sums of a batch, how a span is
@@ -17,6 +19,7 @@
 
 mod event;
 mod feed;
+mod idempotency;
 mod load;
 pub(crate) mod minutes;
 pub(crate) mod period;
@@ -24,6 +27,8 @@ pub(crate) mod postgres;
 mod progress;
 mod queue;
 mod reader;
+mod resource;
+mod resources;
 pub(crate) mod sqlite;
 pub(crate) mod totals;
 mod waiting;
@@ -41,9 +46,17 @@ use tollgate_core::UnixMillis;
 pub(crate) use self::reader::Store;
 pub use self::{
     event::{EventFilter, LedgerEvent},
+    idempotency::{
+        BeginIdempotent, BeginReply, Begun, FinishIdempotent, FinishReply, IDEMPOTENCY_KEY_BYTES_MAX,
+        IDEMPOTENT_ANSWER_BYTES_MAX,
+    },
     load::{FlushReply, InstancesReply, LoadError, LoadReply, LoadRequest, Loaded, Subject},
     postgres::{PostgresError, PostgresHost, PostgresOptions, PostgresTls},
     reader::LedgerReader,
+    resource::{
+        FirstLine, OpenResource, OpenResources, OpenResourcesReply, OpenResourcesRequest, ResourcePlace,
+        ResourceReply, ResourceRequest, ResourceSum,
+    },
 };
 use self::{
     load::Ask,
@@ -198,6 +211,37 @@ impl Ledger {
     /// one included. A gateway is seen about once a second. `reply` is as for [`Ledger::flush`].
     pub fn instances(&self, fresh: Duration, reply: InstancesReply) {
         self.shared.queue.push(Ask::Instances { fresh, reply });
+    }
+
+    /// Asks what a resource has; `reply` is as for [`Ledger::load`]. Of names that are longer than the ledger
+    /// keeps, it is asked by what is kept.
+    pub fn resource_sum(&self, request: ResourceRequest) {
+        let request = request.into_kept();
+        self.shared.queue.push(Ask::Resource(request));
+    }
+
+    /// Asks for a page of the resources that have something of a meter, whoever's they are; `reply` is as for
+    /// [`Ledger::load`].
+    pub fn open_resources(&self, request: OpenResourcesRequest) {
+        self.shared.queue.push(Ask::OpenResources(request));
+    }
+
+    /// Begins a request with an idempotency key. `reply` is as for [`Ledger::load`], and comes after the commit;
+    /// [`LoadError::TooLong`] when the key or its scope is.
+    pub fn begin_idempotent(&self, begin: BeginIdempotent) {
+        if begin.is_too_long() {
+            return (begin.reply)(Err(LoadError::TooLong));
+        }
+        self.shared.queue.push(Ask::Begin(begin));
+    }
+
+    /// Keeps the answer to a request that was begun, or forgets the request. `reply` is as for
+    /// [`Ledger::begin_idempotent`], too long is also an answer.
+    pub fn finish_idempotent(&self, finish: FinishIdempotent) {
+        if finish.is_too_long() {
+            return (finish.reply)(Err(LoadError::TooLong));
+        }
+        self.shared.queue.push(Ask::Finish(finish));
     }
 
     /// All settlements before this position are in the ledger.

@@ -20,6 +20,7 @@ on_each_store!(
     every_changed_column_is_named,
     every_wrong_rollup_is_named,
     minutes_that_are_not_merged_as_far_as_is_said_are_named,
+    every_wrong_sum_of_a_resource_is_named,
     a_line_that_nobody_settled_is_found_in_the_rollups,
     a_watermark_that_can_not_be_is_named,
     a_request_settled_twice_in_two_ways_is_named,
@@ -138,6 +139,28 @@ fn every_wrong_rollup_is_named(store: &Store) {
         data.sql(plant);
         let differences = audited(&data).differences;
         assert!(matches!(&differences[..], [Difference::Rollup { .. }]), "{plant}: {differences:#?}");
+    }
+}
+
+fn every_wrong_sum_of_a_resource_is_named(store: &Store) {
+    let plants = [
+        ("UPDATE usage_resources SET amount = amount - 1", (6, 7)),
+        ("DELETE FROM usage_resources", (0, 7)),
+        ("UPDATE usage_resources SET amount = 3, resource = 'b'", (0, 7)),
+        ("UPDATE usage_ledger SET resource = NULL", (7, 0)),
+    ];
+    for (plant, expected) in plants {
+        let data = store.data();
+        let (journal, _) = data.journal();
+        settle(&journal, &Settlement { resource: Some("a"), ..settlement(1, &[("bytes", 7)]) });
+        data.ship(&journal);
+        data.sql(plant);
+        let differences = audited(&data).differences;
+        let named = |difference: &Difference| match difference {
+            Difference::Resource { resource, kept, lines, .. } if resource == "a" => Some((*kept, *lines)),
+            _ => None,
+        };
+        assert_eq!(differences.iter().find_map(named), Some(expected), "{plant}: {differences:#?}");
     }
 }
 

@@ -5,10 +5,13 @@
 mod audit;
 mod common;
 mod crash;
+mod idempotency;
+mod late;
 mod loads;
 mod model;
 mod postgres;
 mod replay;
+mod resources;
 mod shipping;
 mod subjects;
 mod sums;

@@ -104,7 +104,10 @@ impl Broker {
         loop {
             tokio::select! {
                 () = self.gate.queued.notified() => {}
-                _ = tick.tick() => self.tend(),
+                _ = tick.tick() => {
+                    self.tend();
+                    tokio::task::spawn_local(Rc::clone(&self).tend_claims());
+                }
                 () = self.shared.stopped.notified() => {}
             }
             if self.shared.stop.load(Ordering::Acquire) {
@@ -113,6 +116,9 @@ impl Broker {
             if tasks.iter().any(tokio::task::JoinHandle::is_finished) {
                 // By a panic: without them nothing here can be relied on.
                 return;
+            }
+            for order in self.shared.claims.take_orders() {
+                tokio::task::spawn_local(Rc::clone(&self).obey(order));
             }
             for subject in self.gate.take_asking() {
                 tokio::task::spawn_local(Rc::clone(&self).serve(subject));
@@ -296,7 +302,8 @@ impl Broker {
     }
 
     /// Returns everything, and says that this instance is gone.
-    async fn say_farewell(&self) {
+    async fn say_farewell(self: &Rc<Self>) {
+        self.let_go().await;
         let mut subjects = self.active.take();
         subjects.extend(self.gate.take_active());
         stream::iter(subjects)

@@ -13,11 +13,14 @@ use crate::{
 };
 
 pub(super) static EXCHANGE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("lua/exchange_v1.lua")));
+    LazyLock::new(|| Script::new(include_str!("lua/exchange_v2.lua")));
 pub(super) static BEAT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/beat_v1.lua")));
 pub(super) static EPOCH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/epoch_v1.lua")));
 pub(super) static LOAD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/load_v1.lua")));
 pub(super) static CARRY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/carry_v1.lua")));
+pub(super) static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lua/claim_v1.lua")));
+pub(super) static UNCLAIM: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/unclaim_v1.lua")));
 
 /// A call, as it was made up under the subject's lock.
 #[derive(Debug)]

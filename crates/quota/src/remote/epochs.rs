@@ -240,9 +240,15 @@ impl Epochs {
         broker.gate.freeze(bucket);
         // What is settled from here on may be in the ledger's sums or not.
         let mark = broker.tail();
-        let (carried, horizon) = self.void(broker, bucket);
+        let first = self.states.borrow().get(bucket).is_none_or(|state| state.id.is_empty());
+        let (carried, horizon) = void(broker, bucket, first);
         if !broker.flush().await {
             return Err(StepError::Ledger);
+        }
+        broker.carry_claims(bucket).await?;
+        let is_first = self.states.borrow().get(bucket).is_some_and(|state| state.id.is_empty());
+        if is_first {
+            broker.drop_left_claims(bucket).await?;
         }
         if forming {
             self.carry(broker, (bucket, epoch), mark, &carried).await?;
@@ -261,32 +267,6 @@ impl Epochs {
             }
         }
         Ok(())
-    }
-
-    /// What requests in flight hold in the bucket, and when the latest was admitted; nothing else counts
-    /// any longer.
-    fn void(&self, broker: &Broker, bucket: usize) -> (Vec<Carried>, UnixMillis) {
-        let (mut carried, mut horizon) = (Vec::new(), UnixMillis::MIN);
-        broker.counters.for_each(|subject| {
-            let Some(member) = subject.member.as_ref().filter(|member| member.bucket == bucket) else {
-                return;
-            };
-            let mut book = subject.lock();
-            horizon = horizon.max(book.horizon);
-            for (position, counter) in book.counters.iter_mut().enumerate() {
-                let (held, span, key, turn) =
-                    (counter.usage.held, counter.span, counter.key, counter.generation);
-                counter.earlier = None;
-                let Some(lease) = counter.lease_mut() else { continue };
-                lease.carry_over(held);
-                let kinds = lock(&broker.shared.kinds);
-                let Some(meter) = kinds.meter(key.meter).filter(|_| held > 0) else { continue };
-                let name = keys::counter(bucket, (member.scope, &member.id), meter, key.window, span);
-                let subject = Arc::clone(subject);
-                carried.push(Carried { subject, position, turn, name, held, end: keys::end(span) });
-            }
-        });
-        (carried, horizon)
     }
 
     async fn carry(
@@ -318,6 +298,31 @@ impl Epochs {
         }
         Ok(())
     }
+}
+
+/// What requests in flight hold in the bucket, and when the latest was admitted; nothing else counts
+/// any longer.
+fn void(broker: &Broker, bucket: usize, first: bool) -> (Vec<Carried>, UnixMillis) {
+    let (mut carried, mut horizon) = (Vec::new(), UnixMillis::MIN);
+    broker.counters.for_each(|subject| {
+        let Some(member) = subject.member.as_ref().filter(|member| member.bucket == bucket) else {
+            return;
+        };
+        let mut book = subject.lock();
+        horizon = horizon.max(book.horizon);
+        for (position, counter) in book.counters.iter_mut().enumerate() {
+            let (held, span, key, turn) = (counter.usage.held, counter.span, counter.key, counter.generation);
+            counter.earlier = None;
+            let Some(lease) = counter.lease_mut() else { continue };
+            lease.carry_over(held, first);
+            let kinds = lock(&broker.shared.kinds);
+            let Some(meter) = kinds.meter(key.meter).filter(|_| held > 0) else { continue };
+            let name = keys::counter(bucket, (member.scope, &member.id), meter, key.window, span);
+            let subject = Arc::clone(subject);
+            carried.push(Carried { subject, position, turn, name, held, end: keys::end(span) });
+        }
+    });
+    (carried, horizon)
 }
 
 /// The instances that are alive, as far as the ledger's database knows.

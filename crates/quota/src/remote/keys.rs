@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fmt};
 
 use tollgate_core::{Scope, Span, UnixMillis, Window};
 
+use super::claims::ClaimName;
 use crate::{CounterKey, MeterId};
 
 /// Instances, and when each last said that it lives (ms).
@@ -91,6 +92,23 @@ pub(super) fn counter(
 ) -> String {
     let start = start(span);
     format!("tollgate:1:{{{bucket}}}:counter:{}:{meter}:{window}:{start}:{id}", letter(scope))
+}
+
+/// The key of a claim.
+pub(super) fn claim(bucket: usize, name: &ClaimName) -> String {
+    let ClaimName { scope, owner, id } = name;
+    // With its length, as either may have a colon.
+    format!("tollgate:1:{{{bucket}}}:claim:{}:{}:{owner}:{id}", letter(*scope), owner.len())
+}
+
+/// The key of who has a claim next.
+pub(super) fn next(bucket: usize, name: &ClaimName) -> String {
+    format!("{}:next", claim(bucket, name))
+}
+
+/// The key of the set of an instance's claims.
+pub(super) fn claims(bucket: usize, instance: &str) -> String {
+    format!("tollgate:1:{{{bucket}}}:claims:{instance}")
 }
 
 /// The start of a window as the scripts know it: never before 1970.

@@ -4,7 +4,7 @@
 //! - Redis holds, for each counter, what is settled and what is set aside for each instance (the *lease*).
 //!   An instance admits from its lease without asking. It asks, one call at a time for each subject, when
 //!   the lease does not have what a request needs; each call is one atomic step about all counters of the
-//!   subject ([`lua/exchange_v1.lua`]): it takes for all limits or for none. User and organisation are
+//!   subject ([`lua/exchange_v2.lua`]): it takes for all limits or for none. User and organisation are
 //!   asked separately; that a request takes from both or from none is decided under their locks here.
 //! - settled + set aside ≤ limit holds in Redis after every step, so no instance can admit beyond it
 //!   (promise 1). What one request uses beyond its hold is settled all the same.
@@ -17,6 +17,8 @@
 //!   that is dead counts as used until its window ends or it comes back.
 //! - A call names the call that it comes after and has an id. It is applied once, however often and late
 //!   it arrives; what became of a call without an answer shows in the next answer.
+//! - Of what runs now, what an instance had that is dead is free again: it was for requests in flight. Jobs that
+//!   outlive their requests are settled, told at once, and stay until they end, wherever that is told.
 //! - An instance that comes back after a crash finds what it had in Redis, takes from its journal what of
 //!   it was spent since its last call, and returns the rest.
 //! - Redis's clock decides in which window a call is. Its offset to this machine's is kept up to date.
@@ -45,6 +47,7 @@
 
 mod broker;
 mod call;
+mod claims;
 mod epochs;
 mod keys;
 mod replay;
@@ -66,7 +69,9 @@ use std::{
 
 use tokio::sync::Notify;
 
+use self::claims::Claims;
 pub use self::{
+    claims::{ClaimName, ClaimReply, Claimed},
     keys::{Kind, Kinds},
     replay::Replay,
     source::{LedgerSums, Reply, Source},
@@ -85,7 +90,7 @@ const FAILURES_MAX: u32 = 3;
 const PROBE_PERIOD: Duration = Duration::from_millis(200);
 /// How often the epoch is looked at and the instance says that it lives.
 const HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
-/// An instance that has not said so for this long is dead; what ran in it has ended.
+/// An instance that has not said so for this long is dead; what ran in it has ended. The scripts know it, too.
 const DEAD_AFTER: Duration = Duration::from_secs(5);
 
 /// How a shared store is used.
@@ -132,6 +137,7 @@ struct Shared {
     gate: Arc<Gate>,
     kinds: Mutex<Kinds>,
     status: Mutex<RemoteStatus>,
+    claims: Claims,
     stop: AtomicBool,
     abandoned: AtomicBool,
     stopped: Notify,
@@ -158,6 +164,7 @@ impl Remote {
             gate,
             kinds: Mutex::new(options.kinds.clone()),
             status: Mutex::default(),
+            claims: Claims::default(),
             stop: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             stopped: Notify::new(),

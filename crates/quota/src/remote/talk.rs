@@ -222,7 +222,7 @@ impl Broker {
             let is_first = lease.after.is_none() && !lease.is_valid(call.generation);
             lease.applied(call.id, call.generation, seen);
             // The sum that the counter began with may lack what an earlier process had journalled.
-            if let Some(from) = seen.watermark.filter(|_| is_first && !item.concurrent) {
+            if let Some(from) = seen.watermark.filter(|_| is_first) {
                 let spent = self.replay.sum((member.scope, &member.id), &item.meter, item.span, from, None);
                 lease.adopt(call.generation, Some(spent.unwrap_or(0)));
             }
@@ -244,7 +244,6 @@ impl Broker {
                 Resolved::Leftover { from } => {
                     let who = (member.scope, &*member.id);
                     let spent = match from {
-                        _ if item.concurrent => Some(0),
                         None => None,
                         Some(from) => {
                             let known = seen.watermark.map(|mark| (mark, member.since()));
@@ -280,7 +279,7 @@ impl Broker {
         if since > member.since() && !self.flush().await {
             return false;
         }
-        let unknown = |item: &&CallItem| !item.concurrent && keys::start(item.span) < since.0;
+        let unknown = |item: &&CallItem| keys::start(item.span) < since.0;
         let items: Vec<_> = call.items.iter().filter(unknown).collect();
         let until = |span: Span| Span { end: span.end.min(since), ..span };
         let asked = items.iter().map(|item| (item.key.meter, until(item.span))).collect();

@@ -124,6 +124,20 @@ impl World {
         hold.settle(|| mark, [(CALLS, used)].into_iter());
     }
 
+    /// Something is told of that was used before, within limits or not.
+    fn late(&mut self, minutes: i64, amount: i64) {
+        let user = Arc::clone(&self.user);
+        let terms = Terms { checks: &[], needs: &[], warn_at: &[], mode: Mode::Observe, tracked: &[] };
+        let Admission::Admitted { hold, .. } = (Parties { user: &user, org: None }).admit(terms, self.now)
+        else {
+            panic!("nothing is asked for");
+        };
+        let at = UnixMillis(self.now.0 - minutes * 60_000);
+        let mark = Mark(self.charges.len() as u64);
+        self.charges.push((at, amount));
+        hold.settle_at(at, || mark, [(CALLS, amount)].into_iter());
+    }
+
     /// The ledger answers a load with some watermark that covers what it has to.
     fn answer(&mut self, which: usize, watermark: usize) {
         if self.loads.is_empty() {
@@ -141,6 +155,7 @@ enum Step {
     Admit { amount: i64 },
     Settle { which: usize, percent: i64 },
     Abandon { which: usize },
+    Late { minutes: i64, amount: i64 },
     Answer { which: usize, watermark: usize },
     Fail { which: usize },
     Calendar { which: usize },
@@ -152,6 +167,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => (1..25i64).prop_map(|amount| Step::Admit { amount }),
         4 => (any::<usize>(), 0..=100i64).prop_map(|(which, percent)| Step::Settle { which, percent }),
         1 => any::<usize>().prop_map(|which| Step::Abandon { which }),
+        2 => (prop_oneof![0..120i64, 0..44_640i64], 1..20i64)
+            .prop_map(|(minutes, amount)| Step::Late { minutes, amount }),
         8 => (any::<usize>(), any::<usize>()).prop_map(|(which, watermark)| Step::Answer { which, watermark }),
         1 => any::<usize>().prop_map(|which| Step::Fail { which }),
         2 => any::<usize>().prop_map(|which| Step::Calendar { which }),
@@ -163,8 +180,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// Promises 1 and 2 while the calendar changes among requests, settlements and loads that take their
-    /// time: never more than the limit in the window of the day, and no refusal while what is settled in it
+    /// Promises 1 and 2 while the calendar changes among requests, settlements, late ones too, and loads that take
+    /// their time: never more than the limit in the window of the day, and no refusal while what is settled in it
     /// and held at all leaves room.
     #[test]
     fn a_calendar_that_changes_gives_no_second_budget_and_loses_nothing(
@@ -180,6 +197,7 @@ proptest! {
                     let at = which % world.open.len();
                     drop(world.open.swap_remove(at).hold);
                 }
+                Step::Late { minutes, amount } => world.late(minutes, amount),
                 Step::Answer { which, watermark } => world.answer(which, watermark),
                 Step::Fail { which } if !world.loads.is_empty() => {
                     let at = which % world.loads.len();
@@ -210,6 +228,114 @@ proptest! {
             let used = (reading.usage.settled, reading.usage.held);
             let held: i64 = world.open.iter().map(|open| open.amount).sum();
             prop_assert_eq!(used, (world.settled_in(reading.span, world.charges.len()), held));
+        }
+    }
+}
+
+/// One subject with ten units in a billing month, and what it was charged.
+struct Mover {
+    user: Arc<Subject>,
+    moves: u64,
+    charges: Vec<(UnixMillis, i64)>,
+}
+
+impl Mover {
+    fn new(charges: &[(&str, i64)]) -> Self {
+        let user = Counters::new(1).subject(SubjectKey { scope: Scope::User, id: "u" }).unwrap();
+        Self { user, moves: 0, charges: charges.iter().map(|(at, amount)| (instant(at), *amount)).collect() }
+    }
+
+    /// Uses what is left at `now` in `zone`, at most so much; how much that was.
+    fn uses(&mut self, zone: &str, now: &str, most: i64) -> i64 {
+        self.moves += 1;
+        let anchor = Some(instant("2026-01-31T12:00:00Z"));
+        self.user.follow(self.moves, || Calendar::new(TimeZone::get(zone).unwrap(), anchor));
+        let counter = CounterKey { meter: CALLS, window: Window::BillingMonth };
+        let checks = [Check { counter, max: Max::AtMost(10), ..checks()[0] }];
+        let terms = Terms { checks: &checks, needs: &[1], warn_at: &[], mode: Mode::Enforce, tracked: &[] };
+        let parties = Parties { user: &self.user, org: None };
+        let now = instant(now);
+        let mut used = 0;
+        while used < most {
+            match parties.admit(terms, now) {
+                Admission::Admitted { hold, .. } => {
+                    let mark = Mark(self.charges.len() as u64);
+                    self.charges.push((now, 1));
+                    hold.settle(|| mark, [(CALLS, 1)].into_iter());
+                    used += 1;
+                }
+                Admission::NotLoaded => {
+                    for ticket in parties.begin_load(terms, now) {
+                        let charged =
+                            |span: Span| self.charges.iter().filter(move |(at, _)| span.contains(*at));
+                        let sum = |span| charged(span).map(|(_, amount)| amount).sum();
+                        let sums: Vec<i64> = ticket.spans.iter().map(|asked| sum(asked.span)).collect();
+                        ticket.complete(&sums, Mark(self.charges.len() as u64));
+                    }
+                }
+                Admission::Refused { .. } => break,
+                Admission::NotLeased | Admission::Unavailable { .. } => panic!("counted in the process"),
+            }
+        }
+        used
+    }
+}
+
+fn instant(text: &str) -> UnixMillis {
+    UnixMillis(text.parse::<jiff::Timestamp>().unwrap().as_millisecond())
+}
+
+const BERLIN: &str = "Europe/Berlin";
+const TOKYO: &str = "Asia/Tokyo";
+const LOS_ANGELES: &str = "America/Los_Angeles";
+
+/// Who moves has what is left of the window of where it is; who moves back finds what it left.
+#[test]
+fn a_subject_that_moves_has_no_budget_twice() {
+    // Where, when, how much at most, and how much that is.
+    type Use = (&'static str, &'static str, i64, i64);
+    type Case = (&'static [(&'static str, i64)], &'static [Use]);
+    let cases: [Case; 4] = [
+        // To the west: back into the window that was over, with all that was used since.
+        (
+            &[("2026-02-20T12:00:00Z", 6), ("2026-02-28T01:00:00Z", 3)],
+            &[(BERLIN, "2026-02-28T03:00:00Z", 1, 1), (LOS_ANGELES, "2026-02-28T03:00:00Z", 99, 0)],
+        ),
+        (
+            &[("2026-02-20T12:00:00Z", 2), ("2026-02-28T01:00:00Z", 3)],
+            &[
+                (LOS_ANGELES, "2026-02-28T03:00:00Z", 99, 5),
+                // It begins anew there, where it begins: that is in the new window of the other place, too.
+                (LOS_ANGELES, "2026-02-28T08:00:00Z", 4, 4),
+                (BERLIN, "2026-02-28T08:00:00Z", 99, 0),
+            ],
+        ),
+        // To the east: what was used since the window there began counts in it, and there and back gives nothing.
+        (
+            &[("2026-02-20T12:00:00Z", 7), ("2026-02-27T16:00:00Z", 2)],
+            &[
+                (TOKYO, "2026-02-27T20:00:00Z", 99, 8),
+                (LOS_ANGELES, "2026-02-27T20:00:00Z", 99, 0),
+                (TOKYO, "2026-02-27T20:00:01Z", 99, 0),
+                (BERLIN, "2026-02-27T20:00:02Z", 99, 0),
+                (BERLIN, "2026-02-27T23:00:00Z", 99, 10),
+                (TOKYO, "2026-02-27T23:00:00Z", 99, 0),
+            ],
+        ),
+        // The clocks change: the window ends by the new ones, and begins once.
+        (
+            &[("2026-03-28T23:30:00Z", 9)],
+            &[
+                (BERLIN, "2026-03-30T21:59:59Z", 99, 1),
+                (BERLIN, "2026-03-30T22:00:00Z", 99, 10),
+                (BERLIN, "2026-03-30T23:00:00Z", 99, 0),
+            ],
+        ),
+    ];
+    for (charges, uses) in cases {
+        let mut mover = Mover::new(charges);
+        for (zone, now, most, wanted) in uses {
+            assert_eq!(mover.uses(zone, now, *most), *wanted, "{zone} at {now}, after {charges:?}");
         }
     }
 }

@@ -56,8 +56,13 @@ impl Books {
 
     /// All that was ever settled of a meter, shipped or not.
     pub(crate) fn total(&self, scope: Scope, id: &str, meter: MeterId) -> i64 {
+        self.total_in(scope, id, meter, Span::ALWAYS)
+    }
+
+    /// The same of what was used in a span.
+    pub(crate) fn total_in(&self, scope: Scope, id: &str, meter: MeterId, span: Span) -> i64 {
         let lines = self.journals.iter().flatten();
-        lines.map(|line| line.amount((scope, id), meter, Span::ALWAYS)).sum()
+        lines.map(|line| line.amount((scope, id), meter, span)).sum()
     }
 }
 
@@ -291,9 +296,13 @@ impl Instance {
         Ok(())
     }
 
-    pub(crate) fn settle(&self, mut held: Held, charges: Vec<(MeterId, i64)>) {
+    pub(crate) fn settle(&self, held: Held, charges: Vec<(MeterId, i64)>) {
+        self.settle_at(held, None, charges);
+    }
+
+    fn settle_at(&self, mut held: Held, at: Option<UnixMillis>, charges: Vec<(MeterId, i64)>) {
         let hold = held.hold.take().unwrap();
-        let at = hold.at();
+        let at = at.unwrap_or(hold.at());
         let journal = || {
             let mut books = lock(&self.books);
             let mark = Mark(books.journals[self.number].len() as u64);
@@ -302,7 +311,15 @@ impl Instance {
             books.journals[self.number].push(line);
             mark
         };
-        hold.settle(journal, charges.iter().copied());
+        hold.settle_at(at, journal, charges.iter().copied());
+    }
+
+    /// Settles what `ask` says, as used so long ago; beyond limits, too.
+    pub(crate) fn settle_late(&self, ask: &Ask<'_>, ago: Duration) {
+        let held = self.take_patiently(&Ask { checks: &[], ..ask.clone() });
+        let charges = (0..3).map(|m| (MeterId(m), ask.needs[usize::from(m)])).collect();
+        let at = UnixMillis(self.now().0 - i64::try_from(ago.as_millis()).unwrap());
+        self.settle_at(held, Some(at), charges);
     }
 
     /// What requests in flight hold, as the counters have it.
@@ -321,7 +338,7 @@ impl Instance {
         number
     }
 
-    fn now(&self) -> UnixMillis {
+    pub(crate) fn now(&self) -> UnixMillis {
         let offset = self.counters.gate().map_or(0, |gate| gate.clock_offset());
         UnixMillis(wall().0 + lock(&self.books).skews[self.number] + offset)
     }
@@ -429,7 +446,7 @@ fn kinds() -> Kinds {
 fn tracked() -> Vec<Tracked> {
     let one =
         |meter| Tracked { meter, plan: 1, concurrent: meter == JOBS, user: keys(meter), org: keys(meter) };
-    [CALLS, TOKENS].into_iter().map(one).collect()
+    [CALLS, TOKENS, JOBS].into_iter().map(one).collect()
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

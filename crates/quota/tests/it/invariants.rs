@@ -304,14 +304,14 @@ fn sweeping_forgets_only_what_the_ledger_knows() {
     assert!(counters.is_empty());
 }
 
-/// Concurrent meters begin at zero without asking anyone and count what is in flight.
+/// Concurrent meters count what is in flight beside what the ledger says that runs on.
 #[test]
 fn concurrent_meters_count_what_runs() {
     let counters = Counters::new(10);
     let user = subject(&counters, Scope::User, "u");
     let parties = Parties { user: &user, org: None };
     let checks = [Check { concurrent: true, ..check(CALLS, Window::Lifetime, Scope::User, 2) }];
-    let one = parties.admit(terms(&checks, &[1]), NOW);
+    let one = admit_loaded(parties, terms(&checks, &[1]), NOW);
     let two = parties.admit(terms(&checks, &[1]), NOW);
     let (Admission::Admitted { hold: one, .. }, Admission::Admitted { hold: _two, .. }) = (one, two) else {
         panic!("two slots");

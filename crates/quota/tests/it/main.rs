@@ -11,11 +11,14 @@
 
 mod beyond;
 mod calendars;
+mod claims;
 mod conformance;
 mod extensions;
 mod failover;
 mod hazards;
 mod instance;
 mod invariants;
+mod jobs;
+mod late;
 mod loss;
 mod random;

@@ -8,12 +8,12 @@ use super::{
     PostgresError, commit,
     connection::{Connection, Purpose},
     context::Context,
-    minutes, presence, sums,
+    idempotency, minutes, presence, resources, sums,
 };
 use crate::{
     Position,
     ledger::{
-        LoadError, LoadRequest, Loaded,
+        Begun, LoadError, LoadRequest, Loaded, OpenResources, ResourceSum,
         load::{self, Ask},
         minutes::Minutes,
         waiting::Waiting,
@@ -104,6 +104,10 @@ impl Context {
                         (Ask::Load(LoadRequest { reply, .. }), Answer::Loaded(loaded)) => reply(Ok(loaded)),
                         (Ask::Flush { reply, .. }, Answer::Flushed) => reply(Ok(())),
                         (Ask::Instances { reply, .. }, Answer::Instances(seen)) => reply(Ok(seen)),
+                        (Ask::Resource(asked), Answer::Resource(sum)) => (asked.reply)(Ok(sum)),
+                        (Ask::OpenResources(asked), Answer::OpenResources(page)) => (asked.reply)(Ok(page)),
+                        (Ask::Begin(begin), Answer::Begun(begun)) => (begin.reply)(Ok(begun)),
+                        (Ask::Finish(finish), Answer::Finished) => (finish.reply)(Ok(())),
                         (ask, _) => ask.refuse(LoadError::Unavailable),
                     }
                 }
@@ -126,6 +130,17 @@ impl Context {
                     // Not as of the loads' instant: that has passed.
                     end_snapshot(connection, &mut seen_by_loads).await?;
                     Answer::Instances(presence::seen(connection, own, *fresh).await?)
+                }
+                Ask::Resource(asked) => Answer::Resource(resources::sum(connection, asked).await?),
+                Ask::OpenResources(asked) => Answer::OpenResources(resources::open(connection, asked).await?),
+                Ask::Begin(begin) => {
+                    end_snapshot(connection, &mut seen_by_loads).await?;
+                    idempotency::begin(connection, own, begin).await?.map_or(Answer::Untold, Answer::Begun)
+                }
+                Ask::Finish(finish) => {
+                    end_snapshot(connection, &mut seen_by_loads).await?;
+                    idempotency::finish(connection, finish).await?;
+                    Answer::Finished
                 }
                 Ask::Load(LoadRequest { subject, sums, .. }) => {
                     let (minutes, watermarks) = match &seen_by_loads {
@@ -150,6 +165,12 @@ enum Answer {
     Loaded(Loaded),
     Flushed,
     Instances(Vec<Uuid>),
+    Resource(ResourceSum),
+    OpenResources(OpenResources),
+    Begun(Begun),
+    Finished,
+    /// There is none.
+    Untold,
 }
 
 /// What all loads of a snapshot need.

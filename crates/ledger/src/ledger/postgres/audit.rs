@@ -4,7 +4,7 @@ use tokio_postgres::types::ToSql;
 
 use super::{PostgresError, connection::Connection, types::At};
 use crate::{
-    audit::{Difference, Sum},
+    audit::{AuditReport, Difference, Sum},
     ledger::{minutes::Minutes, period::Period},
 };
 
@@ -12,6 +12,13 @@ use crate::{
 pub(super) struct Compared {
     pub(super) rows: u64,
     pub(super) differences: Vec<Difference>,
+}
+
+impl AuditReport {
+    pub(super) fn add(&mut self, Compared { rows, differences }: Compared) {
+        self.rollup_rows += rows;
+        self.differences.extend(differences);
+    }
 }
 
 pub(super) async fn count_lines(connection: &Connection) -> Result<u64, PostgresError> {
@@ -66,6 +73,30 @@ pub(super) async fn compare(
     };
     let differences = rows.iter().map(difference).collect::<Result<_, _>>()?;
     let rows = count(connection, &format!("SELECT count(*) FROM {table}")).await?;
+    Ok(Compared { rows, differences })
+}
+
+/// Compares what resources have with their lines.
+pub(super) async fn compare_resources(connection: &Connection) -> Result<Compared, PostgresError> {
+    let sql = "SELECT meter, resource, user_id, org_id, kept.amount, real.amount \
+        FROM usage_resources AS kept FULL JOIN (SELECT meter, resource, user_id, \
+        coalesce(org_id, '') AS org_id, least(greatest(sum(amount), -9223372036854775808), \
+        9223372036854775807)::bigint AS amount FROM usage_ledger WHERE resource IS NOT NULL \
+        GROUP BY 1, 2, 3, 4) AS real USING (meter, resource, user_id, org_id) \
+        WHERE coalesce(kept.amount, 0) <> coalesce(real.amount, 0) ORDER BY 1, 2, 3, 4";
+    let rows = connection.query(sql, &[]).await?;
+    let difference = |row: &tokio_postgres::Row| {
+        Ok::<_, tokio_postgres::Error>(Difference::Resource {
+            meter: row.try_get(0)?,
+            resource: row.try_get(1)?,
+            user_id: row.try_get(2)?,
+            org_id: row.try_get(3)?,
+            kept: row.try_get::<_, Option<i64>>(4)?.unwrap_or(0),
+            lines: row.try_get::<_, Option<i64>>(5)?.unwrap_or(0),
+        })
+    };
+    let differences = rows.iter().map(difference).collect::<Result<_, _>>()?;
+    let rows = count(connection, "SELECT count(*) FROM usage_resources").await?;
     Ok(Compared { rows, differences })
 }
 

@@ -18,12 +18,18 @@ use super::{
     batch::Batch,
     connection::Connection,
     copy::{Lines, columns},
-    locks, minutes, rollups,
+    locks, minutes, resources, rollups,
     types::At,
 };
 use crate::{
     Position,
-    ledger::{feed::Expect, minutes::Minutes, period::Period, totals::Totals},
+    ledger::{
+        feed::Expect,
+        minutes::Minutes,
+        period::Period,
+        resources::{Key, Resources},
+        totals::Totals,
+    },
 };
 
 /// Where a batch is copied to that may not be new. Emptied by every commit; nobody else sees it.
@@ -43,7 +49,8 @@ const INSERT: &str = concat!(
     ") SELECT ",
     columns!(),
     " FROM tollgate_staging ORDER BY id ON CONFLICT (id) DO NOTHING RETURNING id) \
-     SELECT user_id, meter, at, coalesce(org_id, ''), route, amount FROM tollgate_staging AS staged \
+     SELECT user_id, meter, at, coalesce(org_id, ''), route, amount, id, resource \
+     FROM tollgate_staging AS staged \
      WHERE NOT EXISTS (SELECT FROM inserted WHERE inserted.id = staged.id)"
 );
 
@@ -74,7 +81,7 @@ impl Batch {
         journal: Uuid,
         mut expect: Expect,
     ) -> Result<Committed, PostgresError> {
-        let Self { from: _, reached, lines, mut totals, newest } = self;
+        let Self { from: _, reached, lines, mut totals, resources: mut named, newest } = self;
         let mut minutes = begin(connection).await?;
         if lines.keys().len() > 0 {
             if expect == Expect::New && !insert_all(connection, &lines).await? {
@@ -83,13 +90,14 @@ impl Batch {
                 expect = Expect::Repeated;
             }
             if expect == Expect::Repeated {
-                expect = insert_new(connection, &lines, &mut totals).await?;
+                expect = insert_new(connection, &lines, (&mut totals, &mut named)).await?;
             }
         }
         let totals = totals.into_vec();
         let added =
             newest.filter(|_| !totals.is_empty()).map(|newest| Added { newest, minutes: totals.len() });
         rollups::add(connection, totals, minutes).await?;
+        resources::add(connection, &named.into_changes()).await?;
         let position = i64::try_from(reached.get()).unwrap_or(i64::MAX);
         connection
             .execute(
@@ -122,11 +130,11 @@ async fn insert_all(connection: &Connection, lines: &Lines) -> Result<bool, Post
     }
 }
 
-/// Inserts the lines that are not there, and takes the others out of `totals`.
+/// Inserts the lines that are not there, and takes the others out of the sums.
 async fn insert_new(
     connection: &Connection,
     lines: &Lines,
-    totals: &mut Totals,
+    (totals, resources): (&mut Totals, &mut Resources),
 ) -> Result<Expect, PostgresError> {
     copy(connection, COPY_TO_STAGING, lines).await?;
     let there = connection.query(INSERT, &[]).await?;
@@ -135,6 +143,11 @@ async fn insert_new(
         let start = Period::Minute.start(UnixMillis(at));
         let key = (row.try_get(0)?, row.try_get(1)?, start, row.try_get(3)?, row.try_get(4)?);
         totals.change(key, -i128::from(row.try_get::<_, i64>(5)?), -1);
+        if let Some(resource) = row.try_get(7)? {
+            let (user_id, meter, org_id) = (row.try_get(0)?, row.try_get(1)?, row.try_get(3)?);
+            resources
+                .take_back(&Key { meter, resource, user_id, org_id }, row.try_get::<_, Uuid>(6)?.as_u128());
+        }
     }
     Ok(if there.is_empty() { Expect::New } else { Expect::Repeated })
 }

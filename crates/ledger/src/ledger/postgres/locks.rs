@@ -2,7 +2,7 @@
 //!
 //! 1. An advisory lock, at most one; whoever waits for it holds nothing else.
 //! 2. Lines, in the order of their ids.
-//! 3. Sums: minutes, hours, days; each in the order of their keys.
+//! 3. Sums: minutes, hours, days, resources; each in the order of their keys.
 //! 4. The watermark, which is the journal's own.
 //!
 //! All transactions keep this order, so none of them waits for one that waits for it.

@@ -5,9 +5,7 @@ use tollgate_core::Span;
 use uuid::Uuid;
 
 use super::{
-    PostgresOptions,
-    audit::{self, Compared},
-    commit,
+    PostgresOptions, audit, commit,
     connection::{Connection, Purpose},
     events, minutes, schema, sums,
 };
@@ -59,11 +57,9 @@ impl Reader {
             let minutes = minutes::read(&self.connection).await?;
             report.events = audit::count_lines(&self.connection).await?;
             for period in periods {
-                let Compared { rows, differences } =
-                    audit::compare(&self.connection, *period, minutes).await?;
-                report.rollup_rows += rows;
-                report.differences.extend(differences);
+                report.add(audit::compare(&self.connection, *period, minutes).await?);
             }
+            report.add(audit::compare_resources(&self.connection).await?);
             Ok(())
         })
     }

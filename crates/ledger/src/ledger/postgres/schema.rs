@@ -8,9 +8,10 @@ use super::{
 use crate::{LedgerError, Migrated};
 
 /// In their order; `tollgate_schema` has a row for each that is done.
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     ("0001_ledger", include_str!("../../../../../migrations/postgres/0001_ledger.sql")),
     ("0002_subjects", include_str!("../../../../../migrations/postgres/0002_subjects.sql")),
+    ("0003_resources", include_str!("../../../../../migrations/postgres/0003_resources.sql")),
 ];
 
 /// Brings the tables up to date; one process at a time.

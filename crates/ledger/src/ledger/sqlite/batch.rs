@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{
     insert::{Insert, Inserts},
     lines::Lines,
-    minutes,
+    minutes, resources,
 };
 use crate::{
     Journal, Position,
@@ -15,6 +15,7 @@ use crate::{
     ledger::{
         feed::{self, Expect},
         period::Period,
+        resources::{self as changes, Resources},
         totals::{Key, Total, Totals, clamp, coarsen},
     },
 };
@@ -51,6 +52,7 @@ pub(super) struct Batch {
 #[derive(Default)]
 struct New {
     totals: Totals,
+    resources: Resources,
     /// The latest admission among them.
     newest: Option<UnixMillis>,
 }
@@ -108,10 +110,11 @@ impl Batch {
     }
 
     fn end(&self, transaction: Transaction<'_>, journal: Uuid, new: New) -> Result<()> {
-        let New { totals, newest } = new;
+        let New { totals, resources, newest } = new;
         if let Some(newest) = newest {
             add_to_rollups(&transaction, totals.into_vec(), newest)?;
         }
+        resources::add(&transaction, &resources.into_changes())?;
         let position = i64::try_from(self.reached.get()).unwrap_or(i64::MAX);
         transaction
             .prepare_cached(
@@ -125,8 +128,17 @@ impl Batch {
 
 impl New {
     fn add(&mut self, event: &Event<'_>) {
-        let Event { id: _, charge: Charge { meter, amount, estimated: _ }, settlement } = event;
+        let Event { id, charge: Charge { meter, amount, estimated: _ }, settlement } = event;
         self.totals.add(settlement, meter, *amount);
+        if let Some(resource) = settlement.resource {
+            let key = changes::Key {
+                meter: (*meter).to_owned(),
+                resource: resource.to_owned(),
+                user_id: settlement.user_id.to_owned(),
+                org_id: settlement.org_id.unwrap_or_default().to_owned(),
+            };
+            self.resources.add(key, id.to_bits(), *amount);
+        }
         self.newest = self.newest.max(Some(settlement.at));
     }
 }

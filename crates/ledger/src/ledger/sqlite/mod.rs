@@ -2,10 +2,12 @@
 
 mod batch;
 mod events;
+mod idempotency;
 mod insert;
 mod lines;
 mod minutes;
 mod reader;
+mod resources;
 pub(crate) mod schema;
 mod shipper;
 pub(crate) mod subjects;

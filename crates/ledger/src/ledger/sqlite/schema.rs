@@ -7,9 +7,10 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::{Durability, LedgerError};
 
 /// In their order; `PRAGMA user_version` counts those that are done.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../../../../migrations/sqlite/0001_ledger.sql"),
     include_str!("../../../../../migrations/sqlite/0002_subjects.sql"),
+    include_str!("../../../../../migrations/sqlite/0003_resources.sql"),
 ];
 
 /// Longest wait for somebody else who writes to the file, as a person with a shell may.

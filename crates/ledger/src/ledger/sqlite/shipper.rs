@@ -8,7 +8,7 @@ use std::{
 
 use rusqlite::Connection;
 
-use super::{batch, batch::Batch, sums};
+use super::{batch, batch::Batch, idempotency, resources, sums};
 use crate::{
     journal::ReadError,
     ledger::{
@@ -118,12 +118,33 @@ impl Shipper {
         if self.pause.until().is_some() {
             return self.waiting.refuse_all();
         }
+        // A file that somebody else has locked is waited for once, not once for each.
+        let mut writes = true;
         for ask in self.waiting.ready(self.shared.shipped()) {
             match ask {
+                Ask::Begin(_) | Ask::Finish(_) if !writes => ask.refuse(LoadError::Unavailable),
                 Ask::Load(load) => self.load(load),
                 Ask::Flush { reached: _, reply } => reply(Ok(())),
                 // Nobody else ships to a file in this data directory.
                 Ask::Instances { fresh: _, reply } => reply(Ok(vec![self.shared.journal.id()])),
+                Ask::Resource(asked) => {
+                    let sum = resources::sum(&self.connection, &asked);
+                    (asked.reply)(answered(sum));
+                }
+                Ask::OpenResources(asked) => {
+                    let page = resources::open(&self.connection, &asked);
+                    (asked.reply)(answered(page));
+                }
+                Ask::Begin(begin) => {
+                    let begun = idempotency::begin(&self.connection, self.shared.journal.id(), &begin);
+                    writes = begun.is_ok();
+                    (begin.reply)(answered(begun));
+                }
+                Ask::Finish(finish) => {
+                    let finished = idempotency::finish(&self.connection, &finish);
+                    writes = finished.is_ok();
+                    (finish.reply)(answered(finished));
+                }
             }
         }
     }
@@ -136,9 +157,14 @@ impl Shipper {
             let watermarks = batch::watermarks(&self.connection)?;
             Ok(Loaded { sums, watermark: self.shared.shipped(), watermarks })
         });
-        reply(loaded.map_err(|error| {
-            tracing::warn!(%error, "counters cannot be loaded from the ledger");
-            LoadError::Unavailable
-        }));
+        reply(answered(loaded));
     }
+}
+
+/// The answer, or that there is none.
+fn answered<T>(answer: rusqlite::Result<T>) -> Result<T, LoadError> {
+    answer.map_err(|error| {
+        tracing::warn!(%error, "the ledger cannot be asked");
+        LoadError::Unavailable
+    })
 }

@@ -1,7 +1,7 @@
 -- What an instance brings into a new epoch: what it holds for requests that are in flight.
 --
 -- KEYS[1]   the bucket's epoch (see epoch_v1.lua)
--- KEYS[2..] counters (see exchange_v1.lua)
+-- KEYS[2..] counters (see exchange_v2.lua)
 -- ARGV[1] this instance · ARGV[2] the epoch, which must be forming · ARGV[3] this call's id · ARGV[4] journal position ·
 -- then for each counter: what it holds · the end of its window in ms, -1 for never
 -- Reply: 1, or 0 when the epoch is another one

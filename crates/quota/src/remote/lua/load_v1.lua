@@ -1,7 +1,7 @@
 -- Tells counters what the ledger knows; whoever comes first does.
 --
 -- KEYS[1]   the bucket's epoch (see epoch_v1.lua)
--- KEYS[2..] counters (see exchange_v1.lua)
+-- KEYS[2..] counters (see exchange_v2.lua)
 -- ARGV[1] the epoch that the sums are of · ARGV[2] how many watermarks · then a journal's id and its watermark each ·
 -- then for each counter: its sum · the end of its window in ms, -1 for never
 -- Reply: 1, or 0 when the epoch is another one

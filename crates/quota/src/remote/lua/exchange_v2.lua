@@ -10,11 +10,14 @@
 --             i:<id>  what instance <id> has, as "granted call mark recall": set aside for it in units; its last
 --                     call that was applied; all its settlements before this journal position are in s; the
 --                     newest recall that it has answered by returning all that it does not hold
+--             a:<id>  when that call was applied (ms), of what runs now
 --             w:<id>  the ledger's watermark of journal <id> in the sum that s began with
 --             r       how often what others have was wanted back, and when last (ms), as "recall ms"
 -- ARGV[1] this instance   ARGV[2] the epoch that it knows   ARGV[3] this call's id   ARGV[4] its journal position
 -- ARGV[5] the subject's calendar, '' for the default
--- ARGV[6] instances known to be dead, separated by spaces: what runs in them has ended
+-- ARGV[6] instances known to be dead, separated by spaces: requests in them have ended. Of what runs now, what they had
+--         set aside is free again: it was for requests, and jobs that outlive them are settled. The call that such
+--         an instance had last is no longer its last: if it lives after all, it sees that something was taken
 -- then 13 for each counter:
 --   the last call applied as far as it knows, '' for none · spent since then · returned · least that must be set
 --   aside, 0 if nobody waits for it · wanted · more, if there is plenty · limit, -1 for none · start and end of the
@@ -39,6 +42,7 @@
 local MAX = 9007199254740992
 local RECALL_MS = 5000
 local KEEP_MS = 86400000
+local DEAD_MS = 5000
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -94,6 +98,11 @@ for i = 1, #KEYS - 2 do
       break
     end
   end
+  -- One that has called lately lives, whatever the caller has heard of it.
+  local called = {}
+  for f = 1, c.runs and #fields or 0, 2 do
+    if string.sub(fields[f], 1, 2) == 'a:' then called['i:' .. string.sub(fields[f], 3)] = tonumber(fields[f + 1]) end
+  end
   for f = 1, #fields, 2 do
     local name, value = fields[f], fields[f + 1]
     if name == 's' then
@@ -106,13 +115,13 @@ for i = 1, #KEYS - 2 do
     elseif name == 'w:' .. ARGV[1] then
       c.watermark = value
     elseif string.sub(name, 1, 2) == 'i:' then
-      local g, _, _, ack = parse(value)
-      if c.runs and dead[name] then
-        c.gone[#c.gone + 1] = name
+      local g, _, mark, ack = parse(value)
+      if c.runs and dead[name] and now - (called[name] or 0) >= DEAD_MS then
+        if g > 0 then c.gone[#c.gone + 1] = { name, '0 0 ' .. mark .. ' ' .. ack } end
       else
         if g > 0 then c.others, c.holders = c.others + g, c.holders + 1 end
         -- Of what never resets, an instance may have been given something back that it has not told yet.
-        local may_have = g > 0 or (c.to < 0 and not c.runs)
+        local may_have = g > 0 or c.to < 0
         if may_have and (c.waits == 0 or ack < c.waits) then c.who[#c.who + 1] = string.sub(name, 3) end
       end
     end
@@ -120,7 +129,7 @@ for i = 1, #KEYS - 2 do
   if c.call ~= c.after then
     fail('call', i)
   elseif not c.s then
-    if c.runs or c.from >= since then
+    if c.from >= since then
       c.s, c.new = 0, true
     else
       fail('unloaded', i)
@@ -131,7 +140,7 @@ end
 -- A counter that is not there counts from zero, unless it was evicted.
 if status == 'ok' then
   for i, c in ipairs(counters) do
-    if c.new and not c.runs then
+    if c.new then
       local evicted = string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)')
       if evicted ~= epoch[4] then
         redis.call('DEL', KEYS[1])
@@ -176,7 +185,8 @@ if status == 'ok' or status == 'full' then
     if grant == 0 or c.least == 0 then c.ack = math.max(c.ack, math.min(c.answers, c.recall)) end
     redis.call('HSET', c.key, 'e', epoch[1], 'c', ARGV[5], 's', string.format('%.0f', c.s),
       me, string.format('%.0f', c.g) .. ' ' .. c.call .. ' ' .. c.mark .. ' ' .. c.ack)
-    for _, name in ipairs(c.gone) do redis.call('HDEL', c.key, name) end
+    if c.runs then redis.call('HSET', c.key, 'a:' .. ARGV[1], now) end
+    for _, gone in ipairs(c.gone) do redis.call('HSET', c.key, gone[1], gone[2]) end
     if c.to >= 0 then redis.call('PEXPIREAT', c.key, c.to + KEEP_MS) end
   end
 end
