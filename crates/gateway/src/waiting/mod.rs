@@ -1,7 +1,8 @@
 //! Waiting to be admitted: for a slot of what runs at once, or for a turn at the rate of a limit that slows down.
 //!
 //! Contract
-//! - Nothing is held while a request waits, neither quota nor a place in the journal.
+//! - Nothing is held while a request waits, neither quota nor a place in the journal. What it has claimed by an id stays
+//!   claimed.
 //! - Who waits for the same subject's same meter stands in one line of this gateway, and only the first tries. Who
 //!   comes while others wait goes behind them. Where several limits of a request have lines, it is in one at a time,
 //!   and goes to the end of the other when that refuses it: no two lines wait for each other.
