@@ -36,8 +36,12 @@ fn larger(tiers: &[Tier], bytes_max: u64, upgrade_url: Option<&str>) -> String {
             None => format!("{} any size", tier.name),
         })
         .collect();
-    let url = upgrade_url.map(|url| format!(": {url}")).unwrap_or_default();
-    if named.is_empty() { String::new() } else { format!("; {}{url}", named.join(", ")) }
+    match (named.is_empty(), upgrade_url) {
+        (true, None) => String::new(),
+        (true, Some(url)) => format!("; no tier allows more: {url}"),
+        (false, None) => format!("; {}", named.join(", ")),
+        (false, Some(url)) => format!("; {}: {url}", named.join(", ")),
+    }
 }
 
 fn show(bytes: u64) -> String {
@@ -75,6 +79,7 @@ mod tests {
             "; plus allows 1MiB, pro allows 5MB, all any size: https://example.com"
         );
         assert_eq!(larger(&tiers, 5_000_000, None), "; all any size");
-        assert_eq!(larger(&tiers[1..3], 5_000_000, url), "");
+        assert_eq!(larger(&tiers[1..3], 5_000_000, url), "; no tier allows more: https://example.com");
+        assert_eq!(larger(&tiers[1..3], 5_000_000, None), "");
     }
 }

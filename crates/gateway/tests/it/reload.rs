@@ -316,7 +316,11 @@ fn version(target: &str, answer: &Response) -> usize {
         _ => {
             assert_eq!(answer.status, 413, "{answer:?}");
             let body = answer.text();
-            (after(&body, "larger than the "), after(&body, "https://example.com/"))
+            let bound = after(&body, "larger than the ");
+            let unit = body.split(&format!("larger than the {bound}")).nth(1).unwrap();
+            let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("kB", 1000), ("MB", 1_000_000), ("B", 1)];
+            let (_, bytes) = units.iter().find(|(name, _)| unit.starts_with(name)).unwrap();
+            (bound * bytes, after(&body, "https://example.com/"))
         }
     };
     assert_eq!(first, second, "half of one file and half of another: {answer:?}");
