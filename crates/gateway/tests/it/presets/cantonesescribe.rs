@@ -174,28 +174,34 @@ fn c1_a_job_is_one_record_that_is_never_charged_twice() {
 fn c2_credits_are_checked_before_the_upload() {
     let world = World::start();
     for (plan, credits, _, _, _) in PLANS {
-        let who = Who::on(plan, plan);
-        world.preset.report(who, "audio_seconds", (credits - 1) * 60, None);
-        assert_eq!(world.check(who, "credits", 1)["allowed"], json!(true), "{plan}");
-        let told = world.check(who, "audio_seconds", 61);
-        assert_eq!(told["allowed"], json!(false), "{plan}: two credits of one: {told}");
-        let limit = Limit { meter: "credits", window: "billing_month", limit: credits };
-        let refusal = world.preset.last_and_first(who, limit, || {
-            let answer = world.upload(who, 60);
-            if answer.status == 202 {
-                world.cancel(who, &job(&answer));
-            }
-            answer
-        });
-        let message = refusal["message"].as_str().unwrap();
-        assert!(message.contains("credits") && message.contains("upgrade"), "{message}");
+        world.preset.exactly(|attempt| walk_credits(&world, plan, credits, attempt));
     }
+}
+
+fn walk_credits(world: &World, plan: &str, credits: i64, attempt: usize) {
+    let user = format!("{plan}-{attempt}");
+    let who = Who::on(&user, plan);
+    world.preset.report(who, "audio_seconds", (credits - 1) * 60, None);
+    assert_eq!(world.check(who, "credits", 1)["allowed"], json!(true), "{plan}");
+    let told = world.check(who, "audio_seconds", 61);
+    assert_eq!(told["allowed"], json!(false), "{plan}: two credits of one: {told}");
+    let limit = Limit { meter: "credits", window: "billing_month", limit: credits };
+    let refusal = world.preset.last_and_first(who, limit, || {
+        let answer = world.upload(who, 60);
+        if answer.status == 202 {
+            world.cancel(who, &job(&answer));
+        }
+        answer
+    });
+    let message = refusal["message"].as_str().unwrap();
+    assert!(message.contains("credits") && message.contains("upgrade"), "{message}");
 }
 
 #[test]
 fn c2_files_are_refused_by_size_before_they_are_sent() {
     let world = World::start();
-    for (plan, _, bytes, _, larger) in PLANS {
+    let sizes = ["25MB", "100MB", "500MB", "1GB"];
+    for ((plan, _, bytes, _, larger), size) in PLANS.into_iter().zip(sizes) {
         let who = Who::on(plan, plan);
         let headers = [("X-User-Id", who.user), ("X-User-Tier", plan)];
         let before = world.origin.requests();
@@ -204,13 +210,13 @@ fn c2_files_are_refused_by_size_before_they_are_sent() {
         let refused = wire.response(false, BOUND).expect("an answer without a byte of the file");
         let refusal = assert_refusal(&refused, 413, "body_too_large");
         let message = refusal["message"].as_str().unwrap();
-        assert!(message.contains(plan), "{message}");
+        assert!(message.contains(&format!("the {size} that tier {plan} allows")), "{message}");
         match larger {
             Some(larger) => {
                 assert!(message.contains(larger), "who takes more: {message}");
                 assert!(message.contains("https://example.com/upgrade"), "{message}");
             }
-            None => assert!(!message.contains("upgrade"), "{message}"),
+            None => assert!(message.contains("no tier allows more"), "{message}"),
         }
         assert_eq!(world.origin.requests(), before, "{plan}");
 
@@ -242,55 +248,57 @@ fn c2_files_are_refused_by_size_before_they_are_sent() {
 fn c2_slots_are_checked_before_the_upload() {
     let world = World::start();
     for (plan, _, _, slots, _) in PLANS {
-        let who = Who::on(plan, plan);
-        let jobs: Vec<_> = (0..slots).map(|_| job(&world.upload(who, 1))).collect();
-        assert!(!world.has_slot(who), "{plan}");
-        // The first two one after the other, the rest as they come.
-        let mut line: Vec<Wire> = Vec::new();
-        for length in [1, 2, QUEUE] {
-            while line.len() < length {
-                line.push(world.wait_in_line(who));
-            }
-            let wanted = f64::from(u32::try_from(length).unwrap());
-            let are_there = eventually(BOUND, || world.waiting() == wanted);
-            let last = line.last_mut().unwrap();
-            assert!(are_there, "{plan}: {length} in line: {:?}", last.response(false, Duration::ZERO));
-        }
-        let refused = world.upload(who, 1);
-        let refusal = assert_refusal(&refused, 429, "too_many_jobs");
-        for (field, value) in [
-            ("meter", json!("jobs")),
-            ("tier", json!(plan)),
-            ("used", json!(slots)),
-            ("limit", json!(slots)),
-            ("remaining", json!(0)),
-        ] {
-            assert_eq!(refusal[field], value, "{refusal}");
-        }
-        assert!(refusal["message"].as_str().unwrap().contains("upgrade"), "{refusal}");
-
-        // A job that ends makes room for the one that waits longest, and for no other.
-        let mut last = jobs[0].clone();
-        for place in 1..=2_usize {
-            world.cancel(who, &last);
-            let admitted = line[0].response(false, BOUND).expect("the first in line");
-            last = job(&admitted);
-            assert_eq!(
-                admitted.header("x-queue-position"),
-                Some(&*place.to_string()),
-                "{plan}: {admitted:?}"
-            );
-            line.remove(0);
-        }
-        // Who leaves is not waited for.
-        drop(line);
-        assert!(eventually(BOUND, || world.waiting() == 0.0), "{plan}: nobody waits");
-        assert!(!world.has_slot(who), "{plan}");
-        for job in jobs[1..].iter().chain([&last]) {
-            world.cancel(who, job);
-        }
-        assert!(world.has_slot(who), "{plan}");
+        world.preset.exactly(|attempt| walk_slots(&world, plan, slots, attempt));
     }
+}
+
+fn walk_slots(world: &World, plan: &str, slots: i64, attempt: usize) {
+    let user = format!("{plan}-{attempt}");
+    let who = Who::on(&user, plan);
+    let jobs: Vec<_> = (0..slots).map(|_| job(&world.upload(who, 1))).collect();
+    assert!(!world.has_slot(who), "{plan}");
+    // The first two one after the other, the rest as they come.
+    assert!(eventually(BOUND, || world.waiting() == 0.0), "nobody waits yet");
+    let mut line: Vec<Wire> = Vec::new();
+    for length in [1, 2, QUEUE] {
+        while line.len() < length {
+            line.push(world.wait_in_line(who));
+        }
+        let wanted = f64::from(u32::try_from(length).unwrap());
+        let are_there = eventually(BOUND, || world.waiting() == wanted);
+        let last = line.last_mut().unwrap();
+        assert!(are_there, "{plan}: {length} in line: {:?}", last.response(false, Duration::ZERO));
+    }
+    let refused = world.upload(who, 1);
+    let refusal = assert_refusal(&refused, 429, "too_many_jobs");
+    for (field, value) in [
+        ("meter", json!("jobs")),
+        ("tier", json!(plan)),
+        ("used", json!(slots)),
+        ("limit", json!(slots)),
+        ("remaining", json!(0)),
+    ] {
+        assert_eq!(refusal[field], value, "{refusal}");
+    }
+    assert!(refusal["message"].as_str().unwrap().contains("upgrade"), "{refusal}");
+
+    // A job that ends makes room for the one that waits longest, and for no other.
+    let mut last = jobs[0].clone();
+    for place in 1..=2_usize {
+        world.cancel(who, &last);
+        let admitted = line[0].response(false, BOUND).expect("the first in line");
+        last = job(&admitted);
+        assert_eq!(admitted.header("x-queue-position"), Some(&*place.to_string()), "{plan}: {admitted:?}");
+        line.remove(0);
+    }
+    // Who leaves is not waited for.
+    drop(line);
+    assert!(eventually(BOUND, || world.waiting() == 0.0), "{plan}: nobody waits");
+    assert!(!world.has_slot(who), "{plan}");
+    for job in jobs[1..].iter().chain([&last]) {
+        world.cancel(who, job);
+    }
+    assert!(world.has_slot(who), "{plan}");
 }
 
 #[test]

@@ -41,8 +41,12 @@ impl World {
         let zone = Zone::pick();
         let anchor = zone.noon(3);
         let row = |user: String| format!("('user', '{user}', NULL, NULL, '{}', '{anchor}', NULL)", zone.name);
-        let users = TIERS.iter().flat_map(|(tier, _, _)| [format!("day-{tier}"), format!("long-{tier}")]);
-        let rows: Vec<_> = users.map(row).collect();
+        let mut users: Vec<_> = TIERS.iter().map(|(tier, _, _)| format!("day-{tier}")).collect();
+        for attempt in 0..5 {
+            let of = |kind: &str| TIERS.map(|(tier, _, _)| format!("{kind}-{tier}-{attempt}"));
+            users.extend(of("day").into_iter().chain(of("long")));
+        }
+        let rows: Vec<_> = users.into_iter().map(row).collect();
         preset.set_subjects(&rows.join(", "));
         Self { preset, origin, zone }
     }
@@ -66,36 +70,40 @@ impl World {
 fn o1_over_the_limit_is_429_with_the_fields() {
     let world = World::start();
     for (tier, per_day, (limit, window)) in TIERS {
-        let user = format!("day-{tier}");
-        let who = Who::on(&user, tier);
-        for used in 1..per_day {
-            let answer = world.call(who);
-            assert_eq!(
-                (answer.status, number(&answer, "x-ratelimit-remaining")),
-                (200, per_day - used),
-                "{tier}"
-            );
-        }
-        let before = world.origin.requests();
-        let day = Limit { meter: "api_calls", window: "day", limit: per_day };
-        let refusal = world.preset.last_and_first(who, day, || world.call(who));
-        assert_eq!(world.origin.requests(), before + 1, "{tier}: the check comes before the work");
-        assert!(refusal["message"].as_str().unwrap().contains("upgrade"), "{refusal}");
-
-        // Another user, who has used nearly all of the longer period before today.
-        let user = format!("long-{tier}");
-        let who = Who::on(&user, tier);
-        world.preset.report(who, "api_calls", limit - 1, Some(world.zone.noon(1)));
-        let long = Limit { meter: "api_calls", window, limit };
-        let refusal = world.preset.last_and_first(who, long, || world.call(who));
-        let reset: jiff::Timestamp = refusal["reset_at"].as_str().unwrap().parse().unwrap();
-        assert_eq!(reset.as_second(), world.end(window), "{tier}");
+        world.preset.exactly(|attempt| walk_day(&world, tier, per_day, attempt));
+        world.preset.exactly(|attempt| walk_longer(&world, tier, (limit, window), attempt));
     }
     for tier in UNLIMITED {
         let who = Who::on(tier, tier);
         world.preset.report(who, "api_calls", 1_000_000, None);
         assert_eq!(world.call(who).status, 200, "{tier}");
     }
+}
+
+fn walk_day(world: &World, tier: &str, per_day: i64, attempt: usize) {
+    let user = format!("day-{tier}-{attempt}");
+    let who = Who::on(&user, tier);
+    for used in 1..per_day {
+        let answer = world.call(who);
+        let left = number(&answer, "x-ratelimit-remaining");
+        assert_eq!((answer.status, left), (200, per_day - used), "{tier}");
+    }
+    let before = world.origin.requests();
+    let day = Limit { meter: "api_calls", window: "day", limit: per_day };
+    let refusal = world.preset.last_and_first(who, day, || world.call(who));
+    assert_eq!(world.origin.requests(), before + 1, "{tier}: the check comes before the work");
+    assert!(refusal["message"].as_str().unwrap().contains("upgrade"), "{refusal}");
+}
+
+/// A user who has used nearly all of the longer period before today.
+fn walk_longer(world: &World, tier: &str, (limit, window): (i64, &str), attempt: usize) {
+    let user = format!("long-{tier}-{attempt}");
+    let who = Who::on(&user, tier);
+    world.preset.report(who, "api_calls", limit - 1, Some(world.zone.noon(1)));
+    let long = Limit { meter: "api_calls", window, limit };
+    let refusal = world.preset.last_and_first(who, long, || world.call(who));
+    let reset: jiff::Timestamp = refusal["reset_at"].as_str().unwrap().parse().unwrap();
+    assert_eq!(reset.as_second(), world.end(window), "{tier}");
 }
 
 #[test]
@@ -126,23 +134,7 @@ fn o1_every_call_is_metered_by_service() {
 fn o2_every_response_says_limit_remaining_and_reset() {
     let world = World::start();
     for (tier, per_day, _) in TIERS {
-        let user = format!("day-{tier}");
-        let who = Who::on(&user, tier);
-        let first = world.call(who);
-        assert_eq!(number(&first, "x-ratelimit-limit"), per_day);
-        assert_eq!(number(&first, "x-ratelimit-remaining"), per_day - 1);
-        assert_eq!(number(&first, "x-ratelimit-reset"), world.end("day"));
-        let failed = world.preset.call(who, "POST /api/v1/llm/fails", &json!({}));
-        assert_eq!(failed.status, 500);
-        assert_eq!(number(&failed, "x-ratelimit-limit"), per_day, "{failed:?}");
-        let user = format!("long-{tier}");
-        let who = Who::on(&user, tier);
-        world.preset.report(who, "api_calls", per_day, None);
-        let refused = world.call(who);
-        assert_eq!(refused.status, 429, "{refused:?}");
-        assert_eq!(number(&refused, "x-ratelimit-limit"), per_day);
-        assert_eq!(number(&refused, "x-ratelimit-remaining"), 0);
-        assert_eq!(number(&refused, "x-ratelimit-reset"), world.end("day"));
+        world.preset.exactly(|attempt| follow_headers(&world, tier, per_day, attempt));
     }
     for tier in UNLIMITED {
         let answer = world.call(Who::on(tier, tier));
@@ -150,6 +142,26 @@ fn o2_every_response_says_limit_remaining_and_reset() {
             assert_eq!(answer.header(header), Some("unlimited"), "{tier}: {answer:?}");
         }
     }
+}
+
+fn follow_headers(world: &World, tier: &str, per_day: i64, attempt: usize) {
+    let user = format!("day-{tier}-{attempt}");
+    let who = Who::on(&user, tier);
+    let first = world.call(who);
+    assert_eq!(number(&first, "x-ratelimit-limit"), per_day);
+    assert_eq!(number(&first, "x-ratelimit-remaining"), per_day - 1);
+    assert_eq!(number(&first, "x-ratelimit-reset"), world.end("day"));
+    let failed = world.preset.call(who, "POST /api/v1/llm/fails", &json!({}));
+    assert_eq!(failed.status, 500);
+    assert_eq!(number(&failed, "x-ratelimit-limit"), per_day, "{failed:?}");
+    let user = format!("long-{tier}-{attempt}");
+    let who = Who::on(&user, tier);
+    world.preset.report(who, "api_calls", per_day, None);
+    let refused = world.call(who);
+    assert_eq!(refused.status, 429, "{refused:?}");
+    assert_eq!(number(&refused, "x-ratelimit-limit"), per_day);
+    assert_eq!(number(&refused, "x-ratelimit-remaining"), 0);
+    assert_eq!(number(&refused, "x-ratelimit-reset"), world.end("day"));
 }
 
 #[test]

@@ -130,16 +130,8 @@ fn l1_limits_are_the_organisations_and_refuse_the_first_beyond() {
     let world = World::start();
     for (meter, window, trial, pilot) in CELLS {
         for (tier, limit) in [("trial", trial), ("pilot", pilot)] {
-            let org = format!("{tier}-{meter}");
-            let (ann, bob) = (Who::of("ann", &org, tier), Who::of("bob", &org, tier));
-            // Tokens are reported as they come: as input, as output.
-            let reported = if meter == "ai_tokens" { "ai_tokens_input" } else { meter };
-            world.preset.report(ann, reported, limit - user_of(meter).1, None);
             let limit = Limit { meter, window, limit };
-            world.preset.last_and_first(bob, limit, || world.use_some(bob, meter));
-            let before = world.origin.requests();
-            world.preset.refused(ann, limit, world.use_some(ann, meter));
-            assert_eq!(world.origin.requests(), before, "{meter}: the service does not see it");
+            world.preset.exactly(|attempt| walk(&world, tier, limit, attempt));
         }
         let org = format!("subscription-{meter}");
         let who = Who::of("ann", &org, "subscription");
@@ -147,6 +139,19 @@ fn l1_limits_are_the_organisations_and_refuse_the_first_beyond() {
         world.preset.report(who, reported, 1_000_000_000, None);
         assert!((200..300).contains(&world.use_some(who, meter).status), "{meter}: unlimited");
     }
+}
+
+fn walk(world: &World, tier: &str, limit: Limit<'_>, attempt: usize) {
+    let meter = limit.meter;
+    let org = format!("{tier}-{meter}-{attempt}");
+    let (ann, bob) = (Who::of("ann", &org, tier), Who::of("bob", &org, tier));
+    // Tokens are reported as they come: as input, as output.
+    let reported = if meter == "ai_tokens" { "ai_tokens_input" } else { meter };
+    world.preset.report(ann, reported, limit.limit - user_of(meter).1, None);
+    world.preset.last_and_first(bob, limit, || world.use_some(bob, meter));
+    let before = world.origin.requests();
+    world.preset.refused(ann, limit, world.use_some(ann, meter));
+    assert_eq!(world.origin.requests(), before, "{meter}: the service does not see it");
 }
 
 #[test]
