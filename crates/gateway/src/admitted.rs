@@ -204,6 +204,7 @@ impl Admitted {
             needs,
             // Limits say how much, not of what.
             is_limited: &|_| false,
+            counts_missing: false,
         });
         Some(request.claimant().claim_late(resources::changed(&charged)?))
     }
@@ -282,6 +283,7 @@ impl Inner {
             first: &first,
             needs: &needs,
             is_limited: &is_limited,
+            counts_missing: true,
         });
         let changed = request.route.plan.as_ref().filter(|plan| plan.has_id);
         let changed = changed.and_then(|_| resources::changed(&charged));

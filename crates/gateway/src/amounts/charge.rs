@@ -73,6 +73,8 @@ pub(crate) struct Settling<'a> {
     pub(crate) needs: &'a Needs,
     /// Whether a limit can refuse more of the charge at a position.
     pub(crate) is_limited: &'a dyn Fn(usize) -> bool,
+    /// Whether what nobody said is counted: once for each exchange.
+    pub(crate) counts_missing: bool,
 }
 
 /// What is charged of each meter of the route, in its order.
@@ -207,6 +209,12 @@ impl<'a> Settling<'a> {
         part.only_if.iter().any(|test| self.is_true(test) == Some(false)) || (may_be_exempt && has_all())
     }
 
+    fn missed(&self, charge: &RouteCharge) {
+        if self.counts_missing {
+            charge.missed();
+        }
+    }
+
     fn are_all_true(&self, tests: &[Test]) -> bool {
         tests.iter().all(|test| self.is_true(test) == Some(true))
     }
@@ -259,7 +267,7 @@ impl<'a> Settling<'a> {
                     return (held, held != 0);
                 };
                 if is_missing {
-                    charge.missed();
+                    self.missed(charge);
                 }
                 return (amount, is_estimated);
             }
@@ -279,11 +287,11 @@ impl<'a> Settling<'a> {
             }
             (None, Missing::Instead(amount)) => (amount, false),
             (None, Missing::Nothing) => {
-                charge.missed();
+                self.missed(charge);
                 (0, false)
             }
             (None, Missing::Hold | Missing::Refuse) => {
-                charge.missed();
+                self.missed(charge);
                 (held, held != 0)
             }
         }

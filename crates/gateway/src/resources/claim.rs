@@ -7,10 +7,9 @@ use std::{
 };
 
 use tokio::{sync::oneshot, time::timeout};
-use tollgate_ledger::Position;
 use tollgate_quota::{ClaimName, Claimed};
 
-use super::table::Taken;
+use super::table::{Leave, Taken, User};
 use crate::shared::Shared;
 
 /// Longest time that a request waits for others to be done with its resource: a client who waits longer for a change
@@ -46,10 +45,15 @@ pub(crate) struct Claim {
 pub(super) struct Place {
     /// Whether this gateway has it, where gateways share their counters.
     is_ours: bool,
-    /// Behind the last settlement that changed the resource, until the ledger has it.
-    unflushed: Option<Position>,
     /// How often it was passed on within this gateway.
     passes: u32,
+}
+
+impl Leave for Place {
+    /// A claim in the shared store does not end by itself.
+    fn is_left(&self) -> bool {
+        self.is_ours
+    }
 }
 
 impl Claim {
@@ -71,13 +75,6 @@ impl Claim {
     /// What is claimed.
     pub(super) fn name(&self) -> Option<&ClaimName> {
         self.taken.as_ref().map(Taken::name)
-    }
-
-    /// Notes that what was settled before `end` changed the resource.
-    pub(super) fn settled_before(&mut self, end: Position) {
-        if let Some(taken) = &mut self.taken {
-            taken.unflushed = Some(end);
-        }
     }
 
     /// Whether no other gateway can have it.
@@ -107,15 +104,12 @@ impl Claim {
 
     /// Lets other gateways have it, once the ledger has what was settled.
     fn release(self) {
-        let unflushed = self.taken.as_ref().and_then(|taken| taken.unflushed);
-        let Some(end) = unflushed else { return self.release_now() };
+        // Whoever had it in this gateway has settled by now.
+        let end = self.shared.journal.tail();
         let shared = Arc::clone(&self.shared);
         let mut claim = self;
         let reply = Box::new(move |flushed: Result<(), _>| {
             if flushed.is_ok() {
-                if let Some(taken) = &mut claim.taken {
-                    taken.unflushed = None;
-                }
                 claim.release_now();
             } else {
                 let shared = Arc::clone(&claim.shared);
@@ -157,13 +151,22 @@ impl super::Resources {
         self.unflushed.lock().unwrap_or_else(PoisonError::into_inner).extend(taken);
     }
 
-    /// Tries again to let go of what the ledger did not take before. For now and then.
+    /// Tries again to let go of what the ledger did not take before, and lets go of what was passed on to who had given up.
+    /// For now and then.
     pub(crate) fn release_unflushed(shared: &Arc<Shared>) {
         let mut unflushed = shared.resources.unflushed.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = std::mem::take(&mut *unflushed);
         drop(unflushed);
         for taken in kept {
             Claim { taken: Some(taken), shared: Arc::clone(shared) }.release();
+        }
+        for name in shared.resources.table.take_left() {
+            // Who has it now lets go of it, too.
+            let Some(mut taken) = shared.resources.table.enter(&name).ok().and_then(User::turn_now) else {
+                continue;
+            };
+            taken.is_ours = true;
+            drop(Claim { taken: Some(taken), shared: Arc::clone(shared) });
         }
     }
 

@@ -110,15 +110,13 @@ impl Kept {
 
     /// Lets others have it: it was changed by a settlement that is in the journal. `amount` is what was charged at a
     /// position.
-    pub(crate) fn settled(mut self, shared: &Shared, amount: impl Fn(usize) -> i64) {
-        let end = shared.journal.tail();
-        for claim in &mut self.claims {
+    pub(crate) fn settled(self, shared: &Shared, amount: impl Fn(usize) -> i64) {
+        for claim in &self.claims {
             let Some(name) = claim.name() else { continue };
             for had in self.had.iter().filter(|had| had.scope == name.scope) {
                 let now = had.amount.saturating_add(amount(had.position));
                 shared.resources.sizes.set(name, had.meter, now);
             }
-            claim.settled_before(end);
         }
     }
 }

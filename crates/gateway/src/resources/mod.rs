@@ -29,7 +29,7 @@ mod table;
 use std::sync::{Arc, Mutex};
 
 pub(crate) use self::{
-    becomes::{Became, changed, settle},
+    becomes::{changed, settle},
     change::{Change, Line, To, change},
     claim::Unclaimed,
     claiming::{Claimant, Claiming},

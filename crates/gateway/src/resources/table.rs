@@ -21,6 +21,12 @@ const USERS_MAX: usize = 64;
 /// Spreads the locks of the table, which are held for a look-up, over the threads.
 const SHARDS: usize = 16;
 
+/// What whoever has a name leaves behind.
+pub(super) trait Leave: Default {
+    /// Whether it is left when nobody wants the name any more, who was next having given up.
+    fn is_left(&self) -> bool;
+}
+
 /// The names that are claimed, each with a `T` for whoever has it.
 ///
 /// Who asks waits in a queue of its own for each name (first come, first served), on whatever thread. A name that
@@ -29,6 +35,8 @@ pub(super) struct Table<T> {
     shards: [Mutex<HashMap<ClaimName, Entry<T>, RandomState>>; SHARDS],
     hasher: RandomState,
     names: AtomicUsize,
+    /// Names whose last user has left something; each at most once for each turn.
+    left: Mutex<Vec<ClaimName>>,
 }
 
 struct Entry<T> {
@@ -37,14 +45,14 @@ struct Entry<T> {
 }
 
 /// A name that is claimed: whoever has this, alone has the name.
-pub(super) struct Taken<T: Default> {
+pub(super) struct Taken<T: Leave> {
     /// First, so that the next one has it before it is said that one less wants it.
     guard: OwnedMutexGuard<T>,
     user: User<T>,
 }
 
 /// One who has or wants a name.
-pub(super) struct User<T: Default> {
+pub(super) struct User<T: Leave> {
     table: Arc<Table<T>>,
     name: ClaimName,
     place: Arc<Place<T>>,
@@ -54,11 +62,16 @@ pub(super) struct User<T: Default> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
-impl<T: Default> Table<T> {
+impl<T: Leave> Table<T> {
     pub(super) fn new() -> Arc<Self> {
         let shard = |_| Mutex::new(HashMap::default());
         let hasher = RandomState::default();
-        Arc::new(Self { shards: std::array::from_fn(shard), hasher, names: AtomicUsize::new(0) })
+        Arc::new(Self {
+            shards: std::array::from_fn(shard),
+            hasher,
+            names: AtomicUsize::new(0),
+            left: Mutex::default(),
+        })
     }
 
     /// Lines up for `name`.
@@ -84,6 +97,11 @@ impl<T: Default> Table<T> {
         Ok(User { table: Arc::clone(self), name: name.clone(), place })
     }
 
+    /// The names that something was left of.
+    pub(super) fn take_left(&self) -> Vec<ClaimName> {
+        std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// How many names are claimed.
     pub(super) fn names(&self) -> usize {
         self.names.load(Relaxed)
@@ -97,7 +115,7 @@ impl<T: Default> Table<T> {
     }
 }
 
-impl<T: Default> User<T> {
+impl<T: Leave> User<T> {
     /// Waits for its turn. Dropping the future leaves the queue.
     pub(super) async fn turn(self) -> Taken<T> {
         let guard = Arc::clone(&self.place).lock_owned().await;
@@ -111,7 +129,7 @@ impl<T: Default> User<T> {
     }
 }
 
-impl<T: Default> Taken<T> {
+impl<T: Leave> Taken<T> {
     pub(super) fn name(&self) -> &ClaimName {
         &self.user.name
     }
@@ -123,7 +141,7 @@ impl<T: Default> Taken<T> {
     }
 }
 
-impl<T: Default> std::ops::Deref for Taken<T> {
+impl<T: Leave> std::ops::Deref for Taken<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -131,13 +149,13 @@ impl<T: Default> std::ops::Deref for Taken<T> {
     }
 }
 
-impl<T: Default> std::ops::DerefMut for Taken<T> {
+impl<T: Leave> std::ops::DerefMut for Taken<T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.guard
     }
 }
 
-impl<T: Default> Drop for User<T> {
+impl<T: Leave> Drop for User<T> {
     fn drop(&mut self) {
         let mut shard = self.table.shard(&self.name);
         if let hash_map::Entry::Occupied(mut entry) = shard.entry(self.name.clone()) {
@@ -145,6 +163,10 @@ impl<T: Default> Drop for User<T> {
             if entry.get().users == 0 {
                 entry.remove();
                 self.table.names.fetch_sub(1, Relaxed);
+                if self.place.try_lock().is_ok_and(|place| place.is_left()) {
+                    let mut left = self.table.left.lock().unwrap_or_else(PoisonError::into_inner);
+                    left.push(self.name.clone());
+                }
             }
         }
     }
@@ -165,6 +187,24 @@ mod tests {
     use tollgate_core::Scope;
 
     use super::*;
+
+    impl Leave for u64 {
+        fn is_left(&self) -> bool {
+            false
+        }
+    }
+
+    impl Leave for () {
+        fn is_left(&self) -> bool {
+            true
+        }
+    }
+
+    impl<T> Leave for Vec<T> {
+        fn is_left(&self) -> bool {
+            false
+        }
+    }
 
     fn name(id: usize) -> ClaimName {
         ClaimName { scope: Scope::User, owner: "ann".into(), id: id.to_string().into() }
@@ -239,7 +279,7 @@ mod tests {
         }
         assert!(first.is_wanted());
         // One gives up, and nobody comes before those who wait.
-        waiting.remove(2);
+        drop(waiting.remove(2));
         drop(first);
         assert!(table.enter(&name(0)).unwrap().turn_now().is_none());
         let mut order = Vec::new();
@@ -262,5 +302,19 @@ mod tests {
         assert!(table.enter(&name(1)).is_ok());
         let mut pinned = pin!(table.enter(&name(2)).unwrap().turn());
         assert!(pinned.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+    }
+
+    #[test]
+    fn what_is_left_is_known() {
+        let table = Table::<()>::new();
+        let mut context = Context::from_waker(Waker::noop());
+        let first = table.enter(&name(0)).unwrap().turn_now().unwrap();
+        let mut second = Box::pin(table.enter(&name(0)).unwrap().turn());
+        assert!(second.as_mut().poll(&mut context).is_pending());
+        drop(first);
+        assert_eq!(table.take_left(), []);
+        // It was its turn, and it does not come.
+        drop(second);
+        assert_eq!(table.take_left(), [name(0)]);
     }
 }

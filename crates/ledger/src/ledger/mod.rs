@@ -10,6 +10,8 @@
 //!   [`Ledger::status`] and is logged when it begins and when it ends. No wait for a store is without bound.
 //! - A [`LoadRequest`] is answered exactly once, with sums that cover exactly the settlements before the
 //!   watermarks in the answer. While the ledger fails, the answer is an error, at once.
+//! - What resources have is a sum like the others, of the lines that name one; what has nothing left has no row.
+//! - Keys of requests are written at once, each by itself, and told of after their commit.
 //! - Segments are given free only after the commit.
 //!
 //! What is different lies in `sqlite` and `postgres`; reading the journal, the sums of a batch, how a span is

@@ -9,7 +9,7 @@ use tollgate_ledger::{
 };
 use uuid::Uuid;
 
-use crate::common::{FOREVER, Store, key, on_each_store};
+use crate::common::{Data, FOREVER, Store, key, on_each_store, wait_until};
 
 on_each_store!(
     a_key_is_new_then_runs_then_is_done,
@@ -201,4 +201,30 @@ fn a_ledger_that_ends_answers_all(store: &Store) {
     ledger.shutdown(FOREVER).unwrap();
     assert_eq!(begin(&ledger, &attempt("a", 1)), Err(LoadError::Unavailable));
     assert_eq!(finish(&ledger, "a", key(1), None), Err(LoadError::Unavailable));
+}
+
+#[test]
+fn a_file_that_is_locked_is_waited_for_once() {
+    let data = Data::new();
+    let (journal, _) = data.journal();
+    let ledger = data.ledger(&journal);
+    let blocker = rusqlite::Connection::open(data.ledger_path()).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (sender, receiver) = mpsc::channel();
+    // Far more than could each wait for it within the patience of a test.
+    for number in 0..4000 {
+        let sender = sender.clone();
+        ledger.begin_idempotent(BeginIdempotent {
+            scope: "user:ada".to_owned(),
+            key: number.to_string(),
+            body_sha256: BODY,
+            request_key: key(number),
+            takes_over: None,
+            reply: Box::new(move |begun| sender.send(begun).unwrap()),
+        });
+    }
+    drop(sender);
+    assert_eq!(receiver.iter().filter(|begun| *begun == Err(LoadError::Unavailable)).count(), 4000);
+    blocker.execute_batch("COMMIT").unwrap();
+    wait_until(|| begin(&ledger, &attempt("a", 1)) == Ok(Begun::New { request_key: key(1) }));
 }

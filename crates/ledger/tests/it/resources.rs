@@ -86,7 +86,8 @@ fn a_resource_has_what_its_lines_come_to(store: &Store) {
     }
     let first = ask(&ledger, user("ada"), ("bytes", "mem/1"), journal.tail()).first;
     let metadata = Some(r#"{"a":1}"#.to_owned());
-    assert_eq!(first, Some(FirstLine { id: id(1, 1), at: UnixMillis(NOON), metadata }));
+    let (tier, route) = ("professional".to_owned(), "/api/v1/llm/".to_owned());
+    assert_eq!(first, Some(FirstLine { id: id(1, 1), at: UnixMillis(NOON), tier, route, metadata }));
     ledger.shutdown(FOREVER).unwrap();
     assert!(data.audit().is_clean());
 }

@@ -33,6 +33,14 @@ const RENEW_AFTER: Duration = Duration::from_secs(200);
 /// From one look at a claim that others have to the next: at first, and at most.
 const LOOK_MIN: Duration = Duration::from_millis(2);
 const LOOK_MAX: Duration = Duration::from_millis(50);
+/// For how long an instance that was told that others have something is the next to have it: it asks again at least
+/// once meanwhile, also when calls are slow. Without that, who lets go and claims again at once would keep it.
+const NEXT_MAX: Duration = Duration::from_millis(250);
+/// A call that reaches Redis so much later than it was made does nothing: its claim may have been given up. More than
+/// clocks differ.
+const LATE_MILLIS: i64 = 2000;
+/// When a claim is given up that may have been made by a call without an answer: no such call can come after that.
+const GIVE_UP_AFTER: Duration = Duration::from_millis(4500);
 /// Claims that are renewed or let go of after one sign of life: the next one comes in a second.
 const AT_ONCE_MAX: usize = 1000;
 /// Claims that could not be let go of while Redis was away; more end by themselves after [`CLAIM_MAX`].
@@ -75,7 +83,15 @@ pub(super) struct Claims {
     orders: Mutex<Vec<Order>>,
     held: Mutex<HashMap<ClaimName, Held>>,
     /// Claims that are to be let go of, and may be Redis's still.
-    loose: Mutex<Vec<(ClaimName, u64)>>,
+    loose: Mutex<Vec<Loose>>,
+}
+
+/// A claim that is to be let go of.
+struct Loose {
+    name: ClaimName,
+    number: u64,
+    /// Not before this.
+    after: Instant,
 }
 
 /// A claim that this instance has.
@@ -155,14 +171,14 @@ impl Broker {
             match self.try_claim(bucket, (name, number), &epoch).await {
                 Err(RedisError::Open) => return Claimed::Away,
                 Err(_) => {
-                    // It may have been done.
-                    self.loosen(name, number);
+                    // It may have been done, or be done yet.
+                    self.loosen(name, number, GIVE_UP_AFTER);
                     return Claimed::Away;
                 }
                 Ok(status) => match &*status {
                     "ok" => return Claimed::Ours,
                     "taken" if Instant::now() + pause > until => return Claimed::Taken,
-                    "taken" => {}
+                    "taken" | "late" => {}
                     _ if Instant::now() > until => return Claimed::Away,
                     _ => {
                         self.epochs.gone(bucket);
@@ -194,9 +210,11 @@ impl Broker {
         epoch: &str,
     ) -> ScriptInvocation<'static> {
         let mut script = CLAIM.prepare_invoke();
-        script.key(keys::epoch(bucket)).key(keys::claim(bucket, name));
+        script.key(keys::epoch(bucket)).key(keys::claim(bucket, name)).key(keys::next(bucket, name));
         script.key(keys::claims(bucket, &self.instance));
+        let given_up_at = self.now().0.saturating_add(LATE_MILLIS);
         script.arg(epoch).arg(&self.instance).arg(number).arg(millis(CLAIM_MAX));
+        script.arg(given_up_at).arg(millis(NEXT_MAX));
         script
     }
 
@@ -205,14 +223,14 @@ impl Broker {
         let bucket = self.counters.bucket(&name.owner);
         let released = self.unclaim_key(bucket, &keys::claim(bucket, name), &number.to_string()).await;
         if released.is_err() {
-            self.loosen(name, number);
+            self.loosen(name, number, Duration::ZERO);
         }
     }
 
-    fn loosen(&self, name: &ClaimName, number: u64) {
+    fn loosen(&self, name: &ClaimName, number: u64, after: Duration) {
         let mut loose = lock(&self.shared.claims.loose);
         if loose.len() < LOOSE_MAX {
-            loose.push((name.clone(), number));
+            loose.push(Loose { name: name.clone(), number, after: Instant::now() + after });
         }
     }
 
@@ -236,11 +254,17 @@ impl Broker {
     /// is tried again with the next sign of life.
     pub(super) async fn tend_claims(self: Rc<Self>) {
         let loose: Vec<_> = {
+            let mut left = 0;
+            let now = Instant::now();
             let mut loose = lock(&self.shared.claims.loose);
-            let from = loose.len().saturating_sub(AT_ONCE_MAX);
-            loose.split_off(from)
+            let due = loose.extract_if(.., |loose| {
+                let is_due = loose.after <= now && left < AT_ONCE_MAX;
+                left += usize::from(is_due);
+                is_due
+            });
+            due.collect()
         };
-        for (name, number) in loose {
+        for Loose { name, number, .. } in loose {
             self.unclaim(&name, number).await;
         }
         let old: Vec<_> = {
@@ -275,7 +299,7 @@ impl Broker {
             // It was let go of meanwhile, perhaps before it was renewed.
             None => {
                 drop(held);
-                self.loosen(&name, number);
+                self.loosen(&name, number, Duration::ZERO);
             }
         }
     }

@@ -101,6 +101,11 @@ pub(super) fn claim(bucket: usize, name: &ClaimName) -> String {
     format!("tollgate:1:{{{bucket}}}:claim:{}:{}:{owner}:{id}", letter(*scope), owner.len())
 }
 
+/// The key of who has a claim next.
+pub(super) fn next(bucket: usize, name: &ClaimName) -> String {
+    format!("{}:next", claim(bucket, name))
+}
+
 /// The key of the set of an instance's claims.
 pub(super) fn claims(bucket: usize, instance: &str) -> String {
     format!("tollgate:1:{{{bucket}}}:claims:{instance}")

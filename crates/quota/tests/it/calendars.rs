@@ -294,7 +294,8 @@ const LOS_ANGELES: &str = "America/Los_Angeles";
 fn a_subject_that_moves_has_no_budget_twice() {
     // Where, when, how much at most, and how much that is.
     type Use = (&'static str, &'static str, i64, i64);
-    let cases: [(&[(&str, i64)], &[Use]); 4] = [
+    type Case = (&'static [(&'static str, i64)], &'static [Use]);
+    let cases: [Case; 4] = [
         // To the west: back into the window that was over, with all that was used since.
         (
             &[("2026-02-20T12:00:00Z", 6), ("2026-02-28T01:00:00Z", 3)],

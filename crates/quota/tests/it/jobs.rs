@@ -106,7 +106,7 @@ fn never_more_than_the_limit(backend: Backend, many: usize, turns: u64) {
                             admitted.fetch_add(1, Ordering::Relaxed);
                             let now = running.fetch_add(1, Ordering::SeqCst) + 1;
                             assert!(now <= SLOTS, "{now} run");
-                            if turn % 2 == 0 {
+                            if turn.is_multiple_of(2) {
                                 instance.settle(held, vec![(JOBS, 1)]);
                                 jobs.fetch_add(1, Ordering::SeqCst);
                             } else {
@@ -200,9 +200,9 @@ fn a_job_that_was_not_told_of_counts_when_its_instance_is_back() {
     // Nobody can know of the job now.
     assert!(eventually(BOUND * 2, || free(&instances, &checks) == 3));
     instances.push(Instance::start(Backend::Leases, Some(&redis), number, &books));
-    for instances in [&instances[1..], &instances[..1]] {
-        assert_eq!(free(instances, &checks), 2, "the job is known of");
-    }
+    assert_eq!(free(&instances[1..], &checks), 2, "the job is known of");
+    // It takes a moment until the other one sees that it is back.
+    assert!(eventually(BOUND, || free(&instances[..1], &checks) == 2));
 }
 
 #[test]

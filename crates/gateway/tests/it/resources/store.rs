@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tollgate_testkit::{Answer, BOUND, Gateway, Origin, Received, Reply, Response, Wire, eventually};
+use tollgate_testkit::{Answer, BOUND, Ending, Gateway, Origin, Received, Reply, Response, Wire, eventually};
 
 use crate::support;
 
@@ -257,7 +257,7 @@ impl Op {
     pub(crate) fn send(&self, address: SocketAddr) -> Option<Response> {
         let mut wire = Wire::try_connect(address).ok()?;
         wire.send(self.bytes());
-        wire.response(self.method == "HEAD", BOUND)
+        wire.response(self.method == "HEAD", BOUND).filter(|answer| answer.ending != Ending::Cut)
     }
 
     /// Sends it and goes away without an answer.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{PostgresError, connection::Connection, events, types::stored};
 use crate::ledger::{
-    LedgerEvent, Subject,
+    Subject,
     resource::{
         FirstLine, OpenResource, OpenResources, OpenResourcesRequest, PAGE_ROWS, ResourcePlace,
         ResourceRequest, ResourceSum,

@@ -118,8 +118,11 @@ impl Shipper {
         if self.pause.until().is_some() {
             return self.waiting.refuse_all();
         }
+        // A file that somebody else has locked is waited for once, not once for each.
+        let mut writes = true;
         for ask in self.waiting.ready(self.shared.shipped()) {
             match ask {
+                Ask::Begin(_) | Ask::Finish(_) if !writes => ask.refuse(LoadError::Unavailable),
                 Ask::Load(load) => self.load(load),
                 Ask::Flush { reached: _, reply } => reply(Ok(())),
                 // Nobody else ships to a file in this data directory.
@@ -134,10 +137,12 @@ impl Shipper {
                 }
                 Ask::Begin(begin) => {
                     let begun = idempotency::begin(&self.connection, self.shared.journal.id(), &begin);
+                    writes = begun.is_ok();
                     (begin.reply)(answered(begun));
                 }
                 Ask::Finish(finish) => {
                     let finished = idempotency::finish(&self.connection, &finish);
+                    writes = finished.is_ok();
                     (finish.reply)(answered(finished));
                 }
             }
