@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use tollgate_core::{Grace, Max, OnStoreFailure, Scope, UnixMillis, Window};
 use tollgate_quota::{
-    Admission, Asked, Before, Check, CounterKey, Counters, Mark, MeterId, Mode, Parties, Peek, SubjectKey, Terms,
+    Admission, Asked, Before, Check, CounterKey, Counters, Mark, MeterId, Mode, Parties, Peek, SubjectKey,
+    Terms,
 };
 
 const CALLS: MeterId = MeterId(0);

@@ -1,6 +1,6 @@
 //! `only_if` and `unless`: for which requests a charge is.
 
-use super::{Case, amount, assert_amounts, charged, post, route, scene};
+use super::{Case, amount, assert_amounts, charged, route, scene};
 use crate::scene::assert_refusal;
 
 #[test]
