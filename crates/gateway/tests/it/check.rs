@@ -154,13 +154,13 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn a_difference_to_older_tiers_says_who_gains_and_who_loses() {
-    let new = TIERS.replace("\"10/minute\"", "\"20/minute\"").replace("= 5\n", "= 4\n");
+    let new = TIERS.replace("\"10/minute\"", "\"20/minute\"").replace("= 2\n", "= 1\n");
     let files = Files::new(GATEWAY, &new);
     fs::write(files.path("old.toml"), TIERS).unwrap();
     let said = tollgate(["check", &files.named("gateway.toml"), "--diff", &files.named("old.toml")]);
     assert_eq!(said.code, Some(0), "{said:?}");
     for line in
-        ["free_trial: api_calls per minute 10 → 20 (gains)", "professional: jobs 5 → 4 (loses)", "2 changes"]
+        ["free_trial: api_calls per minute 10 → 20 (gains)", "starter: jobs 2 → 1 (loses)", "2 changes"]
     {
         assert!(said.out.lines().any(|said| said == line), "{line:?} is not in {said:?}");
     }

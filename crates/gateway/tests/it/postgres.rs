@@ -122,9 +122,9 @@ fn migrate_makes_the_tables_once_and_refuses_newer_ones() {
     // It has no URL, says so, and ends: the files are what is needed here.
     assert!(eventually(BOUND, || gateway.logs().contains("LEDGER_URL is not set")), "{}", gateway.logs());
     let first = tollgate("migrate", &gateway, &server);
-    assert_eq!((first.code, first.out.trim()), (Some(0), "the ledger's schema is version 2 now; it was 0"));
+    assert_eq!((first.code, first.out.trim()), (Some(0), "the ledger's schema is version 3 now; it was 0"));
     let second = tollgate("migrate", &gateway, &server);
-    assert_eq!((second.code, second.out.trim()), (Some(0), "the ledger's schema is version 2 already"));
+    assert_eq!((second.code, second.out.trim()), (Some(0), "the ledger's schema is version 3 already"));
     server.sql("postgres", "INSERT INTO tollgate_schema (version, name) VALUES (7, 'of the future')");
     let newer = tollgate("migrate", &gateway, &server);
     assert!(newer.code == Some(2) && newer.err.contains("version 7"), "{newer:?}");

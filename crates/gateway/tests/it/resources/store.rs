@@ -136,6 +136,8 @@ jobs    = 3
 "#;
 /// What [`TIERS`] allows of `storage`.
 pub(crate) const STORAGE_MAX: i64 = 1_000_000;
+/// What is held for whoever writes.
+pub(crate) const HOLD: i64 = 10;
 /// What [`TIERS`] allows of `jobs`.
 pub(crate) const JOBS_MAX: i64 = 3;
 
@@ -160,8 +162,8 @@ name = "docs"
 path = "/docs/"
 upstream = "store"
 charge = [
-  {{ meter = "{meter}", amount = "response.json:/bytes", resource = "request.json:/id", hold = 10, only_if = {{ method = ["POST"] }} }},
-  {{ meter = "{meter}", amount = "response.json:/bytes", resource = "path", hold = 10, only_if = {{ method = ["PUT"] }} }},
+  {{ meter = "{meter}", amount = "response.json:/bytes", resource = "request.json:/id", hold = {HOLD}, only_if = {{ method = ["POST"] }} }},
+  {{ meter = "{meter}", amount = "response.json:/bytes", resource = "path", hold = {HOLD}, only_if = {{ method = ["PUT"] }} }},
   {{ meter = "{meter}", amount = 0, resource = "path", only_if = {{ method = ["DELETE"] }} }},
   {{ meter = "calls" }},
 ]
@@ -170,7 +172,7 @@ name = "notes"
 path = "/notes/"
 upstream = "store"
 charge = [
-  {{ meter = "{meter}", amount = "response.json:/bytes", resource = "response.json:/id", hold = 10 }},
+  {{ meter = "{meter}", amount = "response.json:/bytes", resource = "response.json:/id", hold = {HOLD} }},
   {{ meter = "calls" }},
 ]
 [[routes]]
