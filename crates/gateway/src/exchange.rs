@@ -441,6 +441,9 @@ impl Exchange<'_> {
                 "the service has as many connections as it may; try again soon",
             )
             .retry_after(1),
+            SendError::Connect { error, .. } if error.is_absence() => {
+                Refusal::new(Code::UpstreamUnavailable, "the service is away; try again soon").retry_after(1)
+            }
             SendError::Connect { .. } => {
                 Refusal::new(Code::UpstreamError, "the service could not be reached; try again soon")
             }

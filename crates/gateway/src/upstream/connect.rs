@@ -52,6 +52,13 @@ impl ConnectError {
         matches!(self, Self::Timeout)
     }
 
+    /// Whether nobody is there to connect to.
+    pub(crate) fn is_absence(&self) -> bool {
+        use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+        let Self::Io(error) = self else { return false };
+        matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
+    }
+
     /// Whether the gateway itself allows no more.
     pub(crate) const fn is_overload(&self) -> bool {
         matches!(self, Self::TooMany)

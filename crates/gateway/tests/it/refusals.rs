@@ -271,7 +271,7 @@ fn more_requests_in_flight_than_there_is_room_for_are_503_overloaded() {
 }
 
 #[test]
-fn an_upstream_that_cannot_be_reached_or_does_not_answer_is_502_upstream_unavailable() {
+fn an_upstream_that_is_away_is_503_and_one_that_does_not_answer_502() {
     // Bound, so that nobody else gets it, and not listening.
     let taken = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     taken.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
@@ -281,11 +281,12 @@ fn an_upstream_that_cannot_be_reached_or_does_not_answer_is_502_upstream_unavail
          [[routes]]\npath = \"/dead/\"\nupstream = \"dead\"\ncharge = [{{ meter = \"calls\" }}, {{ meter = \"jobs\" }}]\n"
     );
     let scene = Scene::start(Origin::builder().on("/x/close", Answer::Close), &routes, TIERS);
-    for target in ["/dead/", "/x/close"] {
+    for (target, status) in [("/dead/", 503), ("/x/close", 502)] {
         let failed = scene.send("POST", target, &[("X-User-Id", "ann"), ("X-User-Tier", "lifetime")], "{}");
-        let json = assert_refusal(&failed, 502, "upstream_unavailable");
-        assert_eq!(keys(&json), ["error", "message", "request_id"]);
-        assert_settled_at_nothing(&scene, &failed, 502);
+        let json = assert_refusal(&failed, status, "upstream_unavailable");
+        let again: &[&str] = if status == 503 { &["retry_after"] } else { &[] };
+        assert_eq!(keys(&json), [&["error", "message", "request_id"], again].concat());
+        assert_settled_at_nothing(&scene, &failed, status);
     }
     assert_eq!(scene.get("/x/", "ann", "lifetime").status, 200, "failures used nothing");
 }
@@ -295,7 +296,7 @@ fn an_upstream_that_is_left_out_is_503_upstream_unavailable() {
     let mut scene = scene_with(Origin::builder(), "eject_after = 1\neject_for = \"60s\"\n");
     scene.origin.stop();
     let first = scene.get("/x/", "ann", "lifetime");
-    assert_refusal(&first, 502, "upstream_unavailable");
+    assert_refusal(&first, 503, "upstream_unavailable");
     let second = scene.get("/x/", "ann", "lifetime");
     let json = assert_refusal(&second, 503, "upstream_unavailable");
     assert_eq!(keys(&json), ["error", "message", "request_id", "retry_after"]);

@@ -62,7 +62,7 @@ fn a_url_that_refuses_connections_is_left_out_for_a_while() {
     let mut wire = sent(&gateway, "");
     for _ in 0..2 {
         let refused = get(&mut wire);
-        assert_eq!((refused.status, refused.json()["error"].as_str()), (502, Some("upstream_unavailable")));
+        assert_eq!((refused.status, refused.json()["error"].as_str()), (503, Some("upstream_unavailable")));
     }
     let left_out = get(&mut wire);
     assert_eq!((left_out.status, left_out.json()["error"].as_str()), (503, Some("upstream_unavailable")));
