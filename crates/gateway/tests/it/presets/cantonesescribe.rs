@@ -442,6 +442,9 @@ fn c6_without_stores_it_degrades_gracefully() {
     upload(&preset, stranger);
     preset.redis.as_mut().unwrap().restart();
     assert!(eventually(BOUND, || preset.gateway.admin_get("/readyz").json()["counters"] == json!("ok")));
+    // Redis has lost what it knew: what was used before comes from the ledger, if that is there.
+    let is_known = || preset.send(ann, "GET /api/v1/usage/current", &[], "").status == 200;
+    assert!(eventually(BOUND, is_known), "counters are rebuilt");
     preset.postgres.as_mut().unwrap().stop();
     upload(&preset, ann);
     preset.postgres.as_mut().unwrap().start();

@@ -1,5 +1,7 @@
 //! Answers from Postgres, and signs of life.
 
+use std::time::{Duration, Instant};
+
 use futures_util::future::try_join_all;
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
@@ -19,6 +21,10 @@ use crate::{
         waiting::Waiting,
     },
 };
+
+/// After a question that got no answer, none is asked for so long: those who wait are many, and each would open a
+/// connection of its own.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers until shipping has ended.
 pub(super) async fn run(context: &Context, mut link: Option<Connection>) {
@@ -41,7 +47,8 @@ pub(super) async fn run(context: &Context, mut link: Option<Connection>) {
         if context.is_failing.get() {
             waiting.refuse_all();
         } else {
-            if !ready.0.is_empty() {
+            let pauses = context.unanswered_at.get().is_some_and(|at| at.elapsed() < PAUSE);
+            if !ready.0.is_empty() && !pauses {
                 context.answer(&mut link, ready).await;
             }
             if !waiting.is_empty() {
@@ -99,6 +106,9 @@ impl Context {
         };
         match answers {
             Ok(answers) => {
+                if self.unanswered_at.take().is_some() {
+                    tracing::info!("the ledger can be asked again");
+                }
                 for (ask, answer) in asks.0.drain(..).zip(answers) {
                     match (ask, answer) {
                         (Ask::Load(LoadRequest { reply, .. }), Answer::Loaded(loaded)) => reply(Ok(loaded)),
@@ -114,7 +124,9 @@ impl Context {
             }
             Err(error) => {
                 *link = None;
-                tracing::warn!(%error, "the ledger cannot be asked");
+                if self.unanswered_at.replace(Some(Instant::now())).is_none() {
+                    tracing::warn!(%error, "the ledger cannot be asked");
+                }
             }
         }
     }

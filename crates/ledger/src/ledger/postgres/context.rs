@@ -23,6 +23,8 @@ pub(super) struct Context {
     pub(super) stop: watch::Sender<Option<Instant>>,
     /// Whether the last batch failed.
     pub(super) is_failing: Cell<bool>,
+    /// When a question last got no answer; none once one did.
+    pub(super) unanswered_at: Cell<Option<Instant>>,
     /// Whether shipping has ended.
     pub(super) has_ended: Cell<bool>,
 }
@@ -36,6 +38,7 @@ impl Context {
             progressed: Notify::new(),
             stop: watch::Sender::new(None),
             is_failing: Cell::new(false),
+            unanswered_at: Cell::new(None),
             has_ended: Cell::new(false),
         }
     }
