@@ -37,6 +37,7 @@ mod names;
 mod ratelimit;
 mod refusal;
 mod reload;
+mod said;
 mod serve;
 mod shared;
 mod signature;
