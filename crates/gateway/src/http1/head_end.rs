@@ -16,6 +16,9 @@ pub(crate) struct HeadEnd {
 impl HeadEnd {
     /// Looks for it from `from` on.
     pub(crate) fn find(buffer: &[u8], from: usize) -> Option<Self> {
+        if buffer.is_empty() {
+            return None;
+        }
         static USUAL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
         let usual = USUAL.find(&buffer[from..]).map(|position| from + position + 4);
         // Line by line only where a line ends otherwise: most are short, and a search for each costs more than one for all.
