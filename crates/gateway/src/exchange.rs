@@ -135,8 +135,7 @@ impl Context {
             _ => None,
         };
         if is_h1 {
-            let text = scratch.text(|text| self.put(&mut InText(text), limits, arrival));
-            return Said { text, has_limits: limits.is_some() };
+            return Said(scratch.text(|text| self.put(&mut InText(text), limits, arrival)));
         }
         self.put(&mut InMap { headers: response.headers_mut(), scratch }, limits, arrival);
         Said::default()

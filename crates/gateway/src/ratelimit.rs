@@ -44,11 +44,6 @@ impl Scratch {
     }
 }
 
-/// Whether [`write`] says what a header of this name says.
-pub(crate) fn is_own(name: &HeaderName) -> bool {
-    [&LIMIT, &REMAINING, &RESET, &POLICY, &RATELIMIT].contains(&name)
-}
-
 /// Tells where the limits of `grant` stand.
 pub(crate) fn write(lines: &mut impl Lines, grant: &Grant, standings: &[Standing], now: UnixMillis) {
     let Some(closest) = closest(&grant.checks, standings) else {

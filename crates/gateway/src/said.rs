@@ -5,7 +5,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName};
 
-use crate::ratelimit::{self, Scratch};
+use crate::ratelimit::Scratch;
 
 /// Takes lines, each of which replaces all others of its name.
 pub(crate) trait Lines {
@@ -39,18 +39,45 @@ impl Lines for InText<'_> {
 
 /// Lines that an answer has beside its headers.
 #[derive(Debug, Default)]
-pub(crate) struct Said {
-    pub(crate) text: Bytes,
-    /// Whether they tell where limits stand.
-    pub(crate) has_limits: bool,
-}
+pub(crate) struct Said(pub(crate) Bytes);
 
 impl Said {
     /// Whether a header of this name is not to be written beside them.
     pub(crate) fn replaces(&self, name: &HeaderName) -> bool {
-        // Decided by the first letter for most.
-        matches!(name.as_str().as_bytes().first(), Some(b'r' | b'x'))
-            && !self.text.is_empty()
-            && (name == crate::forwarding::REQUEST_ID || self.has_limits && ratelimit::is_own(name))
+        let name = name.as_str().as_bytes();
+        // All that is said begins so; decided by that for most headers.
+        matches!(name, [b'x', b'-', b'r', ..] | [b'r', b'a', ..]) && self.has(name)
+    }
+
+    fn has(&self, name: &[u8]) -> bool {
+        let mut lines = self.0.split(|byte| *byte == b'\n');
+        lines.any(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(b": ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BufMut as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_said_replaces_what_is_called_so_and_nothing_else() {
+        let mut text = BytesMut::new();
+        for name in ["x-ratelimit-limit", "ratelimit-policy", "x-request-id"] {
+            InText(&mut text).say(&HeaderName::from_static(name), |buffer| buffer.put_slice(b"ratelimit: 1"));
+        }
+        let said = Said(text.freeze());
+        for (name, is_replaced) in [
+            ("x-ratelimit-limit", true),
+            ("ratelimit-policy", true),
+            ("x-request-id", true),
+            ("ratelimit", false),
+            ("x-request", false),
+            ("x-ratelimit-limit-day", false),
+            ("date", false),
+        ] {
+            assert_eq!(said.replaces(&HeaderName::from_static(name)), is_replaced, "{name}");
+        }
     }
 }

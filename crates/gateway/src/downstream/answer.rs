@@ -63,7 +63,7 @@ pub(super) fn head(
         }
         line(buffer, name, value);
     }
-    buffer.extend_from_slice(&said.text);
+    buffer.extend_from_slice(&said.0);
     match (&coding, length) {
         (Coding::Chunked { .. }, _) => buffer.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         (Coding::Length(length), _) => content_length(buffer, *length),
