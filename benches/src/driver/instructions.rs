@@ -16,8 +16,8 @@ use super::proc::find_program;
 use super::stage::{Running, Stage};
 use super::table;
 
-/// Only the thread that ships to the ledger runs functions of this name.
-const LEDGER_THREAD: &str = "ledger::shipper::Shipper::ship";
+/// Only the thread that ships to the ledger runs functions of this name; the compiler may inline some of them.
+const LEDGER_THREAD: &str = "::shipper::Shipper::";
 /// Writing callgrind's file is slower than the proxy's own end.
 const STOP_UNDER_VALGRIND_MAX: Duration = STOP_MAX.saturating_mul(2);
 

@@ -48,7 +48,10 @@ pub(crate) async fn converse(stream: Stream, is_h2: bool, connection: Rc<Connect
     let io = TokioIo::new(ClientStream::new(Joined(stream), &activity));
     let service = service_fn(move |request: Request<Incoming>| {
         let connection = Rc::clone(&connection);
-        async move { Ok::<_, Infallible>(exchange(connection, request.map(Inbound::H2)).await) }
+        async move {
+            let (parts, body) = request.into_parts();
+            Ok::<_, Infallible>(exchange(connection, Box::new(parts), Inbound::H2(body)).await.0)
+        }
     });
     let mut builder = http2::Builder::new(StreamExecutor);
     builder

@@ -10,7 +10,8 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request};
+use bytes::BufMut as _;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header, request};
 use http_body::Body as _;
 use tollgate_core::{RequestKey, TierIndex, UnixMillis};
 use tollgate_quota::{Hold, Standings};
@@ -22,7 +23,7 @@ use crate::{
     body::{self, BodyEnd, Inbound, Progress, ProxiedParts, RequestBody, ResponseBody},
     connection::{Busy, Connection},
     end::End,
-    forwarding::{self, Sender},
+    forwarding::{self, Added, Sender},
     identity::{self, Caller},
     live::{Grant, Live, Route, Snapshot},
     llm::{self, Answer, Awaited, Call, Conversation, LookBounds, Looked, Parties, Waiting},
@@ -30,8 +31,9 @@ use crate::{
     ratelimit,
     refusal::{Code, Refusal},
     resources::Claimant,
+    said::{InMap, InText, Lines, Said},
     subjects, target, too_large, upgrade,
-    upstream::{SendError, Sent, Upstream, Waiter, send},
+    upstream::{Outgoing, SendError, Sent, Upstream, Waiter, send},
     worker::Worker,
 };
 
@@ -57,17 +59,17 @@ pub(crate) struct Context {
 }
 
 /// Answers one request. Dropping the future, as happens when the client goes away, ends the exchange: what
-/// was admitted is settled, and the upstream's connection is closed.
+/// was admitted is settled, and the upstream's connection is closed. Over HTTP/1 the answer has lines beside its headers.
 pub(crate) async fn exchange(
     connection: Rc<Connection>,
-    request: Request<Inbound>,
-) -> Response<ResponseBody> {
+    parts: Box<request::Parts>,
+    body: Inbound,
+) -> (Response<ResponseBody>, Said) {
     let worker = &connection.worker;
     let live = worker.live();
-    let is_h1 = request.version() < Version::HTTP_2;
+    let is_h1 = parts.version < Version::HTTP_2;
     let arrival = Arrival { at: worker.now(), random: worker.random() };
     let mut context = Context::new(worker, arrival);
-    let (parts, body) = request.into_parts();
     // A client that waits to be asked for its body is not asked when it is refused.
     let waits = parts.headers.contains_key(header::EXPECT);
     let mut body = Some(body);
@@ -81,23 +83,15 @@ pub(crate) async fn exchange(
         Ok(response) => response,
         Err(refusal) => refuse(&connection, &live, &context, refusal),
     };
-    if let (Some(tier), Some(route), Some(standings)) = (context.tier, &context.route, &context.standings) {
-        let scratch = &mut worker.scratch.borrow_mut();
-        let grant = context.own.as_deref().unwrap_or_else(|| route.grant(tier));
-        ratelimit::write(response.headers_mut(), grant, standings, arrival.at, scratch);
-    }
-    if let Some(position) = context.queued.get() {
-        response.headers_mut().insert(ratelimit::QUEUE_POSITION, HeaderValue::from(position));
-    }
     if let Some(route) = &context.route {
         route.metrics.answered(response.status().as_u16());
     }
-    response.headers_mut().insert(forwarding::REQUEST_ID, context.request_id);
+    let said = context.say(worker, arrival, &mut response, is_h1);
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if is_h1 && !upgraded && (context.close || worker.is_draining()) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response
+    (response, said)
 }
 
 /// Answers what could not be read as a request.
@@ -141,13 +135,46 @@ impl Context {
             close: false,
         }
     }
+
+    /// Says where the limits stand and what the request is called: in the answer's headers or, over HTTP/1, in lines
+    /// beside them.
+    fn say(
+        &self,
+        worker: &Worker,
+        arrival: Arrival,
+        response: &mut Response<ResponseBody>,
+        is_h1: bool,
+    ) -> Said {
+        let scratch = &mut *worker.scratch.borrow_mut();
+        let limits = match (self.tier, &self.route, &self.standings) {
+            (Some(tier), Some(route), Some(standings)) => {
+                Some((self.own.as_deref().unwrap_or_else(|| route.grant(tier)), standings))
+            }
+            _ => None,
+        };
+        if is_h1 {
+            return Said(scratch.text(|text| self.put(&mut InText(text), limits, arrival)));
+        }
+        self.put(&mut InMap { headers: response.headers_mut(), scratch }, limits, arrival);
+        Said::default()
+    }
+
+    fn put(&self, lines: &mut impl Lines, limits: Option<(&Grant, &Standings)>, arrival: Arrival) {
+        if let Some((grant, standings)) = limits {
+            ratelimit::write(lines, grant, standings, arrival.at);
+        }
+        if let Some(position) = self.queued.get() {
+            ratelimit::write_position(lines, position);
+        }
+        lines.say(&forwarding::REQUEST_ID, |buffer| buffer.put_slice(self.request_id.as_bytes()));
+    }
 }
 
 async fn serve(
     connection: &Rc<Connection>,
     live: &Rc<Snapshot>,
     arrival: Arrival,
-    mut parts: request::Parts,
+    mut parts: Box<request::Parts>,
     unread: &mut Option<Inbound>,
     context: &mut Context,
 ) -> Result<Response<ResponseBody>, Refusal> {
@@ -265,13 +292,13 @@ async fn serve(
     // Forward: the request as the upstream is to see it.
     let key = RequestKey::new(arrival.at, arrival.random);
     let sender = Sender { connection, live, caller: &caller, key, request_id: &context.request_id };
-    forwarding::dress(&mut parts, &target, &sender);
+    let added = forwarding::dress(&mut parts, &target, &sender);
     parts.uri = target;
     // What hyper notes of a client's request is not the upstream's.
     parts.extensions.clear();
     let (caller, request_id) = (&caller, &context.request_id);
     let exchange = Exchange { connection, live, route: &route, caller, request_id, body_bytes_max };
-    exchange.forward(parts, (looked, unread.take()), upgrade, admitted, busy).await
+    exchange.forward((parts, added), (looked, unread.take()), upgrade, admitted, busy).await
 }
 
 /// What forwarding needs to know of the request.
@@ -288,7 +315,7 @@ impl Exchange<'_> {
     /// Sends the request on and hands back the answer; from its head on, the body measures and settles.
     async fn forward(
         &self,
-        parts: request::Parts,
+        (mut parts, added): (Box<request::Parts>, Added),
         (looked, body): (Looked, Option<Inbound>),
         upgrade: bool,
         mut admitted: Option<Admitted>,
@@ -304,18 +331,18 @@ impl Exchange<'_> {
         }
         let progress = Rc::new(Progress::new(deadline, settings.idle_timeout, settings.response_timeout));
         let body = RequestBody::new(body, looked, self.live, &progress, self.body_bytes_max);
-        let mut request = Request::from_parts(parts, body);
         if upgrade {
-            upgrade::ask(request.headers_mut());
+            upgrade::ask(&mut parts.headers);
             if admitted.as_ref().is_some_and(|admitted| admitted.call().is_some()) {
                 // What is compressed cannot be read.
-                request.headers_mut().remove(header::SEC_WEBSOCKET_EXTENSIONS);
+                parts.headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
             }
         }
         if let Some(admitted) = &mut admitted {
             admitted.forward(&progress);
         }
 
+        let request = Outgoing { parts, added, body };
         let sending =
             sending(Rc::clone(self.connection), Arc::clone(upstream), request, Rc::clone(&progress));
         // What says what is charged is awaited and read all the same when the client leaves.
@@ -458,7 +485,7 @@ impl Exchange<'_> {
 async fn sending(
     connection: Rc<Connection>,
     upstream: Arc<Upstream>,
-    request: Request<RequestBody>,
+    request: Outgoing,
     progress: Rc<Progress>,
 ) -> Result<Sent, Option<SendError>> {
     let waiter = Waiter { client: &connection, progress: &progress };

@@ -1,12 +1,7 @@
 //! Requests and answers as the other side is to see them.
 
 use bytes::{BufMut as _, BytesMut};
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Uri,
-    header::{self, Entry},
-    request::Parts,
-    uri::PathAndQuery,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request::Parts, uri::PathAndQuery};
 
 use tollgate_core::RequestKey;
 use uuid::Uuid;
@@ -58,6 +53,13 @@ fn is_made_of(text: &str, parts: [&str; 4]) -> bool {
     rest.is_some_and(str::is_empty)
 }
 
+/// Header lines of names that no header of the request has. Looking each up in a map would cost more than the rest
+/// of them.
+pub(crate) type Added = Vec<(HeaderName, HeaderValue)>;
+
+/// Lines that are added to most requests.
+const ADDED_USUAL: usize = 6;
+
 /// Who sends a request on, for whom.
 pub(crate) struct Sender<'a> {
     pub(crate) connection: &'a Connection,
@@ -69,10 +71,13 @@ pub(crate) struct Sender<'a> {
 
 /// Says to the upstream who is calling and how the request came. What a trusted peer says of the caller is
 /// in the headers already; the client's own words on both are gone.
-pub(crate) fn dress(parts: &mut Parts, target: &Uri, sender: &Sender<'_>) {
+///
+/// What no header says any more goes into the lines that are returned.
+pub(crate) fn dress(parts: &mut Parts, target: &Uri, sender: &Sender<'_>) -> Added {
     let Sender { connection, live, caller, key, request_id } = *sender;
     let worker = &connection.worker;
     let headers = &mut parts.headers;
+    let mut added = Added::with_capacity(ADDED_USUAL);
     join_cookies(headers);
     if !caller.is_said {
         headers.insert(live.names.of(Claim::User).clone(), caller.user.clone());
@@ -84,14 +89,12 @@ pub(crate) fn dress(parts: &mut Parts, target: &Uri, sender: &Sender<'_>) {
     let host = headers.get(header::HOST).cloned().or_else(|| {
         parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
     });
-    match headers.entry(TRACEPARENT) {
-        Entry::Occupied(given) if is_traceparent(given.get()) => {}
-        Entry::Occupied(mut given) => {
-            given.insert(traceparent(connection, key));
+    match headers.get_mut(&TRACEPARENT) {
+        Some(given) if is_traceparent(given) => {}
+        Some(_) => {
+            headers.insert(TRACEPARENT, traceparent(connection, key));
         }
-        Entry::Vacant(place) => {
-            place.insert(traceparent(connection, key));
-        }
+        None => added.push((TRACEPARENT, traceparent(connection, key))),
     }
     let via = &caller.via;
     let chained = |before: &Option<HeaderValue>, own: &HeaderValue| match before {
@@ -101,14 +104,14 @@ pub(crate) fn dress(parts: &mut Parts, target: &Uri, sender: &Sender<'_>) {
             HeaderValue::from_bytes(&joined).unwrap_or_else(|_| own.clone())
         }
     };
-    headers.insert(FORWARDED_FOR, chained(&via.forwarded_for, &connection.forwarded_for));
-    headers.insert(header::FORWARDED, chained(&via.forwarded, &connection.forwarded));
+    added.push((FORWARDED_FOR, chained(&via.forwarded_for, &connection.forwarded_for)));
+    added.push((header::FORWARDED, chained(&via.forwarded, &connection.forwarded)));
     let proto = HeaderValue::from_static(if connection.tls { "https" } else { "http" });
-    headers.insert(FORWARDED_PROTO, via.forwarded_proto.clone().unwrap_or(proto));
+    added.push((FORWARDED_PROTO, via.forwarded_proto.clone().unwrap_or(proto)));
     if let Some(host) = via.forwarded_host.clone().or(host) {
-        headers.insert(FORWARDED_HOST, host);
+        added.push((FORWARDED_HOST, host));
     }
-    headers.insert(REQUEST_ID, request_id.clone());
+    added.push((REQUEST_ID, request_id.clone()));
 
     if let (Some(signer), Some(name)) = (&live.signer, live.names.signature()) {
         let tier = &live.tiers[caller.tier.0].header;
@@ -122,9 +125,10 @@ pub(crate) fn dress(parts: &mut Parts, target: &Uri, sender: &Sender<'_>) {
             request_id: text(request_id),
             claims: [text(&caller.user), text(&org), text(&email), text(&role), text(tier)],
         });
-        headers.insert(TIMESTAMP, HeaderValue::from(timestamp));
-        headers.insert(name.clone(), signature);
+        added.push((TIMESTAMP, HeaderValue::from(timestamp)));
+        added.push((name.clone(), signature));
     }
+    added
 }
 
 /// Takes from an answer what concerned the upstream's connection or the gateway only.

@@ -21,8 +21,8 @@ const REMOVED_INLINE: usize = 16;
 /// Who is calling, as far as a trusted peer says: the table of subjects may know what is left open.
 #[derive(Clone, Debug)]
 pub(crate) struct Claimed {
-    /// With the default tier where none is said.
-    caller: Caller,
+    /// With the default tier where none is said. It is large, and goes from one future to the next.
+    caller: Box<Caller>,
     tier_is_said: bool,
     /// Whether nobody is named.
     pub(crate) is_anonymous: bool,
@@ -85,7 +85,7 @@ impl Claimed {
             request_id: None,
             via: Via::default(),
         };
-        Self { caller, tier_is_said: tier.is_some(), is_anonymous: false }
+        Self { caller: Box::new(caller), tier_is_said: tier.is_some(), is_anonymous: false }
     }
 
     pub(crate) fn user(&self) -> &HeaderValue {
@@ -107,8 +107,9 @@ impl Claimed {
     }
 
     /// On the tier that is said, or on the default one.
-    pub(crate) fn into_said(self, calendars: Calendars) -> Caller {
-        Caller { calendars, ..self.caller }
+    pub(crate) fn into_said(mut self, calendars: Calendars) -> Box<Caller> {
+        self.caller.calendars = calendars;
+        self.caller
     }
 
     /// With what the table says of what is left open.
@@ -117,10 +118,13 @@ impl Claimed {
         org: Option<HeaderValue>,
         tier: Option<TierIndex>,
         calendars: Calendars,
-    ) -> Caller {
+    ) -> Box<Caller> {
         let tier = self.tier().or(tier).unwrap_or(self.caller.tier);
-        let is_said = self.caller.is_said && (org.is_none() || self.caller.org.is_some());
-        Caller { org: self.caller.org.or(org), tier, is_said, calendars, ..self.caller }
+        let mut caller = self.caller;
+        caller.is_said &= org.is_none() || caller.org.is_some();
+        caller.org = caller.org.take().or(org);
+        (caller.tier, caller.calendars) = (tier, calendars);
+        caller
     }
 }
 
@@ -190,16 +194,36 @@ pub(crate) fn identify(headers: &mut HeaderMap, peer: IpAddr, live: &Live) -> Re
         (Some(user), _) => {
             let tier = said.unwrap_or(live.plans().default_tier);
             let is_said = said.is_some();
-            let caller =
-                Caller { user, org, email, role, tier, is_said, calendars, own: None, request_id, via };
+            let caller = Box::new(Caller {
+                user,
+                org,
+                email,
+                role,
+                tier,
+                is_said,
+                calendars,
+                own: None,
+                request_id,
+                via,
+            });
             Ok(Claimed { caller, tier_is_said: is_said, is_anonymous: false })
         }
         (None, Anonymous::Tier(tier)) => {
             // Without a user, all else that is said is said of nobody.
             CLAIMS.iter().for_each(|claim| drop(headers.remove(names.of(*claim))));
             let (user, org, email, role, is_said) = (anonymous(peer), None, None, None, false);
-            let caller =
-                Caller { user, org, email, role, tier, is_said, calendars, own: None, request_id, via };
+            let caller = Box::new(Caller {
+                user,
+                org,
+                email,
+                role,
+                tier,
+                is_said,
+                calendars,
+                own: None,
+                request_id,
+                via,
+            });
             Ok(Claimed { caller, tier_is_said: true, is_anonymous: true })
         }
         (None, Anonymous::Reject) => Err(IdentityError::Missing(names.of(Claim::User).clone())),
@@ -286,7 +310,8 @@ pub(crate) fn is_valid(value: &HeaderValue) -> bool {
 
 /// The text of a value that [`is_valid`].
 pub(crate) fn text(value: &HeaderValue) -> &str {
-    value.to_str().unwrap_or_default()
+    // As that is ASCII, this is the same as `to_str`, which looks at one byte after the other.
+    str::from_utf8(value.as_bytes()).unwrap_or_default()
 }
 
 #[cfg(test)]

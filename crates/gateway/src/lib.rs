@@ -42,6 +42,7 @@ mod ratelimit;
 mod refusal;
 mod reload;
 mod resources;
+mod said;
 mod serve;
 mod shared;
 mod signature;

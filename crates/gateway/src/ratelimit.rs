@@ -1,21 +1,21 @@
 //! What answers say about limits: `X-RateLimit-*`, and `RateLimit-Policy` / `RateLimit` of
 //! draft-ietf-httpapi-ratelimit-headers.
 
-use bytes::{BufMut as _, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::{HeaderName, HeaderValue};
 use tollgate_core::{Max, UnixMillis};
 use tollgate_quota::{Check, Standing};
 
-use crate::live::Grant;
+use crate::{live::Grant, said::Lines};
 
-const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+static REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+static RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// How many waited in the line when the request joined it, itself included.
-pub(crate) const QUEUE_POSITION: HeaderName = HeaderName::from_static("x-queue-position");
-const UNLIMITED: HeaderValue = HeaderValue::from_static("unlimited");
+static QUEUE_POSITION: HeaderName = HeaderName::from_static("x-queue-position");
+const UNLIMITED: &[u8] = b"unlimited";
 
 /// Largest Integer of a structured field (RFC 9651, section 3.3.1); a parser rejects the whole field
 /// for a larger one.
@@ -28,62 +28,49 @@ const SCRATCH_BYTES: usize = 4096;
 #[derive(Default)]
 pub(crate) struct Scratch {
     buffer: BytesMut,
-    end: Option<(i64, HeaderValue)>,
 }
 
 impl Scratch {
     /// The value that `write` writes; visible ASCII only.
     pub(crate) fn value(&mut self, write: impl FnOnce(&mut BytesMut)) -> HeaderValue {
+        HeaderValue::from_maybe_shared(self.text(write)).unwrap_or(HeaderValue::from_static(""))
+    }
+
+    /// The text that `write` writes.
+    pub(crate) fn text(&mut self, write: impl FnOnce(&mut BytesMut)) -> Bytes {
         if self.buffer.capacity() < SCRATCH_BYTES / 8 {
             self.buffer.reserve(SCRATCH_BYTES);
         }
         write(&mut self.buffer);
-        HeaderValue::from_maybe_shared(self.buffer.split().freeze()).unwrap_or(HeaderValue::from_static(""))
-    }
-
-    fn integer(&mut self, value: i64) -> HeaderValue {
-        self.value(|buffer| put_integer(buffer, value))
-    }
-
-    /// The second in which a window ends. Most windows end when the last one did.
-    fn end(&mut self, end: UnixMillis) -> HeaderValue {
-        let second = end.ceil_seconds();
-        if let Some((_, value)) = self.end.as_ref().filter(|(of, _)| *of == second) {
-            return value.clone();
-        }
-        let value = self.integer(second);
-        self.end = Some((second, value.clone()));
-        value
+        self.buffer.split().freeze()
     }
 }
 
 /// Tells where the limits of `grant` stand.
-pub(crate) fn write(
-    headers: &mut HeaderMap,
-    grant: &Grant,
-    standings: &[Standing],
-    now: UnixMillis,
-    scratch: &mut Scratch,
-) {
+pub(crate) fn write(lines: &mut impl Lines, grant: &Grant, standings: &[Standing], now: UnixMillis) {
     let Some(closest) = closest(&grant.checks, standings) else {
-        headers.insert(LIMIT, UNLIMITED);
-        headers.insert(REMAINING, UNLIMITED);
-        headers.insert(RESET, UNLIMITED);
+        for name in [&LIMIT, &REMAINING, &RESET] {
+            lines.say(name, |buffer| buffer.put_slice(UNLIMITED));
+        }
         return;
     };
     let (check, standing) = (&grant.checks[closest], &standings[closest]);
-    headers.insert(LIMIT, grant.limits[closest].max.clone());
-    headers.insert(REMAINING, scratch.integer(remaining(check, standing)));
-    let reset = match standing.span.end {
-        UnixMillis::MAX => UNLIMITED,
-        end => scratch.end(end),
-    };
-    headers.insert(RESET, reset);
+    lines.say(&LIMIT, |buffer| buffer.put_slice(grant.limits[closest].max.as_bytes()));
+    lines.say(&REMAINING, |buffer| put_integer(buffer, remaining(check, standing)));
+    lines.say(&RESET, |buffer| match standing.span.end {
+        UnixMillis::MAX => buffer.put_slice(UNLIMITED),
+        end => put_integer(buffer, end.ceil_seconds()),
+    });
     if let Some(policy) = &grant.policy {
-        headers.insert(POLICY, policy.clone());
+        lines.say(&POLICY, |buffer| buffer.put_slice(policy.as_bytes()));
     }
-    headers.insert(RATELIMIT, scratch.value(|buffer| put_limits(buffer, grant, standings, now)));
-    grant.write_graces(headers, standings, scratch);
+    lines.say(&RATELIMIT, |buffer| put_limits(buffer, grant, standings, now));
+    grant.write_graces(lines, standings);
+}
+
+/// Says how many waited in the line when the request joined it, itself included.
+pub(crate) fn write_position(lines: &mut impl Lines, position: usize) {
+    lines.say(&QUEUE_POSITION, |buffer| put_integer(buffer, i64::try_from(position).unwrap_or(i64::MAX)));
 }
 
 fn put_limits(buffer: &mut BytesMut, grant: &Grant, standings: &[Standing], now: UnixMillis) {

@@ -191,7 +191,9 @@ pub(crate) fn host<'a>(
     if hosts.next().is_some() {
         return Err(TargetError::Host);
     }
-    let header = header.map(|value| value.to_str().map_err(|_| TargetError::Host)).transpose()?;
+    // What is no visible ASCII is no host either.
+    let header =
+        header.map(|value| str::from_utf8(value.as_bytes()).map_err(|_| TargetError::Host)).transpose()?;
     let authority = uri.authority().map(http::uri::Authority::as_str);
     let named = match (header, authority) {
         (Some(header), Some(authority)) if !header.eq_ignore_ascii_case(authority) => {

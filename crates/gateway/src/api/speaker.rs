@@ -129,7 +129,7 @@ impl Speaker {
         let Some(meter) = request.served.meters.first() else {
             return Err(Refusal::new(Code::NotFound, "nothing is metered here"));
         };
-        subjects::caller(request.worker, request.live, &meter.route, claimed).await
+        subjects::caller(request.worker, request.live, &meter.route, claimed).await.map(|caller| *caller)
     }
 }
 

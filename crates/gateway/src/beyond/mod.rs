@@ -4,18 +4,19 @@
 
 mod marks;
 
-use bytes::{BufMut as _, BytesMut};
-use http::{HeaderMap, HeaderName};
+use bytes::BufMut as _;
+use http::HeaderName;
 use tollgate_core::{Grace, Limit, Max, MeterKind, Over, Queue, Rate, Window};
 use tollgate_quota::{Check, Standing};
 
 pub(crate) use self::marks::mark;
 use crate::{
     live::{Grant, RouteCharge},
-    ratelimit::{FIELD_INTEGER_MAX, Scratch},
+    ratelimit::FIELD_INTEGER_MAX,
+    said::Lines,
 };
 
-const GRACE: HeaderName = HeaderName::from_static("x-ratelimit-grace");
+static GRACE: HeaderName = HeaderName::from_static("x-ratelimit-grace");
 
 /// Of one route and tier, or subject.
 #[derive(Debug)]
@@ -112,17 +113,12 @@ impl Grant {
     }
 
     /// Says in `X-RateLimit-Grace` which limits are passed, and what is left of their grace where that is an amount.
-    pub(crate) fn write_graces(
-        &self,
-        headers: &mut HeaderMap,
-        standings: &[Standing],
-        scratch: &mut Scratch,
-    ) {
+    pub(crate) fn write_graces(&self, lines: &mut impl Lines, standings: &[Standing]) {
         let graces = self.graces(standings);
         if graces == 0 {
             return;
         }
-        let value = scratch.value(|buffer: &mut BytesMut| {
+        lines.say(&GRACE, |buffer| {
             let passed = self.checks.iter().zip(standings).zip(&self.limits).enumerate();
             let passed = passed.filter(|(index, _)| graces & 1 << index != 0);
             for (number, (_, ((check, standing), limit))) in passed.enumerate() {
@@ -136,6 +132,5 @@ impl Grant {
                 }
             }
         });
-        headers.insert(GRACE, value);
     }
 }

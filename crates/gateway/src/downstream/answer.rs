@@ -8,6 +8,7 @@ use super::head::{Asked, names};
 use crate::{
     body::ResponseBody,
     http1::{Coding, announced, line},
+    said::Said,
     worker::{Worker, wall_clock},
 };
 
@@ -19,10 +20,10 @@ pub(super) struct Framed {
     pub(super) keep_alive: bool,
 }
 
-/// Writes an answer's head, framed as the client understands it.
+/// Writes an answer's head and what is said beside it, framed as the client understands it.
 pub(super) fn head(
     buffer: &mut Vec<u8>,
-    head: &response::Parts,
+    (head, said): (&response::Parts, &Said),
     body: &ResponseBody,
     asked: &Asked,
     worker: &Worker,
@@ -57,9 +58,12 @@ pub(super) fn head(
             says_close |= names(value, b"close");
         } else if *name == header::DATE {
             says_date = true;
+        } else if said.replaces(name) {
+            continue;
         }
         line(buffer, name, value);
     }
+    buffer.extend_from_slice(&said.0);
     match (&coding, length) {
         (Coding::Chunked { .. }, _) => buffer.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         (Coding::Length(length), _) => content_length(buffer, *length),

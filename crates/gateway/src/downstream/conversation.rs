@@ -27,6 +27,7 @@ use crate::{
     http1::{Coding, Error, Output, Sending, Stream},
     live::Snapshot,
     refusal::{Code, Refusal},
+    said::Said,
     worker::Phase,
 };
 
@@ -57,23 +58,26 @@ pub(crate) async fn converse(connection: Rc<Connection>, stream: Stream, live: R
             let is_last_call = connection.worker.phase() >= Phase::ClosingIdle;
             wire.borrow_mut().poll_head(&mut reader, &mut used, is_last_call, cx)
         });
-        let (response, asked, is_readable) = match head.await {
+        let ((response, said), asked, is_readable) = match head.await {
             Ok(None) => break false,
-            Err(error) => (turn_away(&connection, refusal(&error, listen)), Asked::UNREADABLE, false),
-            Ok(Some(Head { request, body, asked })) => {
+            Err(error) => {
+                let response = turn_away(&connection, refusal(&error, listen));
+                ((response, Said::default()), Asked::UNREADABLE, false)
+            }
+            Ok(Some(Head { parts, body, asked })) => {
                 let number = wire.borrow_mut().begin(body, &asked);
                 let body = number.map_or(Inbound::Empty, |number| Inbound::H1(Received::new(wire, number)));
-                let mut answering = pin!(exchange(Rc::clone(&connection), request.map(|()| body)));
+                let mut answering = pin!(exchange(Rc::clone(&connection), parts, body));
                 let answered = poll_fn(|cx| match answering.as_mut().poll(cx) {
                     Poll::Ready(response) => Poll::Ready(Some(response)),
                     Poll::Pending => wire.borrow_mut().poll_meanwhile(cx).map(|()| None),
                 });
                 // Whoever goes away is not answered, and the exchange ends by being dropped.
-                let Some(response) = answered.await else { return };
-                (response, asked, true)
+                let Some(answer) = answered.await else { return };
+                (answer, asked, true)
             }
         };
-        match write(&connection, wire, response, &asked, &mut used).await {
+        match write(&connection, wire, (response, said), &asked, &mut used).await {
             Next::Request => {}
             Next::Close { lingers } => break lingers || !is_readable,
             Next::Gone => return,
@@ -90,7 +94,7 @@ pub(crate) async fn converse(connection: Rc<Connection>, stream: Stream, live: R
 async fn write(
     connection: &Connection,
     wire: &Shared,
-    response: Response<ResponseBody>,
+    (response, said): (Response<ResponseBody>, Said),
     asked: &Asked,
     used: &mut HeaderMap,
 ) -> Next {
@@ -100,7 +104,7 @@ async fn write(
     // time.
     let asked = &Asked { keep_alive: asked.keep_alive && is_nearly_read(wire), ..*asked };
     let Framed { coding, keep_alive } =
-        answer::head(output.buffer(), &head, &body, asked, &connection.worker);
+        answer::head(output.buffer(), (&head, &said), &body, asked, &connection.worker);
     *used = emptied(mem::take(&mut head.headers));
     wire.borrow_mut().only_close_ends = matches!(coding, Coding::Close);
     let mut sending = Sending::new(Some(body).filter(|body| !body.is_end_stream()), coding);

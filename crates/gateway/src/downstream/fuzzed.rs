@@ -102,10 +102,11 @@ fn step(reader: &mut Reader, buffer: &mut BytesMut, body: &mut Decoder, seen: &m
         match reader.take(buffer, &mut HeaderMap::new()) {
             Ok(None) => return false,
             Err(_) => seen.is_broken = true,
-            Ok(Some(Head { request, body: decoder, asked })) => {
+            Ok(Some(Head { parts, body: decoder, asked })) => {
                 *body = decoder;
                 body.advance(buffer);
                 let is_whole = body.is_end();
+                let request = Request::from_parts(*parts, ());
                 seen.requests.push(Seeing { request, asked, body: Vec::new(), trailers: None, is_whole });
             }
         }

@@ -3,15 +3,16 @@
 use std::mem::{self, MaybeUninit};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, request::Parts};
 
 use super::LINES_INLINE;
-use crate::http1::{Decoder, Error, Framing, head_bytes};
+use crate::http1::{Decoder, Error, Framing, HeadEnd, has_bare_line_feed, name};
 
 /// What a head says.
 #[derive(Debug)]
 pub(super) struct Head {
-    pub(super) request: Request<()>,
+    /// In one place from here to the upstream: they are large.
+    pub(super) parts: Box<Parts>,
     pub(super) body: Decoder,
     pub(super) asked: Asked,
 }
@@ -63,17 +64,18 @@ impl Reader {
         if self.scanned == 0 {
             skip_empty_lines(buffer);
         }
-        let Some(length) = head_bytes(buffer, self.scanned) else {
+        let Some(end) = HeadEnd::find(buffer, self.scanned) else {
             // The end may begin in what is there.
             self.scanned = buffer.len().saturating_sub(3);
             return if buffer.len() <= self.bytes_max { Ok(None) } else { Err(Error::TooLarge) };
         };
+        let is_plain = end.is_plain && self.scanned == 0;
         self.scanned = 0;
-        if length > self.bytes_max {
+        if end.bytes > self.bytes_max {
             return Err(Error::TooLarge);
         }
-        let head = buffer.split_to(length).freeze();
-        if has_bare_line_feed(&head) {
+        let head = buffer.split_to(end.bytes).freeze();
+        if !is_plain && has_bare_line_feed(&head) {
             return Err(Error::Framing("a line feed alone in its head"));
         }
         if self.lines_max <= LINES_INLINE {
@@ -83,12 +85,6 @@ impl Reader {
             parse(&head, &mut vec![MaybeUninit::uninit(); self.lines_max], used).map(Some)
         }
     }
-}
-
-/// Whether a line ends without a carriage return: for some a line feed alone is a part of the value, and what follows
-/// is no header.
-fn has_bare_line_feed(head: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r')
 }
 
 /// Some clients end bodies with a line too many (RFC 9112, section 2.2).
@@ -130,7 +126,7 @@ fn parse<'a>(
     headers.clear();
     headers.reserve(parsed.headers.len());
     for line in &*parsed.headers {
-        let name = HeaderName::from_bytes(line.name.as_bytes());
+        let name = name(line.name.as_bytes());
         let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value));
         let (Ok(name), Ok(value)) = (name, value) else {
             return Err(Error::Framing("a header is not valid"));
@@ -154,12 +150,9 @@ fn parse<'a>(
         wants_trailers,
         expects_continue: expects_continue && by_http_11,
     };
-    let mut request = Request::new(());
-    *request.method_mut() = method;
-    *request.uri_mut() = target;
-    *request.version_mut() = version;
-    *request.headers_mut() = headers;
-    Ok(Head { request, body, asked })
+    let mut parts = Box::new(Request::new(()).into_parts().0);
+    (parts.method, parts.uri, parts.version, parts.headers) = (method, target, version, headers);
+    Ok(Head { parts, body, asked })
 }
 
 /// Whether a list has this option.

@@ -43,7 +43,8 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<Read>, 
             }
         }
     }
-    let Some(Head { request, body: decoder, asked }) = head else { return Ok(None) };
+    let Some(Head { parts, body: decoder, asked }) = head else { return Ok(None) };
+    let request = Request::from_parts(*parts, ());
     Ok(decoder.is_end().then_some(Read { request, asked, body, trailers, rest: buffer }))
 }
 

@@ -72,6 +72,7 @@ impl Coding {
 /// Writes a header.
 pub(crate) fn line(buffer: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
     let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+    buffer.reserve(name.len() + value.len() + 4);
     buffer.extend_from_slice(name);
     buffer.extend_from_slice(b": ");
     buffer.extend_from_slice(value);

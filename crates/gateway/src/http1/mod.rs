@@ -7,7 +7,9 @@ mod chunked;
 mod coding;
 mod decode;
 mod framing;
+mod head_end;
 mod input;
+mod name;
 mod output;
 mod sending;
 mod stream;
@@ -18,7 +20,9 @@ use std::io;
 pub(crate) use coding::{Coding, announced, line};
 pub(crate) use decode::Decoder;
 pub(crate) use framing::Framing;
+pub(crate) use head_end::{HeadEnd, has_bare_line_feed};
 pub(crate) use input::Input;
+pub(crate) use name::name;
 pub(crate) use output::Output;
 pub(crate) use sending::Sending;
 pub(crate) use stream::Stream;
@@ -60,16 +64,4 @@ impl Error {
     pub(crate) const fn is_closed(&self) -> bool {
         matches!(self, Self::Io(_) | Self::NoAnswer)
     }
-}
-
-/// The length of a head: up to and with its first empty line. Looked for from `from` on.
-pub(crate) fn head_bytes(buffer: &[u8], from: usize) -> Option<usize> {
-    memchr::memchr_iter(b'\n', &buffer[from..]).find_map(|position| {
-        let next = from + position + 1;
-        match &buffer[next..] {
-            [b'\n', ..] => Some(next + 1),
-            [b'\r', b'\n', ..] => Some(next + 2),
-            _ => None,
-        }
-    })
 }

@@ -32,7 +32,7 @@ pub(crate) async fn caller(
     live: &Live,
     route: &Arc<Route>,
     claimed: Claimed,
-) -> Result<Caller, Refusal> {
+) -> Result<Box<Caller>, Refusal> {
     let all_is_said = claimed.tier().is_some() && claimed.org().is_some();
     if claimed.is_anonymous || (all_is_said && !route.is_metered()) {
         return Ok(claimed.into_said(Calendars::default()));

@@ -19,7 +19,7 @@ pub(crate) use endpoint::Endpoint;
 pub(crate) use health::HealthChecks;
 pub(crate) use http1::Tunnel;
 pub(crate) use pool::{Lease, Pools};
-pub(crate) use send::{SendError, Sent, Waiter, send};
+pub(crate) use send::{Outgoing, SendError, Sent, Waiter, send};
 pub(crate) use tls::TlsError as UpstreamError;
 
 /// One service and its URLs.

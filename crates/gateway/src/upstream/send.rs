@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, rc::Rc, sync::Arc};
 
-use http::{HeaderValue, Method, Request, Response, Uri, Version, header, uri::PathAndQuery};
+use http::{HeaderValue, Method, Request, Response, Uri, Version, header, request::Parts, uri::PathAndQuery};
 use tollgate_config::Protocol;
 
 use super::{
@@ -15,7 +15,15 @@ use super::{
 use crate::{
     body::{BodyError, Progress, RequestBody},
     connection::Connection as Client,
+    forwarding::Added,
 };
+
+/// A request as an upstream is to get it; its URI is the target there.
+pub(crate) struct Outgoing {
+    pub(crate) parts: Box<Parts>,
+    pub(crate) added: Added,
+    pub(crate) body: RequestBody,
+}
 
 /// An answer's head, and the connection its body comes over.
 pub(crate) struct Sent {
@@ -42,11 +50,10 @@ pub(crate) enum SendError {
     Failed { url: String, error: BodyError },
 }
 
-/// A request until it is sent, and again where it may be repeated. In one place, as it is too large to
-/// be handed from future to future.
-type Unsent = Option<Request<RequestBody>>;
+/// A request until it is sent, and again where it may be repeated.
+type Unsent = Option<Outgoing>;
 
-/// Sends `request`, whose URI is the target on the upstream.
+/// Sends `request`.
 ///
 /// It is sent a second time, once, where that cannot do work twice: if nothing of it was sent, or if an
 /// idempotent request without a body found its pooled connection closed. Cancelling drops the
@@ -54,7 +61,7 @@ type Unsent = Option<Request<RequestBody>>;
 pub(crate) async fn send(
     waiter: Waiter<'_>,
     upstream: &Arc<Upstream>,
-    request: Request<RequestBody>,
+    request: Outgoing,
 ) -> Result<Sent, SendError> {
     let (pools, random) = (&waiter.client.worker.pools, waiter.client.worker.random_u64());
     let first = upstream.pick(random, None).ok_or(SendError::NoneAvailable)?;
@@ -75,18 +82,17 @@ pub(crate) async fn send(
 }
 
 /// Whether it may be repeated even if the upstream has seen it.
-fn is_repeatable(request: &Request<RequestBody>) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
-        && matches!(request.body(), RequestBody::Empty)
-        && !request.headers().contains_key(header::UPGRADE)
+fn is_repeatable(Outgoing { parts, added: _, body }: &Outgoing) -> bool {
+    matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+        && matches!(body, RequestBody::Empty)
+        && !parts.headers.contains_key(header::UPGRADE)
 }
 
-fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::Empty);
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    copy
+impl From<Request<RequestBody>> for Outgoing {
+    fn from(request: Request<RequestBody>) -> Self {
+        let (parts, body) = request.into_parts();
+        Self { parts: Box::new(parts), added: Added::new(), body }
+    }
 }
 
 async fn attempt(
@@ -98,7 +104,7 @@ async fn attempt(
     let protocol = pool.endpoint.protocol;
     // Over HTTP/2 an upgrade would be lost, and the request an ordinary one.
     let only_h1 = protocol == Protocol::Auto
-        && request.as_ref().is_some_and(|request| request.headers().contains_key(header::UPGRADE));
+        && request.as_ref().is_some_and(|request| request.parts.headers.contains_key(header::UPGRADE));
     if let Some(sender) = pool.shared().filter(|_| !only_h1) {
         return send_h2(pool, sender, request, waiter.progress).await;
     }
@@ -148,7 +154,8 @@ async fn send_h1(
     // Of a connection that was idle, only the attempt shows that it was closed.
     let repeatable = on_pooled && is_repeatable(request);
     connection.begin(request, &pool.endpoint.authority);
-    match poll_fn(|cx| connection.poll_head(request, |head| client.inform(head), cx)).await {
+    let used = &mut request.parts.headers;
+    match poll_fn(|cx| connection.poll_head(used, |head| client.inform(head), cx)).await {
         Ok(head) => {
             *unsent = None;
             let response = head.map(|()| UpstreamBody::H1(Answer::new(connection)));
@@ -170,23 +177,28 @@ async fn send_h2(
     unsent: &mut Unsent,
     progress: &Progress,
 ) -> Result<Sent, Box<SendError>> {
-    let Some(mut request) = unsent.take() else { return Err(Box::new(SendError::NoneAvailable)) };
-    let copy = is_repeatable(&request).then(|| copy(&request));
-    let target = request.uri().path_and_query().cloned();
-    *request.uri_mut() = absolute(&pool.endpoint, target);
-    *request.version_mut() = Version::HTTP_2;
-    request.headers_mut().remove(header::HOST);
+    let Some(request) = unsent.take() else { return Err(Box::new(SendError::NoneAvailable)) };
+    let copy = is_repeatable(&request).then(|| Outgoing {
+        parts: request.parts.clone(),
+        added: request.added.clone(),
+        body: RequestBody::Empty,
+    });
+    let Outgoing { mut parts, added, body } = request;
+    parts.headers.extend(added);
+    parts.uri = absolute(&pool.endpoint, parts.uri.path_and_query().cloned());
+    parts.version = Version::HTTP_2;
+    parts.headers.remove(header::HOST);
     // Trailers are passed on; gRPC services refuse calls that do not say so.
-    request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
+    parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     let in_flight = pool.endpoint.begin();
     progress.set_sent(true);
-    match sender.try_send_request(request).await {
+    match sender.try_send_request(Request::from_parts(*parts, body)).await {
         Ok(response) => {
             let response = response.map(UpstreamBody::H2);
             Ok(Sent { response, lease: Lease::new(Rc::clone(pool), in_flight) })
         }
         Err(mut failed) => {
-            *unsent = failed.take_message();
+            *unsent = failed.take_message().map(Outgoing::from);
             progress.set_sent(unsent.is_none());
             *unsent = unsent.take().or(copy);
             let error =

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     body::RequestBody,
     http1::{Decoder, Error, Input, Output, Stream},
-    upstream::endpoint::Connected,
+    upstream::{Outgoing, endpoint::Connected},
 };
 
 /// A connection to an upstream. Dropping it closes it, which is how the upstream learns that nobody waits
@@ -53,26 +53,27 @@ impl Connection {
     }
 
     /// Begins an exchange and takes the body of `request`; what it says of its framing and host is replaced.
-    pub(crate) fn begin(&mut self, request: &mut Request<RequestBody>, host: &HeaderValue) {
-        let coding = encode::coding(request);
-        encode::head(self.output.buffer(), request, host, &coding);
-        self.upload = Upload::new(mem::replace(request.body_mut(), RequestBody::Empty), coding);
-        self.reader = Reader::new(request.method().clone());
+    pub(crate) fn begin(&mut self, request: &mut Outgoing, host: &HeaderValue) {
+        let Outgoing { parts, added, body } = request;
+        let coding = encode::coding(&parts.headers, body);
+        encode::head(self.output.buffer(), (parts, added), host, &coding);
+        self.upload = Upload::new(mem::replace(body, RequestBody::Empty), coding);
+        self.reader = Reader::new(parts.method.clone());
         // Until the answer says otherwise.
         self.keep_alive = false;
     }
 
     /// The answer's head, as soon as it is there; the request is sent on meanwhile, and `inform` gets what the
-    /// upstream says before. The headers of `request` are used up once there is a head.
+    /// upstream says before. The request's headers, `used`, are used up once there is a head.
     pub(crate) fn poll_head(
         &mut self,
-        request: &mut Request<RequestBody>,
+        used: &mut HeaderMap,
         inform: impl Fn(Response<()>),
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<()>, Error>> {
         let _ = self.poll_upload(cx)?;
         loop {
-            if let Some(head) = self.reader.take(&mut self.input.buffer, request.headers_mut(), &inform)? {
+            if let Some(head) = self.reader.take(&mut self.input.buffer, used, &inform)? {
                 return Poll::Ready(self.answered(head));
             }
             if ready!(self.input.poll_read(&mut self.stream, cx))? == 0 {

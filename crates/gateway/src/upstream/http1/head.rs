@@ -3,11 +3,11 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 
 use super::HEAD_BYTES_MAX;
-use crate::http1::{Decoder, Error, Framing, HEADERS_MAX, INFORMATIONAL_MAX, head_bytes};
+use crate::http1::{Decoder, Error, Framing, HEADERS_MAX, HeadEnd, INFORMATIONAL_MAX, name};
 
 /// What a head says.
 #[derive(Debug)]
@@ -42,16 +42,16 @@ impl Reader {
         mut inform: impl FnMut(Response<()>),
     ) -> Result<Option<Head>, Error> {
         loop {
-            let Some(length) = head_bytes(buffer, self.scanned) else {
+            let Some(HeadEnd { bytes, .. }) = HeadEnd::find(buffer, self.scanned) else {
                 // The end may begin in what is there.
                 self.scanned = buffer.len().saturating_sub(3);
                 return if buffer.len() < HEAD_BYTES_MAX { Ok(None) } else { Err(Error::TooLarge) };
             };
             self.scanned = 0;
-            if length > HEAD_BYTES_MAX {
+            if bytes > HEAD_BYTES_MAX {
                 return Err(Error::TooLarge);
             }
-            let head = self.parse(&buffer.split_to(length).freeze(), used)?;
+            let head = self.parse(&buffer.split_to(bytes).freeze(), used)?;
             let status = head.response.status();
             if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
                 return Ok(Some(head));
@@ -89,7 +89,7 @@ impl Reader {
         headers.clear();
         headers.reserve(parsed.headers.len());
         for line in &*parsed.headers {
-            let name = HeaderName::from_bytes(line.name.as_bytes());
+            let name = name(line.name.as_bytes());
             let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value));
             let (Ok(name), Ok(value)) = (name, value) else {
                 return Err(Error::Framing("a header is not valid"));

@@ -65,7 +65,7 @@ fn head(method: Method, headers: &[(HeaderName, &'static str)], coding: &Coding)
     }
     let mut buffer = Vec::new();
     let host = HeaderValue::from_static("service:80");
-    encode::head(&mut buffer, &request, &host, coding);
+    encode::head(&mut buffer, (&request.into_parts().0, &Vec::new()), &host, coding);
     String::from_utf8(buffer).unwrap()
 }
 
