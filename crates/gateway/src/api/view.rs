@@ -57,8 +57,9 @@ impl LimitView {
             reset_at: instant(standing.span.end),
             percent,
             status: match () {
-                () if total >= max => Status::OverLimit,
-                () if percent >= approaching => Status::ApproachingLimit,
+                // Who may use nothing and uses nothing is where they should be.
+                () if total >= max && total > 0 => Status::OverLimit,
+                () if percent >= approaching && total > 0 => Status::ApproachingLimit,
                 () => Status::Ok,
             },
         })
@@ -112,10 +113,16 @@ pub(super) fn instant(at: UnixMillis) -> Option<String> {
     Timestamp::from_millisecond(at.0).ok().map(|at| at.to_string())
 }
 
-/// Rounded down; a limit of nothing is used up.
+/// Rounded down; of a limit of nothing, whatever is used is all.
 fn percent(used: i64, max: i64) -> i64 {
     match max {
-        ..=0 => 100,
+        ..=0 => {
+            if used > 0 {
+                100
+            } else {
+                0
+            }
+        }
         _ => i64::try_from(i128::from(used).max(0) * 100 / i128::from(max)).unwrap_or(i64::MAX),
     }
 }
@@ -126,9 +133,16 @@ mod tests {
 
     #[test]
     fn percentages_are_whole_and_never_overflow() {
-        for (used, max, wanted) in
-            [(0, 10, 0), (9, 10, 90), (10, 10, 100), (15, 10, 150), (1, 3, 33), (-5, 10, 0), (0, 0, 100)]
-        {
+        for (used, max, wanted) in [
+            (0, 10, 0),
+            (9, 10, 90),
+            (10, 10, 100),
+            (15, 10, 150),
+            (1, 3, 33),
+            (-5, 10, 0),
+            (0, 0, 0),
+            (1, 0, 100),
+        ] {
             assert_eq!(percent(used, max), wanted, "{used} of {max}");
         }
         assert_eq!(percent(i64::MAX, i64::MAX), 100);
