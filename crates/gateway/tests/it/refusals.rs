@@ -281,12 +281,12 @@ fn an_upstream_that_is_away_is_503_and_one_that_does_not_answer_502() {
          [[routes]]\npath = \"/dead/\"\nupstream = \"dead\"\ncharge = [{{ meter = \"calls\" }}, {{ meter = \"jobs\" }}]\n"
     );
     let scene = Scene::start(Origin::builder().on("/x/close", Answer::Close), &routes, TIERS);
-    for (target, status) in [("/dead/", 503), ("/x/close", 502)] {
+    for (target, status) in [("/dead/", 503u16), ("/x/close", 502)] {
         let failed = scene.send("POST", target, &[("X-User-Id", "ann"), ("X-User-Tier", "lifetime")], "{}");
         let json = assert_refusal(&failed, status, "upstream_unavailable");
         let again: &[&str] = if status == 503 { &["retry_after"] } else { &[] };
         assert_eq!(keys(&json), [&["error", "message", "request_id"], again].concat());
-        assert_settled_at_nothing(&scene, &failed, status);
+        assert_settled_at_nothing(&scene, &failed, status.into());
     }
     assert_eq!(scene.get("/x/", "ann", "lifetime").status, 200, "failures used nothing");
 }
