@@ -287,7 +287,10 @@ impl Inner {
         });
         let changed = request.route.plan.as_ref().filter(|plan| plan.has_id);
         let changed = changed.and_then(|_| resources::changed(&charged));
-        let kept = kept.map(|kept| *kept).or_else(|| request.claimant().claim_now(changed?));
+        let kept = kept.map(|kept| *kept).or_else(|| {
+            let id = changed?;
+            request.claimant().claim_now(id)
+        });
         let became = resources::settle(&mut charged, kept.as_ref(), hold.at());
         for charge in became.unnamed.iter().filter_map(|position| request.route.charges.get(*position)) {
             charge.missed();

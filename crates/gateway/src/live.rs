@@ -363,7 +363,7 @@ impl RouteCharge {
             first_part: before.last().map_or(0, |last| last.first_part + last.parts.len()),
             missing: parts
                 .iter()
-                .any(Part::may_be_missing)
+                .any(|part| part.may_be_missing() || part.has_id())
                 .then(|| telemetry::amounts_missing(&route.name, &meter.name)),
             parts,
             made_of,

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header::CONTENT_ENCODING};
-use tollgate_config::{Missing, show_bytes};
-use tollgate_core::{Decimal, MeterKind};
+use http::{HeaderMap, HeaderValue, Method, header::CONTENT_ENCODING};
+use tollgate_config::Missing;
+use tollgate_core::Decimal;
 use tollgate_usage::{FieldReader, Said};
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     live::{Route, RouteCharge},
     llm::{Looked, READ_HERE_BYTES_MAX},
-    refusal::{Code, Refusal},
+    refusal::Refusal,
     resources,
 };
 
@@ -100,8 +100,8 @@ impl Body {
 pub(crate) async fn ask(route: &Route, plan: &Plan, sender: &Sender<'_>) -> Result<Box<Stated>, Refusal> {
     let body = read(plan, sender).await;
     let asking = Asking { route, plan, sender, body: body.as_ref() };
-    let charges = route.charges.iter().flat_map(|charge| charge.parts.iter().map(move |part| (charge, part)));
-    let parts = charges.map(|(charge, part)| asking.part(charge, part)).collect::<Result<_, _>>()?;
+    let parts = route.charges.iter().flat_map(|charge| &charge.parts);
+    let parts = parts.map(|part| asking.part(part)).collect::<Result<_, _>>()?;
     Ok(Box::new(Stated(parts)))
 }
 
@@ -126,21 +126,21 @@ async fn read(plan: &Plan, sender: &Sender<'_>) -> Option<FieldReader> {
     reading.await.ok()
 }
 
-struct Asking<'a> {
+pub(super) struct Asking<'a> {
     route: &'a Route,
-    plan: &'a Plan,
-    sender: &'a Sender<'a>,
+    pub(super) plan: &'a Plan,
+    pub(super) sender: &'a Sender<'a>,
     body: Option<&'a FieldReader>,
 }
 
 /// Why there is no value.
-enum Flaw {
+pub(super) enum Flaw {
     Missing,
     Wrong,
 }
 
 impl Asking<'_> {
-    fn part(&self, charge: &RouteCharge, part: &Part) -> Result<StatedPart, Refusal> {
+    fn part(&self, part: &Part) -> Result<StatedPart, Refusal> {
         let is = |test: &Test| test.of_request(self.sender.method, self.sender.headers, self.body);
         let of_request = |tests: &[Test], truth| {
             tests.iter().filter(|test| test.is_of_request()).all(|test| is(test) == truth)
@@ -152,13 +152,21 @@ impl Asking<'_> {
             return Ok(StatedPart { is_off: true, ..StatedPart::default() });
         }
         let amount = match &part.amount {
-            PartAmount::Measured(measured) => self.amount(charge, measured)?,
+            PartAmount::Measured(measured) => self.amount(measured)?,
             PartAmount::Constant(_) => None,
         };
-        Ok(StatedPart { is_off: false, may_be_exempt, amount, id: self.id(part).map(|id| id.into()) })
+        let id = self.id(part).map(Box::from);
+        // Whose id is not said would be free, and nobody could ever give it back.
+        if id.is_none()
+            && part.is_change()
+            && let Some(at) = part.id().filter(|at| at.is_of_request())
+        {
+            return Err(self.no_id(at));
+        }
+        Ok(StatedPart { is_off: false, may_be_exempt, amount, id })
     }
 
-    fn amount(&self, charge: &RouteCharge, measured: &Measured) -> Result<Option<StatedAmount>, Refusal> {
+    fn amount(&self, measured: &Measured) -> Result<Option<StatedAmount>, Refusal> {
         let value = match &measured.source {
             Source::At(at) if at.is_of_request() => self.value(at),
             Source::Memory(memory) => self.memory(memory),
@@ -169,15 +177,17 @@ impl Asking<'_> {
             | Source::Upstream
             | Source::At(_) => return Ok(None),
         };
-        let sensible = |value: &Decimal| !value.is_negative() || charge.kind == MeterKind::Level;
+        // Giving back is the route's to say, with a negative `scale`.
         let said = value.and_then(|value| {
-            let amount = Some(value).filter(sensible).and_then(|value| measured.conversion.apply(value));
+            let amount = Some(value)
+                .filter(|value| !value.is_negative())
+                .and_then(|value| measured.conversion.apply(value));
             amount.ok_or(Flaw::Wrong)
         });
         let known = |amount| StatedAmount { amount, is_estimated: false, is_missing: false };
         Ok(Some(match (said, measured.missing) {
             (Ok(amount), _) => known(amount),
-            (Err(flaw), Missing::Refuse) => return Err(self.refusal(&measured.source, &flaw)),
+            (Err(flaw), Missing::Refuse) => return Err(self.no_amount(&measured.source, &flaw)),
             (Err(_), Missing::Instead(amount)) => known(amount),
             (Err(_), Missing::Nothing) => StatedAmount { is_missing: true, ..known(0) },
             (Err(_), Missing::Hold) => {
@@ -222,39 +232,6 @@ impl Asking<'_> {
         };
         id.map(Cow::Borrowed)
     }
-
-    fn refusal(&self, source: &Source, flaw: &Flaw) -> Refusal {
-        let of_body = |number| match self.plan.request_fields.pointer(number) {
-            Some(pointer) => format!("{pointer} of the request's body"),
-            None => "the request's body".to_owned(),
-        };
-        let what = match source {
-            Source::At(At::RequestHeader(name)) => format!("the header {}", title(name)),
-            Source::At(At::RequestField(number)) => of_body(*number),
-            Source::Memory(memory) => of_body(memory.text),
-            _ => "the amount".to_owned(),
-        };
-        let wants = if matches!(source, Source::Memory(_)) { "a text" } else { "a number" };
-        let is_of_body = !matches!(source, Source::At(At::RequestHeader(_)));
-        let message = match (&self.sender.body, flaw) {
-            (Body::TooLong { bytes_max }, _) if is_of_body => format!(
-                "what is charged is said by {what}, and only bodies up to {} are read for that; send less at once",
-                show_bytes(i64::try_from(*bytes_max).unwrap_or(i64::MAX))
-            ),
-            (Body::NoRoom, _) if is_of_body => {
-                return Refusal::new(
-                    Code::Overloaded,
-                    "the gateway reads as many bodies as it has room for; try again soon",
-                )
-                .retry_after(1);
-            }
-            (_, Flaw::Missing) => format!("{what} is missing, by which the request is charged; send {wants}"),
-            (_, Flaw::Wrong) => {
-                format!("{what} is not {wants} that a request can be charged by; send {wants}, once")
-            }
-        };
-        Refusal::new(Code::BadRequest, message)
-    }
 }
 
 fn said<T>(said: Option<Said<T>>) -> Result<T, Flaw> {
@@ -263,13 +240,4 @@ fn said<T>(said: Option<Said<T>>) -> Result<T, Flaw> {
         Some(Said::Missing) => Err(Flaw::Missing),
         Some(Said::Wrong) | None => Err(Flaw::Wrong),
     }
-}
-
-/// A header's name as people write it.
-fn title(name: &HeaderName) -> String {
-    let word = |word: &str| {
-        let (first, rest) = word.split_at(word.len().min(1));
-        first.to_ascii_uppercase() + rest
-    };
-    name.as_str().split('-').map(word).collect::<Vec<_>>().join("-")
 }

@@ -11,6 +11,7 @@ mod header;
 mod part;
 mod plan;
 mod sums;
+mod unsaid;
 
 pub(crate) use self::{
     ask::{Body, Sender, Stated, ask},

@@ -84,6 +84,16 @@ impl At {
     }
 }
 
+impl IdAt {
+    /// Whether it is known before a request is forwarded.
+    pub(super) fn is_of_request(&self) -> bool {
+        match self {
+            Self::Path => true,
+            Self::At(at) => at.is_of_request(),
+        }
+    }
+}
+
 impl Part {
     /// What of a model's answer it counts, and how.
     pub(crate) fn of_model(&self) -> Option<(LlmMeasure, &Measured)> {

@@ -3,6 +3,7 @@
 mod bodies;
 mod conditions;
 mod credits;
+mod evasions;
 mod gone;
 mod values;
 
@@ -18,6 +19,7 @@ pages = { unit = "pages" }
 seconds = { unit = "seconds" }
 spend = { unit = "EUR" }
 storage = { unit = "bytes", kind = "level" }
+jobs = { unit = "jobs", kind = "concurrent" }
 credits = { unit = "credits", of = { seconds = "1/60", pages = 2 } }
 [tiers.free]
 other_meters = "unlimited"
@@ -27,6 +29,7 @@ pages = "10/day"
 seconds = "unlimited"
 spend = "unlimited"
 storage = "unlimited"
+jobs = "unlimited"
 credits = "9/day"
 "#;
 

@@ -68,7 +68,9 @@ impl Found {
         self.owed = self.owed.saturating_sub(1);
         match (&mut self.what, want, value) {
             (What::Sum(sum), _, Some(Value::Text(text) | Value::Number(text))) => {
-                match Decimal::parse(text).and_then(|amount| sum.checked_add(amount)) {
+                // What one element takes back of the others would be free.
+                let amount = Decimal::parse(text).filter(|amount| !(self.has_list && amount.is_negative()));
+                match amount.and_then(|amount| sum.checked_add(amount)) {
                     Some(more) => *sum = more,
                     None => self.is_wrong = true,
                 }

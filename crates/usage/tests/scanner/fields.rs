@@ -71,7 +71,10 @@ fn amounts_are_exact_and_never_zero_in_silence() {
         ("/a/*/b/*/n", r#"{"a":[{"b":[{"n":1},{"n":2}]},{"b":[]},{"b":[{"n":4}]}]}"#, value("7")),
         ("/a/*/b/*/n", r#"{"a":[{"b":[{"n":1}]},{}]}"#, Said::Wrong),
         ("/a/*", r#"{"a":[1,2,3]}"#, value("6")),
+        ("/a/*", r#"{"a":[1000,-999]}"#, Said::Wrong),
+        ("/a/*/n", r#"{"a":[{"n":1000},{"n":"-0.5"}]}"#, Said::Wrong),
         ("/a/1", r#"{"a":[1,2,3]}"#, value("2")),
+        ("/a/1", r#"{"a":[1,-2,3]}"#, value("-2")),
         ("/a/1", r#"{"a":{"1":5}}"#, value("5")),
         ("/a/3", r#"{"a":[1,2,3]}"#, Said::Missing),
         ("/a/01", r#"{"a":[1,2,3]}"#, Said::Missing),
@@ -240,7 +243,8 @@ proptest! {
             values.iter().try_fold(Decimal::ZERO, |sum, value| {
                 let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 let is_number = value.is_number() || value.is_string();
-                sum.checked_add(Decimal::parse(&text).filter(|_| is_number)?)
+                let amount = Decimal::parse(&text).filter(|_| is_number)?;
+                sum.checked_add(Some(amount).filter(|amount| !pointer.contains('*') || !amount.is_negative())?)
             })
         });
         match reader.amount(0) {
