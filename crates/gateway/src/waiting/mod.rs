@@ -219,9 +219,8 @@ impl<'a> Waiting<'a> {
         self.first(deadline).await?;
         if let Some(seen) = self.seen {
             let is_shared = self.worker.shared.remote.is_some();
-            let parties = self.parties;
             let until = if is_shared { deadline.min(Instant::now() + self.ask_again) } else { deadline };
-            let freed = timeout_at(until, poll_fn(|cx| parties.poll_freed(seen, cx))).await.is_ok();
+            let freed = timeout_at(until, self.parties.until_freed(seen)).await.is_ok();
             if !freed {
                 if until >= deadline {
                     return None;
