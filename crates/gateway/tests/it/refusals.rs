@@ -286,7 +286,7 @@ fn an_upstream_that_is_away_is_503_and_one_that_does_not_answer_502() {
         let json = assert_refusal(&failed, status, "upstream_unavailable");
         let again: &[&str] = if status == 503 { &["retry_after"] } else { &[] };
         assert_eq!(keys(&json), [&["error", "message", "request_id"], again].concat());
-        assert_settled_at_nothing(&scene, &failed, status);
+        assert_settled_at_nothing(&scene, &failed, status.into());
     }
     assert_eq!(scene.get("/x/", "ann", "lifetime").status, 200, "failures used nothing");
 }
