@@ -15,6 +15,7 @@ use tollgate_quota::{
 use crate::{
     admitted::Admitted,
     amounts::{PartAmount, Source, Stated, per_meter},
+    beyond::Beyond,
     identity::{Caller, text},
     live::{Grant, Live, Route, RouteCharge},
     llm::Call,
@@ -113,7 +114,9 @@ pub(crate) async fn admit(
     };
     let tracked = &*route.tracked;
     let mut terms = Terms { checks, needs, warn_at, mode: live.mode, tracked };
-    let mut waiting = match grant.beyond.as_deref().filter(|beyond| beyond.may_wait) {
+    // Where nothing is refused, nobody waits.
+    let may_wait = |beyond: &&Beyond| beyond.may_wait && live.mode == Mode::Enforce;
+    let mut waiting = match grant.beyond.as_deref().filter(may_wait) {
         None => None,
         Some(beyond) => {
             let mut waiting = Box::new(Waiting::new(worker, beyond, caller, (parties, terms, &grant.checks)));

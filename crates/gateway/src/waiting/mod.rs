@@ -3,8 +3,8 @@
 //! Contract
 //! - Nothing is held while a request waits, neither quota nor a place in the journal. What it has claimed by an id stays
 //!   claimed.
-//! - Who waits for the same subject's same meter stands in one line of this gateway, and only the first tries. Who
-//!   comes while others wait goes behind them. Where several limits of a request have lines, it is in one at a time,
+//! - Who waits for the same limit of the same subject stands in one line of this gateway, and only the first tries. Who
+//!   comes while others wait goes behind them, unless its limit is another one since. Where several limits of a request have lines, it is in one at a time,
 //!   and goes to the end of the other when that refuses it: no two lines wait for each other.
 //! - A line has a bound, all lines together have one, and each wait has one ([`TURN_WAIT_MAX`], or what the limit says).
 //! - A client who hangs up leaves the line: the wait is part of the request's future and is dropped with it.
@@ -289,9 +289,14 @@ impl<'a> Waiting<'a> {
     }
 
     fn key(&self, check: usize) -> Key {
+        let rate = match self.beyond.wait(check) {
+            Some(Wait::Turn(rate)) => Some(rate),
+            Some(Wait::Slot(_)) | None => None,
+        };
         let check = &self.terms.checks[check];
         let org = self.caller.org.as_ref().filter(|_| check.scope == Scope::Org);
         let scope = if org.is_some() { Scope::Org } else { Scope::User };
-        Key { scope, id: text(org.unwrap_or(&self.caller.user)).into(), meter: check.counter.meter }
+        let id = text(org.unwrap_or(&self.caller.user)).into();
+        Key { scope, id, counter: check.counter, max: check.max, rate }
     }
 }

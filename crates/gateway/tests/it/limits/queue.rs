@@ -140,6 +140,39 @@ fn a_queue_comes_and_goes_with_a_reload() {
 }
 
 #[test]
+fn nobody_stands_behind_those_who_wait_for_a_limit_that_was() {
+    let (scene, gate, mut long) = running("queue");
+    let mut waits = [sent(&scene, "/job/", "ann", "queue"), sent(&scene, "/job/", "ann", "queue")];
+    assert_waiting(&scene, 2.0);
+    reload(
+        &scene,
+        "limit = 1, queue = { length = 2, wait = \"30s\"",
+        "limit = 2, queue = { length = 2, wait = \"30s\"",
+    );
+    assert!(eventually(BOUND, || {
+        let answer = scene.get("/job/", "ann", "queue");
+        assert_eq!(answer.header("X-Queue-Position"), None);
+        answer.status == 200
+    }));
+    gate.open();
+    assert_eq!(long.response(false, BOUND).unwrap().status, 200);
+    assert_eq!(waits.each_mut().map(|wire| wire.response(false, BOUND).unwrap().status), [200; 2]);
+}
+
+#[test]
+fn nobody_stands_behind_others_where_nothing_is_refused() {
+    let (scene, gate, mut long) = running("queue");
+    let mut waits = [sent(&scene, "/job/", "ann", "queue"), sent(&scene, "/job/", "ann", "queue")];
+    assert_waiting(&scene, 2.0);
+    let config = crate::scene::config(scene.origin.address(), ROUTES);
+    scene.gateway.write_config(&format!("enforcement = \"observe\"\n{config}"));
+    assert!(eventually(BOUND, || scene.get("/job/", "ann", "queue").status == 200));
+    gate.open();
+    assert_eq!(long.response(false, BOUND).unwrap().status, 200);
+    assert_eq!(waits.each_mut().map(|wire| wire.response(false, BOUND).unwrap().status), [200; 2]);
+}
+
+#[test]
 fn many_who_wait_are_all_served_and_never_more_at_once_than_there_are_slots() {
     const SLOTS: usize = 3;
     let tiers = TIERS.replace("{ limit = 1, queue = { length = 2,", "{ limit = 3, queue = { length = 64,");
