@@ -119,7 +119,7 @@ pub(crate) async fn admit(
     let mut waiting = match grant.beyond.as_deref().filter(may_wait) {
         None => None,
         Some(beyond) => {
-            let mut waiting = Box::new(Waiting::new(worker, beyond, caller, (parties, terms, &grant.checks)));
+            let mut waiting = Box::new(Waiting::new(worker, beyond, caller, (parties, terms)));
             let next = Box::pin(waiting.behind_others()).await;
             queued.set(waiting.position);
             match next {

@@ -16,9 +16,10 @@ mod pace;
 
 use std::{future::poll_fn, time::Duration};
 
+use arrayvec::ArrayVec;
 use tokio::time::{Instant, timeout_at};
 use tollgate_core::{Max, Rate, Scope};
-use tollgate_quota::{Admission, Check, Freed, Parties, Refusal, Standings, Terms};
+use tollgate_quota::{Admission, Asked, CHECKS_MAX, Check, Freed, Parties, Peek, Refusal, Standings, Terms};
 
 pub(crate) use self::lines::Lines;
 use self::lines::{Key, Place};
@@ -44,8 +45,6 @@ pub(crate) struct Waiting<'a> {
     parties: Parties<'a>,
     /// With the limits that refuse who has not waited.
     terms: Terms<'a>,
-    /// The limits for who has.
-    soft: &'a [Check],
     place: Option<Place>,
     /// How many were in the line when it began to wait, itself included.
     pub(crate) position: Option<usize>,
@@ -79,7 +78,7 @@ impl<'a> Waiting<'a> {
         worker: &'a Worker,
         beyond: &'a Beyond,
         caller: &'a Caller,
-        (parties, terms, soft): (Parties<'a>, Terms<'a>, &'a [Check]),
+        (parties, terms): (Parties<'a>, Terms<'a>),
     ) -> Self {
         let (place, position, deadline, seen) = (None, None, None, None);
         Self {
@@ -88,7 +87,6 @@ impl<'a> Waiting<'a> {
             caller,
             parties,
             terms,
-            soft,
             place,
             position,
             deadline,
@@ -122,14 +120,19 @@ impl<'a> Waiting<'a> {
             Next::Refused(Box::new(Refused { refusal: *refusal, standings: None, again_after }))
         };
         let Some(wait) = self.beyond.wait(check) else { return refused(None) };
-        let need = self.need(check);
-        match (wait, self.terms.checks[check].max) {
-            (Wait::Slot(_), _) if !is_only => refused(None),
-            // It never has a slot, however long it waits.
-            (Wait::Slot(_), Max::AtMost(max)) if need > max => refused(None),
-            (Wait::Turn(_), _) if let Some(others) = self.refused_by_others(is_only) => others,
-            (wait, _) => self.wait(check, wait).await.unwrap_or_else(refused),
+        if self.never_fits(check, wait) {
+            return refused(None);
         }
+        match self.refused_by_others(is_only) {
+            Some(others) => others,
+            None => self.wait(check, wait).await.unwrap_or_else(refused),
+        }
+    }
+
+    /// Whether it has no slot, however long it waits.
+    fn never_fits(&self, check: usize, wait: Wait) -> bool {
+        let max = self.terms.checks.get(check).map(|check| check.max);
+        matches!((wait, max), (Wait::Slot(_), Some(Max::AtMost(max))) if self.need(check) > max)
     }
 
     /// How much it needs of a limit.
@@ -138,21 +141,25 @@ impl<'a> Waiting<'a> {
         need.and_then(|need| self.terms.needs.get(need)).copied().unwrap_or(0)
     }
 
-    /// Refused by a limit that does not only slow down, if there is one.
+    /// Refused by a limit that it would wait for in vain, if there is one.
     fn refused_by_others(&self, is_only: bool) -> Option<Next> {
-        let soft = Terms { checks: self.soft, warn_at: &[], ..self.terms };
-        let decided = (!is_only).then(|| self.parties.admit(soft, self.worker.now()))?;
-        match decided {
-            Admission::Refused { refusal, standings } => {
+        if is_only {
+            return None;
+        }
+        let patient = |(index, check): (usize, &Check)| {
+            let waits = self.beyond.wait(index).is_some_and(|wait| !self.never_fits(index, wait));
+            Check { hard: check.hard && !waits, ..*check }
+        };
+        let checks = self.terms.checks.iter().take(CHECKS_MAX).enumerate();
+        let checks: ArrayVec<Check, CHECKS_MAX> = checks.map(patient).collect();
+        let terms = Terms { checks: &checks, ..self.terms };
+        // Nothing is taken: who waits for a slot would be told that one is free when it is given back.
+        match self.parties.peek(terms, self.worker.now(), Asked::default()) {
+            Peek::Refused { refusal, standings } => {
                 let refused = Refused { refusal, standings: Some(standings), again_after: None };
                 Some(Next::Refused(Box::new(refused)))
             }
-            // There is room again, which is given back: it has not waited yet.
-            Admission::Admitted { hold, .. } => {
-                drop(hold);
-                None
-            }
-            Admission::NotLoaded | Admission::NotLeased | Admission::Unavailable { .. } => None,
+            Peek::Fits { .. } | Peek::NotLoaded | Peek::NotLeased | Peek::Unavailable { .. } => None,
         }
     }
 
