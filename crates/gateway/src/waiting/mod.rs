@@ -58,8 +58,8 @@ pub(crate) struct Waiting<'a> {
 pub(crate) enum Next {
     /// It tries again.
     Again,
-    /// It has waited for its turn: limits that slow down do not refuse it.
-    Through,
+    /// It has waited for its turn at this limit, which does not refuse it any more. Others that slow down do.
+    Through(usize),
     /// It is refused.
     Refused(Box<Refused>),
 }
@@ -247,7 +247,7 @@ impl<'a> Waiting<'a> {
             Ok(()) => {
                 // The next one waits for its own turn from now on.
                 self.place = None;
-                return Some(Next::Through);
+                return Some(Next::Through(check));
             }
             Err(turn) => {
                 let window = self.window_ends(check);
@@ -268,7 +268,7 @@ impl<'a> Waiting<'a> {
             self.place = None;
         }
         // Timers are never early; who finds it so tries again.
-        Some(if taken { Next::Through } else { Next::Again })
+        Some(if taken { Next::Through(check) } else { Next::Again })
     }
 
     async fn first(&self, deadline: Instant) -> Option<()> {
