@@ -24,7 +24,7 @@ pub struct Queue {
 }
 
 /// How many requests are let through in which time; both more than zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     /// So many requests,
     pub requests: u32,

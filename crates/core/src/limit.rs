@@ -28,7 +28,7 @@ pub struct Limit {
 }
 
 /// The size of a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Max {
     /// At most this many units, zero or more.
     AtMost(i64),

@@ -8,13 +8,14 @@ use jiff::Timestamp;
 use tollgate_core::{Max, SETTLEMENT_CHARGES_MAX, Scope, UnixMillis};
 use tollgate_ledger::{LoadError, LoadRequest, Loaded, OpenError, Subject as LedgerSubject, SyncFailed};
 use tollgate_quota::{
-    Admission as Decision, Asked, Hold, LoadTicket, Mark, Mode, Parties, Refusal as QuotaRefusal, Standings,
-    Subject, SubjectKey, Terms,
+    Admission as Decision, Asked, Check, Hold, LoadTicket, Mark, Mode, Parties, Refusal as QuotaRefusal,
+    Standings, Subject, SubjectKey, Terms,
 };
 
 use crate::{
     admitted::Admitted,
     amounts::{PartAmount, Source, Stated, per_meter},
+    beyond::Beyond,
     identity::{Caller, text},
     live::{Grant, Live, Route, RouteCharge},
     llm::Call,
@@ -112,16 +113,20 @@ pub(crate) async fn admit(
         Mode::Observe => &grant.checks,
     };
     let tracked = &*route.tracked;
-    let mut terms = Terms { checks, needs, warn_at, mode: live.mode, tracked };
-    let mut waiting = match grant.beyond.as_deref().filter(|beyond| beyond.may_wait) {
+    let terms = Terms { checks, needs, warn_at, mode: live.mode, tracked };
+    // Without those that it has waited for its turn at; each turn takes one of them out, so there is an end to it.
+    let mut passed: Option<Box<[Check]>> = None;
+    // Where nothing is refused, nobody waits.
+    let may_wait = |beyond: &&Beyond| beyond.may_wait && live.mode == Mode::Enforce;
+    let mut waiting = match grant.beyond.as_deref().filter(may_wait) {
         None => None,
         Some(beyond) => {
-            let mut waiting = Box::new(Waiting::new(worker, beyond, caller, (parties, terms, &grant.checks)));
+            let mut waiting = Box::new(Waiting::new(worker, beyond, caller, (parties, terms)));
             let next = Box::pin(waiting.behind_others()).await;
             queued.set(waiting.position);
             match next {
                 Next::Again => {}
-                Next::Through => terms.checks = &grant.checks,
+                Next::Through(check) => pass(&mut passed, checks, check),
                 Next::Refused(why) => {
                     standings.clone_from(&why.standings);
                     return Err(refused(applicant, &why, worker.now()));
@@ -135,6 +140,7 @@ pub(crate) async fn admit(
     let (mut attempt, mut now) = (0, arrived);
     while attempt < ATTEMPTS_MAX {
         attempt += 1;
+        let terms = Terms { checks: passed.as_deref().unwrap_or(checks), ..terms };
         match parties.admit_asked(terms, now, asked) {
             Decision::Admitted { hold, standings: standing, unenforced, warnings } => {
                 *standings = Some(standing);
@@ -165,7 +171,7 @@ pub(crate) async fn admit(
                 };
                 match next {
                     Next::Again => {}
-                    Next::Through => terms.checks = &grant.checks,
+                    Next::Through(check) => pass(&mut passed, checks, check),
                     Next::Refused(why) => {
                         if why.standings.is_some() {
                             standings.clone_from(&why.standings);
@@ -192,6 +198,14 @@ pub(crate) async fn admit(
         now = worker.now();
     }
     Err(store_unavailable("what was used before is not known yet; try again soon"))
+}
+
+/// Lets a limit refuse no more.
+fn pass(passed: &mut Option<Box<[Check]>>, checks: &[Check], check: usize) {
+    let passed = passed.get_or_insert_with(|| checks.into());
+    if let Some(check) = passed.get_mut(check) {
+        check.hard = false;
+    }
 }
 
 /// Whose limits hold for the caller, with their windows as the table says.

@@ -46,5 +46,5 @@ pub use remote::{
     ClaimName, ClaimReply, Claimed, Kind, Kinds, LedgerSums, RedisAddress, RedisError, Remote, RemoteOptions,
     RemoteStatus, Replay, Reply, Source, SurveyedCounter, survey,
 };
-pub use slots::Freed;
+pub use slots::{Freed, UntilFreed};
 pub use subject::Subject;

@@ -1,6 +1,8 @@
 //! Subjects: who is charged.
 
 use std::{
+    collections::BTreeMap,
+    mem,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -43,8 +45,9 @@ pub(crate) struct Book {
     pub(crate) waiters: Vec<Waker>,
     /// How often something that ran has ended.
     pub(crate) freed: u64,
-    /// Requests that wait for that.
-    pub(crate) slot_waiters: Vec<Waker>,
+    /// Requests that wait for that, by their tickets; who waits no longer takes its own out.
+    pub(crate) slot_waiters: BTreeMap<u64, Waker>,
+    pub(crate) next_ticket: u64,
     /// How the shared store is asked about it.
     pub(crate) calls: Calls,
 }
@@ -83,7 +86,8 @@ impl Subject {
             holds: 0,
             waiters: Vec::new(),
             freed: 0,
-            slot_waiters: Vec::new(),
+            slot_waiters: BTreeMap::new(),
+            next_ticket: 0,
             calls: Calls::default(),
         };
         Self { member, calendar_version: AtomicU64::new(0), ledger: Mutex::new(book) }
@@ -144,7 +148,7 @@ impl Book {
     /// Something that ran has ended.
     pub(crate) fn free(&mut self) {
         self.freed = self.freed.wrapping_add(1);
-        for waker in self.slot_waiters.drain(..) {
+        for waker in mem::take(&mut self.slot_waiters).into_values() {
             waker.wake();
         }
     }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use tokio::time::Instant;
-use tollgate_core::Scope;
-use tollgate_quota::MeterId;
+use tollgate_core::{Max, Rate, Scope};
+use tollgate_quota::CounterKey;
 
 use super::pace::Pace;
 
@@ -18,12 +18,16 @@ const WAITING_MAX: usize = 16_384;
 /// Lines that are remembered. Beyond, those that say nothing any more are forgotten, and then nobody waits in a new one.
 const LINES_MAX: usize = 65_536;
 
-/// Whose line, for what.
+/// Whose line, for what. Where the limit is another one, as after a reload, nobody stands behind those who wait for what
+/// was: what is admitted is told by the counters, which are the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) scope: Scope,
     pub(super) id: Box<str>,
-    pub(super) meter: MeterId,
+    pub(super) counter: CounterKey,
+    pub(super) max: Max,
+    /// Of turns.
+    pub(super) rate: Option<Rate>,
 }
 
 /// All lines of the process.

@@ -3,8 +3,8 @@
 //! Contract
 //! - Nothing is held while a request waits, neither quota nor a place in the journal. What it has claimed by an id stays
 //!   claimed.
-//! - Who waits for the same subject's same meter stands in one line of this gateway, and only the first tries. Who
-//!   comes while others wait goes behind them. Where several limits of a request have lines, it is in one at a time,
+//! - Who waits for the same limit of the same subject stands in one line of this gateway, and only the first tries. Who
+//!   comes while others wait goes behind them, unless its limit is another one since. Where several limits of a request have lines, it is in one at a time,
 //!   and goes to the end of the other when that refuses it: no two lines wait for each other.
 //! - A line has a bound, all lines together have one, and each wait has one ([`TURN_WAIT_MAX`], or what the limit says).
 //! - A client who hangs up leaves the line: the wait is part of the request's future and is dropped with it.
@@ -16,9 +16,10 @@ mod pace;
 
 use std::{future::poll_fn, time::Duration};
 
+use arrayvec::ArrayVec;
 use tokio::time::{Instant, timeout_at};
 use tollgate_core::{Max, Rate, Scope};
-use tollgate_quota::{Admission, Check, Freed, Parties, Refusal, Standings, Terms};
+use tollgate_quota::{Admission, Asked, CHECKS_MAX, Check, Freed, Parties, Peek, Refusal, Standings, Terms};
 
 pub(crate) use self::lines::Lines;
 use self::lines::{Key, Place};
@@ -44,8 +45,6 @@ pub(crate) struct Waiting<'a> {
     parties: Parties<'a>,
     /// With the limits that refuse who has not waited.
     terms: Terms<'a>,
-    /// The limits for who has.
-    soft: &'a [Check],
     place: Option<Place>,
     /// How many were in the line when it began to wait, itself included.
     pub(crate) position: Option<usize>,
@@ -59,8 +58,8 @@ pub(crate) struct Waiting<'a> {
 pub(crate) enum Next {
     /// It tries again.
     Again,
-    /// It has waited for its turn: limits that slow down do not refuse it.
-    Through,
+    /// It has waited for its turn at this limit, which does not refuse it any more. Others that slow down do.
+    Through(usize),
     /// It is refused.
     Refused(Box<Refused>),
 }
@@ -79,7 +78,7 @@ impl<'a> Waiting<'a> {
         worker: &'a Worker,
         beyond: &'a Beyond,
         caller: &'a Caller,
-        (parties, terms, soft): (Parties<'a>, Terms<'a>, &'a [Check]),
+        (parties, terms): (Parties<'a>, Terms<'a>),
     ) -> Self {
         let (place, position, deadline, seen) = (None, None, None, None);
         Self {
@@ -88,7 +87,6 @@ impl<'a> Waiting<'a> {
             caller,
             parties,
             terms,
-            soft,
             place,
             position,
             deadline,
@@ -122,14 +120,19 @@ impl<'a> Waiting<'a> {
             Next::Refused(Box::new(Refused { refusal: *refusal, standings: None, again_after }))
         };
         let Some(wait) = self.beyond.wait(check) else { return refused(None) };
-        let need = self.need(check);
-        match (wait, self.terms.checks[check].max) {
-            (Wait::Slot(_), _) if !is_only => refused(None),
-            // It never has a slot, however long it waits.
-            (Wait::Slot(_), Max::AtMost(max)) if need > max => refused(None),
-            (Wait::Turn(_), _) if let Some(others) = self.refused_by_others(is_only) => others,
-            (wait, _) => self.wait(check, wait).await.unwrap_or_else(refused),
+        if self.never_fits(check, wait) {
+            return refused(None);
         }
+        match self.refused_by_others(is_only) {
+            Some(others) => others,
+            None => self.wait(check, wait).await.unwrap_or_else(refused),
+        }
+    }
+
+    /// Whether it has no slot, however long it waits.
+    fn never_fits(&self, check: usize, wait: Wait) -> bool {
+        let max = self.terms.checks.get(check).map(|check| check.max);
+        matches!((wait, max), (Wait::Slot(_), Some(Max::AtMost(max))) if self.need(check) > max)
     }
 
     /// How much it needs of a limit.
@@ -138,21 +141,25 @@ impl<'a> Waiting<'a> {
         need.and_then(|need| self.terms.needs.get(need)).copied().unwrap_or(0)
     }
 
-    /// Refused by a limit that does not only slow down, if there is one.
+    /// Refused by a limit that it would wait for in vain, if there is one.
     fn refused_by_others(&self, is_only: bool) -> Option<Next> {
-        let soft = Terms { checks: self.soft, warn_at: &[], ..self.terms };
-        let decided = (!is_only).then(|| self.parties.admit(soft, self.worker.now()))?;
-        match decided {
-            Admission::Refused { refusal, standings } => {
+        if is_only {
+            return None;
+        }
+        let patient = |(index, check): (usize, &Check)| {
+            let waits = self.beyond.wait(index).is_some_and(|wait| !self.never_fits(index, wait));
+            Check { hard: check.hard && !waits, ..*check }
+        };
+        let checks = self.terms.checks.iter().take(CHECKS_MAX).enumerate();
+        let checks: ArrayVec<Check, CHECKS_MAX> = checks.map(patient).collect();
+        let terms = Terms { checks: &checks, ..self.terms };
+        // Nothing is taken: who waits for a slot would be told that one is free when it is given back.
+        match self.parties.peek(terms, self.worker.now(), Asked::default()) {
+            Peek::Refused { refusal, standings } => {
                 let refused = Refused { refusal, standings: Some(standings), again_after: None };
                 Some(Next::Refused(Box::new(refused)))
             }
-            // There is room again, which is given back: it has not waited yet.
-            Admission::Admitted { hold, .. } => {
-                drop(hold);
-                None
-            }
-            Admission::NotLoaded | Admission::NotLeased | Admission::Unavailable { .. } => None,
+            Peek::Fits { .. } | Peek::NotLoaded | Peek::NotLeased | Peek::Unavailable { .. } => None,
         }
     }
 
@@ -219,9 +226,8 @@ impl<'a> Waiting<'a> {
         self.first(deadline).await?;
         if let Some(seen) = self.seen {
             let is_shared = self.worker.shared.remote.is_some();
-            let parties = self.parties;
             let until = if is_shared { deadline.min(Instant::now() + self.ask_again) } else { deadline };
-            let freed = timeout_at(until, poll_fn(|cx| parties.poll_freed(seen, cx))).await.is_ok();
+            let freed = timeout_at(until, self.parties.until_freed(seen)).await.is_ok();
             if !freed {
                 if until >= deadline {
                     return None;
@@ -241,7 +247,7 @@ impl<'a> Waiting<'a> {
             Ok(()) => {
                 // The next one waits for its own turn from now on.
                 self.place = None;
-                return Some(Next::Through);
+                return Some(Next::Through(check));
             }
             Err(turn) => {
                 let window = self.window_ends(check);
@@ -262,7 +268,7 @@ impl<'a> Waiting<'a> {
             self.place = None;
         }
         // Timers are never early; who finds it so tries again.
-        Some(if taken { Next::Through } else { Next::Again })
+        Some(if taken { Next::Through(check) } else { Next::Again })
     }
 
     async fn first(&self, deadline: Instant) -> Option<()> {
@@ -290,9 +296,14 @@ impl<'a> Waiting<'a> {
     }
 
     fn key(&self, check: usize) -> Key {
+        let rate = match self.beyond.wait(check) {
+            Some(Wait::Turn(rate)) => Some(rate),
+            Some(Wait::Slot(_)) | None => None,
+        };
         let check = &self.terms.checks[check];
         let org = self.caller.org.as_ref().filter(|_| check.scope == Scope::Org);
         let scope = if org.is_some() { Scope::Org } else { Scope::User };
-        Key { scope, id: text(org.unwrap_or(&self.caller.user)).into(), meter: check.counter.meter }
+        let id = text(org.unwrap_or(&self.caller.user)).into();
+        Key { scope, id, counter: check.counter, max: check.max, rate }
     }
 }

@@ -45,6 +45,18 @@ limits.jobs = { limit = 1, queue = { length = 2, wait = "30s" } }
 other_meters = "unlimited"
 limits.jobs = { limit = 1, queue = { length = 2, wait = "1s" } }
 limits.calls = "3/lifetime"
+[tiers.two_queues]
+other_meters = "unlimited"
+[tiers.two_queues.limits]
+jobs = [
+    { limit = 1, queue = { length = 2, wait = "30s" } },
+    { limit = 1, scope = "org", queue = { length = 2, wait = "30s" } },
+]
+[tiers.queue_and_turns]
+other_meters = "unlimited"
+[tiers.queue_and_turns.limits]
+jobs = { limit = 1, queue = { length = 2, wait = "30s" } }
+calls = { limit = "1/lifetime", over = "throttle", rate = "100/second" }
 [tiers.no_queue]
 other_meters = "unlimited"
 limits.jobs = 1
@@ -54,6 +66,12 @@ limits.calls = { limit = "2/lifetime", over = "throttle", rate = "4/second" }
 [tiers.slow]
 other_meters = "unlimited"
 limits.calls = { limit = "2/lifetime", over = "throttle", rate = "1/hour" }
+[tiers.two_rates]
+other_meters = "unlimited"
+limits.calls = [
+    { limit = "2/lifetime", over = "throttle", rate = "100/second" },
+    { limit = "2/day", over = "throttle", rate = "1/hour" },
+]
 [tiers.capped]
 other_meters = "unlimited"
 limits.calls = [{ limit = "2/lifetime", over = "throttle", rate = "100/second" }, "4/day"]

@@ -1,6 +1,8 @@
 //! What is admitted beyond a limit, what settlements know, and who is told of slots.
 
 use std::{
+    future::Future as _,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -211,17 +213,45 @@ fn who_waits_for_a_slot_is_told_when_one_is_free() {
     let held = alone.take(&checks, [0, 0, 1], 0).unwrap();
     let seen = alone.parties().freed();
     assert!(alone.take(&checks, [0, 0, 1], 0).is_none());
-    assert!(alone.parties().poll_freed(seen, &mut cx).is_pending());
+    let parties = alone.parties();
+    let mut freed = parties.until_freed(seen);
+    assert!(Pin::new(&mut freed).poll(&mut cx).is_pending());
     assert!(alone.spend(&checks, 1, 0), "a call is no slot");
-    assert!(alone.parties().poll_freed(seen, &mut cx).is_pending());
+    assert!(Pin::new(&mut freed).poll(&mut cx).is_pending());
     assert_eq!(count.0.load(Ordering::Relaxed), 0);
     drop(held);
     assert_eq!(count.0.load(Ordering::Relaxed), 1, "once, however often it asked");
-    assert_eq!(alone.parties().poll_freed(seen, &mut cx), Poll::Ready(()));
+    assert_eq!(Pin::new(&mut freed).poll(&mut cx), Poll::Ready(()));
     // What ran on beyond its request ends by giving back.
     let seen = alone.parties().freed();
     let ends = alone.take(&checks, [0, 0, 0], 0).unwrap();
-    assert!(alone.parties().poll_freed(seen, &mut cx).is_pending());
+    let mut freed = parties.until_freed(seen);
+    assert!(Pin::new(&mut freed).poll(&mut cx).is_pending());
     ends.settle(|| Mark(2), [(JOBS, -1)].into_iter());
-    assert_eq!(alone.parties().poll_freed(seen, &mut cx), Poll::Ready(()));
+    assert_eq!(Pin::new(&mut freed).poll(&mut cx), Poll::Ready(()));
+}
+
+#[test]
+fn who_waits_no_longer_for_a_slot_leaves_nothing_behind() {
+    struct Task;
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+    let alone = Alone::new();
+    let org = Arc::clone(alone.parties().user);
+    let other = Alone::new();
+    let parties = Parties { org: Some(&org), ..other.parties() };
+    let mut stays = parties.until_freed(parties.freed());
+    let staying = Arc::new(Task);
+    let waker = Waker::from(Arc::clone(&staying));
+    assert!(Pin::new(&mut stays).poll(&mut Context::from_waker(&waker)).is_pending());
+    let task = Arc::new(Task);
+    let waker = Waker::from(Arc::clone(&task));
+    for _ in 0..100 {
+        let mut leaves = parties.until_freed(parties.freed());
+        assert!(Pin::new(&mut leaves).poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(Pin::new(&mut leaves).poll(&mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(Arc::strong_count(&task), 4, "one for each of whom it waits for");
+    }
+    assert_eq!((Arc::strong_count(&task), Arc::strong_count(&staying)), (2, 4));
 }

@@ -12,12 +12,14 @@ use std::{
 
 use proptest::prelude::*;
 use tokio::runtime::Builder;
-use tollgate_core::Rate;
+use tollgate_core::Window;
+use tollgate_quota::MeterId;
 
 use super::*;
 
 fn key(id: &str) -> Key {
-    Key { scope: Scope::User, id: id.into(), meter: MeterId(0) }
+    let counter = CounterKey { meter: MeterId(0), window: Window::Lifetime };
+    Key { scope: Scope::User, id: id.into(), counter, max: Max::AtMost(1), rate: None }
 }
 
 fn is_first(place: &Place) -> bool {

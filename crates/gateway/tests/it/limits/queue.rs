@@ -126,6 +126,42 @@ fn who_is_refused_by_another_limit_does_not_wait() {
 }
 
 #[test]
+fn who_is_refused_by_two_limits_that_have_queues_waits() {
+    let gate = Gate::new();
+    let scene = scene_with(Origin::builder().on("/job/long", gated(&gate)));
+    let send = |target: &str| {
+        let mut wire = Wire::connect(scene.gateway.address());
+        let identity = [("X-User-Id", "ann"), ("X-Org-Id", "acme"), ("X-User-Tier", "two_queues")];
+        assert!(wire.send(head("GET", target, &identity, None)));
+        wire
+    };
+    let mut long = send("/job/long");
+    assert!(long.read_until(BOUND, |read| read.ends_with(b"data: 1\n\n\r\n")));
+    let (mut first, mut second) = (send("/job/first"), send("/job/second"));
+    assert_waiting(&scene, 2.0);
+    assert_refusal(&send("/job/third").response(false, BOUND).unwrap(), 429, "too_many_jobs");
+    gate.open();
+    assert_eq!(long.response(false, BOUND).unwrap().status, 200);
+    assert_eq!(first.response(false, BOUND).unwrap().status, 200);
+    assert_eq!(second.response(false, BOUND).unwrap().status, 200);
+    assert!(eventually(BOUND, || held(&scene.gateway) == 0));
+}
+
+#[test]
+fn who_waits_for_a_turn_and_a_slot_waits_for_both() {
+    let gate = Gate::new();
+    let scene = scene_with(Origin::builder().on("/counted-job/long", gated(&gate)));
+    let mut long = sent(&scene, "/counted-job/long", "ann", "queue_and_turns");
+    assert!(long.read_until(BOUND, |read| read.ends_with(b"data: 1\n\n\r\n")));
+    let mut waits = sent(&scene, "/counted-job/", "ann", "queue_and_turns");
+    assert_waiting(&scene, 1.0);
+    gate.open();
+    assert_eq!(long.response(false, BOUND).unwrap().status, 200);
+    assert_eq!(waits.response(false, BOUND).unwrap().status, 200);
+    assert!(eventually(BOUND, || held(&scene.gateway) == 0));
+}
+
+#[test]
 fn a_queue_comes_and_goes_with_a_reload() {
     let (scene, gate, mut long) = running("no_queue");
     assert_refusal(&scene.get("/job/", "ann", "no_queue"), 429, "too_many_jobs");
@@ -137,6 +173,39 @@ fn a_queue_comes_and_goes_with_a_reload() {
     assert!(eventually(BOUND, || position().is_none()));
     gate.open();
     assert_eq!(long.response(false, BOUND).unwrap().status, 200);
+}
+
+#[test]
+fn nobody_stands_behind_those_who_wait_for_a_limit_that_was() {
+    let (scene, gate, mut long) = running("queue");
+    let mut waits = [sent(&scene, "/job/", "ann", "queue"), sent(&scene, "/job/", "ann", "queue")];
+    assert_waiting(&scene, 2.0);
+    reload(
+        &scene,
+        "limit = 1, queue = { length = 2, wait = \"30s\"",
+        "limit = 2, queue = { length = 2, wait = \"30s\"",
+    );
+    assert!(eventually(BOUND, || {
+        let answer = scene.get("/job/", "ann", "queue");
+        assert_eq!(answer.header("X-Queue-Position"), None);
+        answer.status == 200
+    }));
+    gate.open();
+    assert_eq!(long.response(false, BOUND).unwrap().status, 200);
+    assert_eq!(waits.each_mut().map(|wire| wire.response(false, BOUND).unwrap().status), [200; 2]);
+}
+
+#[test]
+fn nobody_stands_behind_others_where_nothing_is_refused() {
+    let (scene, gate, mut long) = running("queue");
+    let mut waits = [sent(&scene, "/job/", "ann", "queue"), sent(&scene, "/job/", "ann", "queue")];
+    assert_waiting(&scene, 2.0);
+    let config = crate::scene::config(scene.origin.address(), ROUTES);
+    scene.gateway.write_config(&format!("enforcement = \"observe\"\n{config}"));
+    assert!(eventually(BOUND, || scene.get("/job/", "ann", "queue").status == 200));
+    gate.open();
+    assert_eq!(long.response(false, BOUND).unwrap().status, 200);
+    assert_eq!(waits.each_mut().map(|wire| wire.response(false, BOUND).unwrap().status), [200; 2]);
 }
 
 #[test]

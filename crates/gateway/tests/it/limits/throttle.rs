@@ -82,6 +82,18 @@ fn a_limit_that_refuses_does_so_behind_one_that_slows_down() {
 }
 
 #[test]
+fn of_two_rates_both_are_kept() {
+    clear_of_window_edges();
+    let scene = scene();
+    assert_eq!(statuses(&scene, 3, "ann", "two_rates"), [200; 3], "two are included, one goes at once");
+    for _ in 0..3 {
+        let json = assert_refusal(&scene.get("/x/", "ann", "two_rates"), 429, "rate_limited");
+        assert!(json["retry_after"].as_u64().unwrap() > 3000, "{json}");
+    }
+    assert_eq!(scene.settled().len(), 3);
+}
+
+#[test]
 fn observing_slows_nobody_down_and_lets_nobody_wait() {
     let origin = Origin::builder().start();
     let config = crate::scene::config(origin.address(), ROUTES);
