@@ -308,3 +308,25 @@ fn what_is_looked_at_in_a_body_is_bounded() {
         ]
     );
 }
+
+#[test]
+fn what_exists_belongs_to_users_or_to_organisations() {
+    let tiers =
+        |limits: &str| format!("{TIERS}[tiers.free.limits]\n{limits}\n[tiers.pro]\ninherits = \"free\"\n");
+    let charges = r#"{ meter = "storage", amount = 0, resource = "path" }, { meter = "jobs", job = { id = "path", time_limit = "1h" } }, { meter = "calls" }"#;
+    let gateway = GATEWAY.replace("{ meter = \"calls\" }", charges);
+    let both = "storage = [5, { limit = 9, scope = \"org\" }]\ncalls = [\"5/day\", { limit = \"9/day\", scope = \"org\" }]";
+    let of_tiers =
+        format!("{}[tiers.pro.limits]\njobs = {{ limit = 9, scope = \"org\" }}\n", tiers("jobs = 3"));
+    let flaw = |place: &str| {
+        format!(
+            "gateway.toml:{place}: the meter has limits of users and limits of organisations, and what exists belongs to \
+             one; give all its limits one scope, or charge two meters: one for users, one for organisations"
+        )
+    };
+    assert_eq!(report(&gateway, &tiers(both)), [flaw("6:44: routes[0].charge[0].resource")]);
+    assert_eq!(report(&gateway, &of_tiers), [flaw("6:83: routes[0].charge[1].job")]);
+    let slot = gateway.replace(", job = { id = \"path\", time_limit = \"1h\" }", "");
+    assert_eq!(report(&slot, &of_tiers), [""; 0]);
+    assert_eq!(report(&gateway, &tiers("storage = [5, 6]\njobs = { limit = 3, scope = \"org\" }")), [""; 0]);
+}

@@ -221,7 +221,11 @@ impl Asking<'_> {
     fn id(&self, part: &Part) -> Option<Cow<'_, str>> {
         let id = match part.id()? {
             IdAt::Path if self.plan.has_path_id => {
-                return self.route.first_segment(self.sender.path).map(resources::decoded);
+                return self
+                    .route
+                    .first_segment(self.sender.path)
+                    .map(resources::decoded)
+                    .and_then(resources::named);
             }
             IdAt::At(At::RequestHeader(name)) => header::id(self.sender.headers.get_all(name)),
             IdAt::At(At::RequestField(number)) => match self.body?.id(*number) {
@@ -230,7 +234,7 @@ impl Asking<'_> {
             },
             IdAt::Path | IdAt::At(At::ResponseHeader(_) | At::ResponseField(_)) => None,
         };
-        id.map(Cow::Borrowed)
+        id.and_then(resources::named).map(Cow::Borrowed)
     }
 }
 

@@ -20,9 +20,11 @@ use crate::{
     live::{Route, RouteCharge},
     llm::CallUsed,
     measures::{Measures, Model},
+    resources,
 };
 
-/// What is gone is not there: its resource has nothing, and its job has ended.
+/// What is gone is not there: its resource has nothing, and its job has ended. Of what organisations own, a service may
+/// say so of what only is not the caller's own: that frees nothing.
 const GONE: [u16; 2] = [404, 410];
 
 /// What is charged of one meter.
@@ -163,7 +165,7 @@ impl<'a> Settling<'a> {
         }
         let stated_id = stated.and_then(|stated| stated.id.as_deref());
         let success = (200..300).contains(&self.end.answered_with());
-        let is_gone = GONE.contains(&self.end.answered_with());
+        let is_gone = !charge.is_shared && GONE.contains(&self.end.answered_with());
         let has_ended = match &part.job {
             Some(Job::Status { ended, .. }) => is_gone || (success && self.are_all_true(ended)),
             Some(Job::Start { .. }) | None => false,
@@ -310,7 +312,7 @@ impl<'a> Settling<'a> {
             }
             IdAt::Path | IdAt::At(At::RequestHeader(_) | At::RequestField(_)) => stated,
         };
-        heard.map_or(Id::Unnamed, Id::Named)
+        heard.and_then(resources::named).map_or(Id::Unnamed, Id::Named)
     }
 }
 

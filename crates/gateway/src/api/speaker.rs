@@ -78,6 +78,10 @@ impl Speaker {
 
     /// Fails if it may not change what is used.
     pub(super) fn may_write(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        if !self.is_service && self.claimed.as_ref().is_none_or(|claimed| claimed.is_anonymous) {
+            let message = "nobody is charged here for what an anonymous caller says: say who is calling";
+            return Err(Refusal::new(Code::IdentityMissing, message));
+        }
         match request.served.writers {
             Writers::Everyone => Ok(()),
             Writers::Services if self.is_service => Ok(()),

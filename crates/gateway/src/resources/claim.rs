@@ -165,8 +165,9 @@ impl super::Resources {
             let Some(mut taken) = shared.resources.table.enter(&name).ok().and_then(User::turn_now) else {
                 continue;
             };
-            taken.is_ours = true;
-            drop(Claim { taken: Some(taken), shared: Arc::clone(shared) });
+            // Not passed on: others may have let go of it meanwhile, and who waits asks for it again.
+            (taken.is_ours, taken.passes) = (true, PASSES_MAX);
+            Claim { taken: Some(taken), shared: Arc::clone(shared) }.release();
         }
     }
 

@@ -18,6 +18,7 @@ mod change;
 mod claim;
 mod claiming;
 mod expiries;
+mod id;
 mod kept;
 mod metadata;
 mod meters;
@@ -34,6 +35,7 @@ pub(crate) use self::{
     claim::Unclaimed,
     claiming::{Claimant, Claiming},
     expiries::{Expiry, Why},
+    id::named,
     kept::{Kept, Owners, ResourceMeter},
     metadata::JobLine,
     meters::is_shared,

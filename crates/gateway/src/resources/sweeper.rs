@@ -49,7 +49,7 @@ pub(crate) async fn sweep(shared: Arc<Shared>) {
             let scanned = scan(&shared).await;
             next_scan = Instant::now() + if scanned.is_some() { SCAN_PERIOD } else { SCAN_AGAIN };
         }
-        let due = shared.resources.expiries.take_due(wall_clock(), DUE_MAX);
+        let due = shared.resources.expiries.take_due(now(&shared), DUE_MAX);
         stream::iter(due).for_each_concurrent(AT_ONCE_MAX, |expiry| expire(&shared, expiry)).await;
     }
 }
@@ -109,12 +109,17 @@ fn expiry(meter: &str, open: OpenResource) -> Option<Expiry> {
     })
 }
 
+/// The time of what is settled: that of the store that gateways share, where there is one.
+fn now(shared: &Shared) -> UnixMillis {
+    UnixMillis(wall_clock().0.saturating_add(shared.clock_ahead()))
+}
+
 /// Ends it, or tries again later.
 async fn expire(shared: &Arc<Shared>, expiry: Expiry) {
     let live = shared.live();
     let Expiry { at: _, since, why, meter, resource, user, org, tier, route } = &expiry;
     let is_hold = resource.starts_with(HOLD);
-    let now = UnixMillis(wall_clock().0.saturating_add(shared.clock_ahead()));
+    let now = now(shared);
     let at = if is_hold { *since } else { now };
     let key = RequestKey::new(at, fastrand::u128(..));
     let Some(of) = live.resource_meter(&shared.meters, meter) else { return };

@@ -126,6 +126,52 @@ fn what_an_organisation_pays_for_any_of_its_users_may_give_back() {
     books::assert_clean(&gateway);
 }
 
+#[test]
+fn ids_that_are_cut_or_holds_are_no_ids() {
+    let store = Store::start();
+    let gateway = gateway(&store, "storage", "1h");
+    let long = "x".repeat(256);
+    assert_eq!(Op::post("ann", &long, 400).insist(gateway.address()).status, 201);
+    // As long as the ledger keeps, both are the same; and the usage API has its holds.
+    for id in [format!("{long}1"), format!("{long}2"), "hold:a".to_owned()] {
+        let before = left(&gateway, "ann");
+        let answer = Op::put("ann", &id, 900).insist(gateway.address());
+        assert!(answer.status >= 400, "{answer:?}");
+        assert_eq!(left(&gateway, "ann"), before);
+    }
+    let hold = post(&gateway, "holds", &serde_json::json!({ "meter": "storage", "amount": 7 }));
+    assert_eq!(hold.status, 200, "{hold:?}");
+    let before = left(&gateway, "ann");
+    let id = hold.json()["id"].as_str().unwrap().to_owned();
+    Op::delete("ann", &format!("hold:{id}")).insist(gateway.address());
+    assert_eq!(left(&gateway, "ann"), before, "what is held is held");
+    books::assert_clean(&gateway);
+}
+
+fn post(gateway: &Gateway, what: &str, body: &serde_json::Value) -> Response {
+    let mut wire = tollgate_testkit::Wire::connect(gateway.address());
+    let headers = [("X-User-Id", "ann"), ("Content-Type", "application/json")];
+    let body = body.to_string();
+    wire.send(
+        crate::scene::head("POST", &format!("/api/v1/usage/{what}"), &headers, Some(body.len())) + &body,
+    );
+    wire.response(false, BOUND).unwrap()
+}
+
+#[test]
+fn what_is_not_the_callers_frees_nothing_of_the_organisation() {
+    let store = Store::start();
+    let gateway = gateway(&store, "shared", "1h");
+    let send = |op: Op| op.in_org("acme").insist(gateway.address());
+    let made = send(Op::post("ann", "a", 400));
+    let refused = Op::delete("ben", "a").in_org("acme").with("X-Fail: 404").send(gateway.address()).unwrap();
+    let gone = Op::delete("ben", "a").in_org("acme").with("X-Fail: 410").send(gateway.address()).unwrap();
+    assert_eq!([refused.status, gone.status], [404, 410]);
+    let deleted = send(Op::delete("cat", "a"));
+    assert_eq!(charged(&gateway, "shared", &[made, refused, gone, deleted]), [400, 0, 0, -400]);
+    books::assert_clean(&gateway);
+}
+
 /// One change of a document, by a client that may go away.
 #[derive(Clone, Debug)]
 struct Step {

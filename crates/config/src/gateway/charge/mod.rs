@@ -18,7 +18,7 @@ pub use memory::MemorySize;
 pub use missing::Missing;
 pub use place::Place;
 pub use resource::{IdPlace, Job};
-use tollgate_core::{MeterIndex, MeterKind, Plans, Pointer, SETTLEMENT_CHARGES_MAX};
+use tollgate_core::{MeterIndex, MeterKind, Plans, Pointer, SETTLEMENT_CHARGES_MAX, Scope};
 
 use self::{amount::Written, counted::Counted};
 use super::Reader;
@@ -129,6 +129,8 @@ impl RouteCharge {
             let message = "only a level is what exists";
             item.wrong_key(Flaw::new(message, "remove resource, or give the meter kind = \"level\""));
         }
+        let is_of_both = meter.is_some_and(|meter| is_of_both(meter, reader));
+        refuse_both(resource.as_ref().filter(|_| is_of_both));
         let has_resource = resource.is_some();
         let resource = resource.and_then(|item| IdPlace::read(&item));
         let amount = read_amount(section, counted, has_resource);
@@ -137,6 +139,7 @@ impl RouteCharge {
             let message = "only a meter of what runs now has jobs";
             item.wrong_key(Flaw::new(message, "remove job, or give the meter kind = \"concurrent\""));
         }
+        refuse_both(job.as_ref().filter(|_| is_of_both));
         let job = job.and_then(|item| {
             if !matches!(amount, Some(Amount::Constant(1)) | None) {
                 item.wrong_key(Flaw::new("a job takes one slot", "remove amount"));
@@ -148,6 +151,27 @@ impl RouteCharge {
             return None;
         }
         Some(Self { meter: meter?, amount: amount?, only_if, unless, resource, job })
+    }
+}
+
+/// Whether a meter has limits of users and limits of organisations, on whatever tiers.
+fn is_of_both(meter: MeterIndex, reader: Reader<'_>) -> bool {
+    let has = |scope| {
+        let tiers = reader.names.0.map_or(&[][..], |plans| &plans.tiers);
+        tiers.iter().flat_map(|tier| tier.limits_of(meter)).any(|limit| limit.scope == scope)
+    };
+    has(Scope::User) && has(Scope::Org)
+}
+
+/// What an organisation owns, another of its users than who began it may end: a count of each user's own would not be
+/// true then.
+fn refuse_both(item: Option<&Item<'_>>) {
+    if let Some(item) = item {
+        let message =
+            "the meter has limits of users and limits of organisations, and what exists belongs to one";
+        let suggestion =
+            "give all its limits one scope, or charge two meters: one for users, one for organisations";
+        item.wrong_key(Flaw::new(message, suggestion));
     }
 }
 

@@ -86,6 +86,23 @@ fn a_wrong_token_is_nobody_also_where_anybody_is_served() {
 }
 
 #[test]
+fn who_does_not_say_who_they_are_charges_nobody() {
+    let desk = Desk::with("[identity]\nanonymous = \"free\"");
+    let event = json!({ "meter": "tokens", "amount": 1 });
+    for (what, body) in [
+        ("track", &event),
+        ("holds", &event),
+        ("holds/01a214c6-8f64-7ff3-83d5-3fe52dc8ff00/settle", &event),
+        ("holds/01a214c6-8f64-7ff3-83d5-3fe52dc8ff00/release", &json!({})),
+        ("jobs/a/end", &json!({})),
+    ] {
+        assert_refusal(&desk.post(what, &[], body), 401, "identity_missing");
+    }
+    assert_eq!(desk.post("check", &[], &event).status, 200);
+    assert_eq!(desk.post("track", &[("X-User-Id", "ann")], &event).status, 200);
+}
+
+#[test]
 fn tokens_are_in_no_log() {
     let desk = Desk::open();
     let event =
