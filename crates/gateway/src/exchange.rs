@@ -265,6 +265,9 @@ async fn serve(
     // Forward: the request as the upstream is to see it.
     let key = RequestKey::new(arrival.at, arrival.random);
     let sender = Sender { connection, live, caller: &caller, key, request_id: &context.request_id };
+    if let Some(plan) = &route.plan {
+        plan.guard(&mut parts.headers);
+    }
     forwarding::dress(&mut parts, &target, &sender);
     parts.uri = target;
     // What hyper notes of a client's request is not the upstream's.
@@ -303,7 +306,7 @@ impl Exchange<'_> {
             deadline.set_end(total);
         }
         let progress = Rc::new(Progress::new(deadline, settings.idle_timeout, settings.response_timeout));
-        let body = RequestBody::new(body, looked, self.live, &progress, self.body_bytes_max);
+        let body = RequestBody::new((body, looked), self.live, self.route, &progress, self.body_bytes_max);
         let mut request = Request::from_parts(parts, body);
         if upgrade {
             upgrade::ask(request.headers_mut());
