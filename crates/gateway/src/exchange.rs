@@ -32,6 +32,7 @@ use crate::{
     resources::Claimant,
     subjects, target, too_large, upgrade,
     upstream::{SendError, Sent, Upstream, Waiter, send},
+    whole::Whole,
     worker::Worker,
 };
 
@@ -363,10 +364,9 @@ impl Exchange<'_> {
                 lease.finish(&mut inner);
             }
             let end = End::Answered { status };
-            if let Some(admitted) = &mut admitted
-                && let Some(claiming) = admitted.claim_late(end, &measures)
-            {
-                admitted.keep(claiming.await);
+            let claiming = admitted.as_ref().and_then(|admitted| admitted.claim_late(end, &measures));
+            if let Some(claiming) = claiming {
+                admitted = Whole { admitted, status, measures }.claimed(claiming).await;
             }
             if let Some(durable) = admitted.and_then(|a| a.settle(end, &measures)) {
                 poll_fn(|cx| durable.poll(cx)).await.map_err(|error| admission::not_synced(&error))?;

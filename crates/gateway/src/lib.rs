@@ -53,4 +53,5 @@ mod too_large;
 mod upgrade;
 mod upstream;
 mod waiting;
+mod whole;
 mod worker;
