@@ -175,8 +175,8 @@ impl Admitted {
         let reads_answer = |plan: &Plan| plan.reads_answer();
         let is_read = request.call.as_ref().is_some_and(|call| call.is_billable())
             || request.route.plan.as_deref().is_some_and(reads_answer);
-        // Of a resource, the status alone says whether it was changed.
-        kept.is_some() || (is_read && request.route.reads_on())
+        // Of what goes on to exist, the status alone says whether it does.
+        kept.is_some() || request.route.has_lasting || (is_read && request.route.reads_on())
     }
 
     /// Claims the resource that only the whole answer names, or that only it changes. What becomes of it is for
@@ -291,14 +291,16 @@ impl Inner {
             let id = changed?;
             request.claimant().claim_now(id)
         });
-        let became = resources::settle(&mut charged, kept.as_ref(), hold.at());
+        let is_unnamed = changed.is_none() && resources::has_unnamed(&charged);
+        let own = is_unnamed.then(|| format!("request:{}", text(&request.request_id)));
+        let became = resources::settle(&mut charged, kept.as_ref(), own.as_deref(), hold.at());
         for charge in became.unnamed.iter().filter_map(|position| request.route.charges.get(*position)) {
             charge.missed();
         }
         let charges = request.route.charges.iter().zip(&charged);
         let charges: Charges<'_> = charges
             .map(|(charge, charged)| {
-                let Charged { amount, estimated, resource: _, job } = *charged;
+                let Charged { amount, estimated, resource: _, job, is_uncertain: _ } = *charged;
                 // A slot is free when the answer ends, but for one of a job that goes on.
                 let amount = if charge.is_slot() && job.is_none() { 0 } else { amount };
                 Charge { meter: &charge.meter, amount, estimated }

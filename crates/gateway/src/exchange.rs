@@ -34,6 +34,7 @@ use crate::{
     said::{InMap, InText, Lines, Said},
     subjects, target, too_large, upgrade,
     upstream::{Outgoing, SendError, Sent, Upstream, Waiter, send},
+    whole::Whole,
     worker::Worker,
 };
 
@@ -292,6 +293,9 @@ async fn serve(
     // Forward: the request as the upstream is to see it.
     let key = RequestKey::new(arrival.at, arrival.random);
     let sender = Sender { connection, live, caller: &caller, key, request_id: &context.request_id };
+    if let Some(plan) = &route.plan {
+        plan.guard(&mut parts.headers);
+    }
     let added = forwarding::dress(&mut parts, &target, &sender);
     parts.uri = target;
     // What hyper notes of a client's request is not the upstream's.
@@ -330,7 +334,7 @@ impl Exchange<'_> {
             deadline.set_end(total);
         }
         let progress = Rc::new(Progress::new(deadline, settings.idle_timeout, settings.response_timeout));
-        let body = RequestBody::new(body, looked, self.live, &progress, self.body_bytes_max);
+        let body = RequestBody::new((body, looked), self.live, self.route, &progress, self.body_bytes_max);
         if upgrade {
             upgrade::ask(&mut parts.headers);
             if admitted.as_ref().is_some_and(|admitted| admitted.call().is_some()) {
@@ -387,10 +391,9 @@ impl Exchange<'_> {
                 lease.finish(&mut inner);
             }
             let end = End::Answered { status };
-            if let Some(admitted) = &mut admitted
-                && let Some(claiming) = admitted.claim_late(end, &measures)
-            {
-                admitted.keep(claiming.await);
+            let claiming = admitted.as_ref().and_then(|admitted| admitted.claim_late(end, &measures));
+            if let Some(claiming) = claiming {
+                admitted = Whole { admitted, status, measures }.claimed(claiming).await;
             }
             if let Some(durable) = admitted.and_then(|a| a.settle(end, &measures)) {
                 poll_fn(|cx| durable.poll(cx)).await.map_err(|error| admission::not_synced(&error))?;

@@ -54,4 +54,5 @@ mod too_large;
 mod upgrade;
 mod upstream;
 mod waiting;
+mod whole;
 mod worker;

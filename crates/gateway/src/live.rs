@@ -87,6 +87,8 @@ pub(crate) struct Route {
     rewrite: Option<Box<str>>,
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) charges: Vec<RouteCharge>,
+    /// Whether some of it is there when the request is over: a level, or a job.
+    pub(crate) has_lasting: bool,
     pub(crate) charge_on: ChargeOn,
     /// How calls to models are treated, where some charge depends on them.
     pub(crate) llm: Option<LlmOptions>,
@@ -259,6 +261,8 @@ impl Route {
         }
         let is_llm = charges.iter().any(|charge| charge.is_of_model || !charge.models.is_empty());
         let is_charged = |tracked: &&Tracked| charges.iter().any(|charge| charge.id == tracked.meter);
+        let has_lasting =
+            charges.iter().any(|charge| charge.kind == MeterKind::Level || charge.has_resource());
         let tracked = counted.iter().filter(is_charged).cloned().collect();
         let grants = plans
             .tiers
@@ -276,6 +280,7 @@ impl Route {
             rewrite: route.rewrite.clone(),
             upstream: Arc::clone(&upstreams[route.upstream.0]),
             charges,
+            has_lasting,
             charge_on: route.charge_on,
             llm: is_llm.then(|| route.llm.clone()),
             shape: route.llm.usage.as_ref().filter(|_| is_llm).map(shape),

@@ -133,12 +133,12 @@ impl Names {
 }
 
 /// Every non-alphanumeric character becomes `-`: how some servers make environment variables of names.
-fn fold(name: &str) -> String {
+pub(crate) fn fold(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
 }
 
 /// Whether `name`, in lower case already, folds to `folded`.
-fn folds_to(name: &str, folded: &str) -> bool {
+pub(crate) fn folds_to(name: &str, folded: &str) -> bool {
     name.len() == folded.len()
         && name
             .bytes()

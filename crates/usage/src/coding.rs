@@ -32,6 +32,12 @@ impl Coding {
     }
 }
 
+/// Whether bodies with this content coding are decoded, as [`FieldReader`](crate::FieldReader) and others do.
+#[must_use]
+pub fn is_decoded(coding: &str) -> bool {
+    Coding::of(Some(coding)).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -66,6 +66,7 @@ mod websocket;
 mod written;
 
 pub use asked::{Asked, ask};
+pub use coding::is_decoded;
 pub use decoder::DECODED_BYTES_MAX;
 pub use fields::{Field, FieldReader, Fields, Said, Want};
 pub use framing::{Framing, framing};

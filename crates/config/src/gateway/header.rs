@@ -85,7 +85,7 @@ fn parse(text: &str) -> Result<HeaderName, Flaw> {
 }
 
 /// What all spellings of a name have in common: lower case, and `-` for all that is not alphanumeric.
-fn fold(name: &str) -> String {
+pub(super) fn fold(name: &str) -> String {
     let fold = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     name.chars().map(fold).collect()
 }

@@ -199,6 +199,33 @@ const CASES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        r#"{ meter = "storage", resource = "response.json:/id" }, { meter = "jobs", job = { id = "response.json:/job_id", time_limit = "1h" } }"#,
+        &[
+            r#"6:66: routes[0].charge[1]: its id is "response.json:/job_id", and that of another charge is "response.json:/id", but a request changes one thing; write the same place in both, or only_if = { method = … } with other methods in each, or two routes"#,
+        ],
+    ),
+    (
+        r#"{ meter = "storage", resource = "path", only_if = { method = ["PUT", "POST"] } }, { meter = "storage", resource = "request.json:/id", only_if = { method = "POST" } }"#,
+        &[
+            r#"6:93: routes[0].charge[1]: its id is "request.json:/id", and that of another charge is "path", but a request changes one thing; write the same place in both, or only_if = { method = … } with other methods in each, or two routes"#,
+        ],
+    ),
+    (
+        r#"{ meter = "calls", amount = "request.header:Content-Length" }, { meter = "calls", amount = "request.header:X_Usage_calls" }"#,
+        &[
+            r#"6:39: routes[0].charge[0].amount: "content-length" is not there in every request with a body; write "request.bytes""#,
+            r#"6:102: routes[0].charge[1].amount: "x_usage_calls" is said by services, in their answers; write amount = "upstream""#,
+        ],
+    ),
+    (
+        r#"{ meter = "calls", only_if = { "request.header:X-User-Tier" = "free", "request.header:TE" = "*", "request.header:X-Forwarded-For" = "*" } }"#,
+        &[
+            r#"6:42: routes[0].charge[0].only_if."request.header:X-User-Tier": "x-user-tier" says who is calling; set limits by tier, in tier-limits.toml, and charge everybody"#,
+            r#"6:81: routes[0].charge[0].only_if."request.header:TE": "te" is about the way of a request, and not passed on as it came; name another header, as in "X-Rows""#,
+            r#"6:108: routes[0].charge[0].only_if."request.header:X-Forwarded-For": "x-forwarded-for" is about the way of a request, and not passed on as it came; name another header, as in "X-Rows""#,
+        ],
+    ),
+    (
         r#"{ meter = "jobs", job = { id = "path" } }, { meter = "jobs", amount = 2, job = { time_limit = "1h" } }"#,
         &[
             r#"6:35: routes[0].charge[0].job: neither how long the job may last, nor when it has ended; add time_limit = "2h" where it starts, or ended = { "response.json:/status" = ["done"] } where its state is asked for"#,

@@ -36,6 +36,8 @@ pub(crate) struct Charged<'a> {
     pub(crate) resource: Option<Id<'a>>,
     /// What becomes of a job.
     pub(crate) job: Option<JobChange<'a>>,
+    /// Whether it may not have happened: then nothing is given back.
+    pub(crate) is_uncertain: bool,
 }
 
 /// The id of a resource or a job.
@@ -133,6 +135,7 @@ impl<'a> Settling<'a> {
             sum.estimated |= one.estimated;
             sum.resource = sum.resource.or(one.resource);
             sum.job = sum.job.or(one.job);
+            sum.is_uncertain |= one.is_uncertain;
             is_unsaid |= self.call.is_some_and(|used| {
                 part.of_model().is_some_and(|(measure, _)| used.amount(measure).is_none())
             });
@@ -165,13 +168,16 @@ impl<'a> Settling<'a> {
         }
         let stated_id = stated.and_then(|stated| stated.id.as_deref());
         let success = (200..300).contains(&self.end.answered_with());
+        // The service may have done it, and nobody will know: else who hangs up would have it for nothing.
+        let is_uncertain = matches!(self.end, End::ClientGone { status: None });
+        let is_done = success || is_uncertain;
         let is_gone = !charge.is_shared && GONE.contains(&self.end.answered_with());
         let has_ended = match &part.job {
             Some(Job::Status { ended, .. }) => is_gone || (success && self.are_all_true(ended)),
             Some(Job::Start { .. }) | None => false,
         };
         let job = match &part.job {
-            Some(Job::Start { id, time_limit }) if success => {
+            Some(Job::Start { id, time_limit }) if is_done => {
                 Some(JobChange::Started { id: self.id(id, stated_id), time_limit: *time_limit })
             }
             Some(Job::Status { id, .. }) if has_ended => {
@@ -184,7 +190,7 @@ impl<'a> Settling<'a> {
         }
         // What was not stored takes no room, and what was not deleted gives none back.
         let frees = part.resource.is_some() && matches!(part.amount, PartAmount::Constant(0)) && is_gone;
-        if charge.kind == MeterKind::Level && !success && !frees {
+        if charge.kind == MeterKind::Level && !is_done && !frees {
             return None;
         }
         let resource = part.resource.as_ref().map(|id| self.id(id, stated_id));
@@ -194,7 +200,11 @@ impl<'a> Settling<'a> {
                 self.amount((position, charge), measured, stated.and_then(|stated| stated.amount))
             }
         };
-        Some(Charged { amount, estimated, resource, job })
+        let is_uncertain = is_uncertain && (charge.kind == MeterKind::Level || job.is_some());
+        if is_uncertain && amount <= 0 {
+            return None;
+        }
+        Some(Charged { amount, estimated: estimated || is_uncertain, resource, job, is_uncertain })
     }
 
     /// Whether the answer shows that the part is not for this exchange.

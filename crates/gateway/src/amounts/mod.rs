@@ -7,6 +7,7 @@
 mod ask;
 mod charge;
 mod condition;
+mod guard;
 mod header;
 mod part;
 mod plan;

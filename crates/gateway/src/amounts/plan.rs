@@ -9,6 +9,7 @@ use tollgate_usage::{Field, Fields, Want};
 
 use super::{
     condition::Test,
+    guard::LookedAt,
     part::{At, IdAt, Job, Measured, Memory, Part, PartAmount, Source},
 };
 
@@ -16,6 +17,8 @@ use super::{
 pub(crate) struct Plan {
     /// In the request's body.
     pub(super) request_fields: Fields,
+    /// In the request's head.
+    pub(super) request_headers: LookedAt,
     /// In the answer's body.
     pub(crate) response_fields: Fields,
     /// In the answer's head.
@@ -59,6 +62,7 @@ impl Plan {
 #[derive(Default)]
 pub(crate) struct Collector {
     request_fields: Vec<Field>,
+    request_headers: LookedAt,
     response_fields: Vec<Field>,
     response_headers: Vec<HeaderName>,
     has_path_id: bool,
@@ -70,10 +74,19 @@ pub(crate) struct Collector {
 impl Collector {
     /// What the route looks at; `None` where its charges depend on nothing of the kind.
     pub(crate) fn plan(self) -> Option<Box<Plan>> {
-        let Self { request_fields, response_fields, response_headers, has_path_id, has_id, depends } = self;
+        let Self {
+            request_fields,
+            request_headers,
+            response_fields,
+            response_headers,
+            has_path_id,
+            has_id,
+            depends,
+        } = self;
         depends.then(|| {
             Box::new(Plan {
                 request_fields: Fields::of(request_fields),
+                request_headers,
                 response_fields: Fields::of(response_fields),
                 response_headers,
                 has_path_id,
@@ -132,7 +145,10 @@ impl Collector {
 
     fn place(&mut self, place: &Place, want: Want) -> At {
         match place {
-            Place::RequestHeader(name) => At::RequestHeader(name.clone()),
+            Place::RequestHeader(name) => {
+                self.request_headers.add(name);
+                At::RequestHeader(name.clone())
+            }
             Place::RequestJson(pointer) => At::RequestField(number(&mut self.request_fields, pointer, want)),
             Place::ResponseHeader(name) => At::ResponseHeader(self.response_header(name)),
             Place::ResponseJson(pointer) => {

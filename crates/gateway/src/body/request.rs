@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -15,7 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::{BodyError, Inbound};
 use crate::{
     deadline::Deadline,
-    live::Snapshot,
+    live::{Route, Snapshot},
     llm::Looked,
     names::{Class, Names},
 };
@@ -32,6 +33,8 @@ pub(crate) struct Forwarded {
     looked: Looked,
     inner: Inbound,
     live: Rc<Snapshot>,
+    /// Its route, where trailers must not say what is looked at in headers.
+    guarding: Option<Arc<Route>>,
     progress: Rc<Progress>,
     bytes_max: u64,
     /// Whether its being dropped says nothing.
@@ -127,9 +130,9 @@ impl Progress {
 
 impl RequestBody {
     pub(crate) fn new(
-        inner: Option<Inbound>,
-        looked: Looked,
+        (inner, looked): (Option<Inbound>, Looked),
         live: &Rc<Snapshot>,
+        route: &Arc<Route>,
         progress: &Rc<Progress>,
         bytes_max: u64,
     ) -> Self {
@@ -143,6 +146,7 @@ impl RequestBody {
             looked,
             inner,
             live: Rc::clone(live),
+            guarding: route.plan.as_ref().filter(|plan| plan.guards_trailers()).map(|_| Arc::clone(route)),
             progress: Rc::clone(progress),
             bytes_max,
             given_up: false,
@@ -199,11 +203,23 @@ impl Forwarded {
         size
     }
 
+    /// What of trailers is for the upstream.
+    fn passed(&self, trailers: HeaderMap) -> HeaderMap {
+        let mut trailers = without_claims(trailers, &self.live.names);
+        if let Some(plan) = self.guarding.as_ref().and_then(|route| route.plan.as_ref()) {
+            plan.guard_trailers(&mut trailers);
+        }
+        trailers
+    }
+
     /// What was read before; its bytes are counted already.
     fn next_looked(&mut self) -> Option<Frame<Bytes>> {
         let frame = match self.looked.next() {
             Some(data) => Frame::data(data),
-            None => Frame::trailers(without_claims(self.looked.take_trailers()?, &self.live.names)),
+            None => {
+                let trailers = self.looked.take_trailers()?;
+                Frame::trailers(self.passed(trailers))
+            }
         };
         self.progress.moved();
         if self.looked.is_empty() && self.inner.is_end_stream() {
@@ -242,7 +258,7 @@ impl Forwarded {
             }
             Err(frame) => {
                 let trailers = frame.into_trailers().unwrap_or_default();
-                Frame::trailers(without_claims(trailers, &self.live.names))
+                Frame::trailers(self.passed(trailers))
             }
         };
         if self.inner.is_end_stream() {

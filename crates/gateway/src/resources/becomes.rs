@@ -20,7 +20,7 @@ pub(crate) struct Became<'a> {
     pub(crate) job: Option<(usize, JobLine)>,
     /// The position of a job's meter that has ended, where it is not known whether it ran.
     unended: Option<usize>,
-    /// Positions that are charged nothing, as the id that they should name is missing: nobody could give it back.
+    /// Positions whose charges should name this id, and name none or another.
     pub(crate) unnamed: ArrayVec<usize, SETTLEMENT_CHARGES_MAX>,
 }
 
@@ -100,21 +100,41 @@ pub(crate) fn changed<'a>(charged: &Charges<'a>) -> Option<&'a str> {
     charged.iter().find_map(named)
 }
 
+/// Whether something is there from now on whose id should have been said, and was not.
+pub(crate) fn has_unnamed(charged: &Charges<'_>) -> bool {
+    let is_unnamed = |(id, becomes): (Id<'_>, Becomes)| id == Id::Unnamed && becomes.difference(0) > 0;
+    charged.iter().filter_map(Becomes::of).any(is_unnamed)
+}
+
 /// Makes of what a resource is to have of each meter what is charged for it: the difference to what it had, as `kept`
-/// knows. Where that does not, it counts as new, and as estimated.
-pub(crate) fn settle<'a>(charged: &mut Charges<'a>, kept: Option<&Kept>, at: UnixMillis) -> Became<'a> {
+/// knows. Where that does not, it counts as new, and as estimated. What nobody named has the id `own`, so that it is not
+/// free and can be given back.
+pub(crate) fn settle<'c: 'a, 'a>(
+    charged: &mut Charges<'c>,
+    kept: Option<&Kept>,
+    own: Option<&'a str>,
+    at: UnixMillis,
+) -> Became<'a> {
     // One settlement has one resource.
-    let mut became = Became { id: changed(charged), ..Became::default() };
+    let named = changed(charged);
+    let own = own.filter(|_| named.is_none());
+    let mut became = Became { id: named.or(own), ..Became::default() };
     let kept = kept.filter(|kept| Some(kept.id()) == became.id);
     for (position, charged) in charged.iter_mut().enumerate() {
         let Some((id, becomes)) = Becomes::of(charged) else { continue };
-        if became.id.is_none_or(|known| id != Id::Named(known)) {
-            charged.amount = 0;
+        let is_named = named.is_some_and(|known| id == Id::Named(known));
+        if !is_named {
             became.unnamed.push(position);
+        }
+        if !is_named && (own.is_none() || becomes.difference(0) <= 0) {
+            charged.amount = 0;
             continue;
         }
         let had = kept.and_then(|kept| kept.had(position));
         charged.amount = becomes.difference(had.unwrap_or(0));
+        if charged.is_uncertain {
+            charged.amount = charged.amount.max(0);
+        }
         charged.estimated = charged.amount != 0 && (charged.estimated || had.is_none());
         if becomes == Becomes::End && had.is_none() {
             became.unended = Some(position);
@@ -160,24 +180,46 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_nobody_names_is_not_charged() {
-        let part = |amount, id| Charged { amount, estimated: false, resource: Some(id), job: None };
-        let plain = Charged { amount: 1, estimated: false, resource: None, job: None };
-        let mut charged: Charges<'_> = [part(5, Id::Unnamed), plain].into_iter().collect();
-        let became = settle(&mut charged, None, UnixMillis(0));
-        assert_eq!((became.id, &*became.unnamed), (None, &[0][..]));
-        assert_eq!([charged[0].amount, charged[1].amount], [0, 1]);
+    fn part(amount: i64, id: Id<'_>) -> Charged<'_> {
+        Charged { amount, resource: Some(id), ..Charged::default() }
+    }
 
-        let mut charged: Charges<'_> =
-            [part(5, Id::Named("a")), part(7, Id::Named("b")), plain].into_iter().collect();
-        let became = settle(&mut charged, None, UnixMillis(0));
-        assert_eq!((became.id, &*became.unnamed), (Some("a"), &[1][..]));
+    fn settled<'a>(
+        parts: impl IntoIterator<Item = Charged<'a>>,
+        own: Option<&'a str>,
+    ) -> (Charges<'a>, Option<&'a str>, Vec<usize>) {
+        let mut charged: Charges<'_> = parts.into_iter().collect();
+        assert_eq!(has_unnamed(&charged), own.is_some());
+        let became = settle(&mut charged, None, own, UnixMillis(0));
+        (charged, became.id, became.unnamed.to_vec())
+    }
+
+    #[test]
+    fn what_nobody_names_is_charged_by_a_name_of_its_own() {
+        let plain = Charged { amount: 1, ..Charged::default() };
+        let (charged, id, unnamed) = settled([part(5, Id::Unnamed), plain], Some("request:1"));
+        assert_eq!((id, &*unnamed), (Some("request:1"), &[0][..]));
+        assert_eq!([charged[0].amount, charged[1].amount], [5, 1]);
+        assert_eq!([charged[0].estimated, charged[1].estimated], [true, false]);
+
+        let (charged, id, unnamed) = settled([part(0, Id::Unnamed)], None);
+        assert_eq!((charged[0].amount, id, &*unnamed), (0, None, &[0][..]), "what is gone has no name");
+    }
+
+    #[test]
+    fn what_may_not_have_happened_gives_nothing_back() {
+        let uncertain = Charged { is_uncertain: true, ..part(-3, Id::Named("a")) };
+        assert_eq!(settled([uncertain], None).0[0].amount, 0);
+    }
+
+    #[test]
+    fn one_settlement_has_one_resource() {
+        let plain = Charged { amount: 1, ..Charged::default() };
+        let parts = [part(5, Id::Named("a")), part(7, Id::Named("b")), plain];
+        let (charged, id, unnamed) = settled(parts, None);
+        assert_eq!((id, &*unnamed), (Some("a"), &[1][..]));
         assert_eq!([charged[0].amount, charged[1].amount, charged[2].amount], [5, 0, 1]);
-        assert_eq!(
-            [charged[0].estimated, charged[1].estimated],
-            [true, false],
-            "as what it had is not known"
-        );
+        let estimated = [charged[0].estimated, charged[1].estimated];
+        assert_eq!(estimated, [true, false], "as what it had is not known");
     }
 }

@@ -11,6 +11,8 @@
 //! - A claim ends after the settlement is journalled; among gateways, after the ledger has it.
 //! - An id that only the answer names is claimed before the settlement, for which the answer's last byte waits. Where
 //!   that cannot be told in time, the resource counts as new, and its line as estimated.
+//! - Where an answer does not say the id that it should, what is there is a resource of its own, `request:<request id>`,
+//!   and estimated: so it is not free, and whoever runs the gateway can give it back.
 //! - Whatever waits here is bounded: [`claim::CLAIM_WAIT_MAX`] for others, a table of claims, a queue for each.
 
 mod becomes;
@@ -30,7 +32,7 @@ mod table;
 use std::sync::{Arc, Mutex};
 
 pub(crate) use self::{
-    becomes::{changed, settle},
+    becomes::{changed, has_unnamed, settle},
     change::{Change, Line, To, change},
     claim::Unclaimed,
     claiming::{Claimant, Claiming},

@@ -59,6 +59,20 @@ impl Condition {
 }
 
 impl Conditions {
+    /// Whether no request fulfils both, as their methods show.
+    pub(super) fn excludes(&self, other: &Self) -> bool {
+        let methods = |conditions: &'_ Self| {
+            conditions.0.iter().find_map(|condition| match condition {
+                Condition::Method(methods) => Some(methods.clone()),
+                Condition::Status(_) | Condition::Value(..) => None,
+            })
+        };
+        match (methods(self), methods(other)) {
+            (Some(own), Some(others)) => !own.iter().any(|method| others.contains(method)),
+            (Some(_), None) | (None, _) => false,
+        }
+    }
+
     pub(super) fn read(item: &Item<'_>) -> Option<Self> {
         item.table(EXAMPLE, |section| {
             let mut entries = section.entries();

@@ -8,6 +8,7 @@ mod looked_at;
 mod memory;
 mod missing;
 mod place;
+mod reserved;
 mod resource;
 mod units;
 
@@ -97,6 +98,15 @@ pub(super) fn read_all(item: &Item<'_>, reader: Reader<'_>) -> Option<Vec<RouteC
                 let message = "some charges of this meter name a resource, and some do not";
                 item.wrong(Flaw::new(message, "name it in all of them, or in none"));
             }
+            if let Some((own, other)) = other_id(&charge, &charges) {
+                let message = format!(
+                    "its id is {own}, and that of another charge is {other}, but a request changes one thing"
+                );
+                item.wrong(Flaw::new(
+                    message,
+                    "write the same place in both, or only_if = { method = … } with other methods in each, or two routes",
+                ));
+            }
         }
         charges.push(charge);
     }
@@ -117,7 +127,20 @@ pub(super) fn read_all(item: &Item<'_>, reader: Reader<'_>) -> Option<Vec<RouteC
     Some(charges)
 }
 
+/// Where the charge's id stands, and where that of one of the `others` does, when they stand in different places and the
+/// same request may be charged both.
+fn other_id<'a>(charge: &'a RouteCharge, others: &'a [RouteCharge]) -> Option<(&'a IdPlace, &'a IdPlace)> {
+    let own = charge.id()?;
+    let mut other = others.iter().filter(|other| !charge.only_if.excludes(&other.only_if));
+    other.find_map(|other| other.id().filter(|id| *id != own)).map(|id| (own, id))
+}
+
 impl RouteCharge {
+    /// Where the id stands of what it is for.
+    fn id(&self) -> Option<&IdPlace> {
+        self.resource.as_ref().or_else(|| self.job.as_ref().map(Job::id))
+    }
+
     fn read(section: &mut Section<'_>, reader: Reader<'_>) -> Option<Self> {
         let meter = section.need("meter", "meter = \"api_calls\"");
         let meter = meter.and_then(|item| reader.names.meter(&item));

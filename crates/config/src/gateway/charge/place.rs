@@ -5,6 +5,7 @@ use std::fmt;
 use http::HeaderName;
 use tollgate_core::{Pointer, PointerError};
 
+use super::reserved;
 use crate::{
     nearest::nearest,
     report::Flaw,
@@ -69,7 +70,7 @@ impl Place {
             )));
         };
         Some(match *kind {
-            "request.header" => parse_header(rest).map(Self::RequestHeader),
+            "request.header" => parse_header(rest).and_then(reserved::check).map(Self::RequestHeader),
             "response.header" => parse_header(rest).map(Self::ResponseHeader),
             "request.json" => parse_pointer(rest).map(Self::RequestJson),
             _ => parse_pointer(rest).map(Self::ResponseJson),

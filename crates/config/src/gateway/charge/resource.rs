@@ -1,6 +1,6 @@
 //! `resource` and `job` of a charge: what a level or a slot is for, by its id.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use super::{Condition, Conditions, Place};
 use crate::{item::Item, report::Flaw};
@@ -54,6 +54,16 @@ impl IdPlace {
         match self {
             Self::At(place) => Some(place),
             Self::Path => None,
+        }
+    }
+}
+
+/// As it is written in a file.
+impl fmt::Display for IdPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path => f.write_str("\"path\""),
+            Self::At(place) => write!(f, "\"{place}\""),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Requests that would be free, or pay with somebody else's money.
 
+use rusqlite::Connection;
+use tollgate_testkit::{BOUND, Wire};
+
 use super::{Case, amount, assert_amounts, charged, missing, post, route, scene};
-use crate::scene::assert_refusal;
+use crate::scene::{assert_refusal, head, request_id};
 
 #[test]
 fn an_id_that_a_request_does_not_say_is_no_way_to_be_free() {
@@ -62,4 +65,79 @@ fn what_a_request_says_is_never_below_zero() {
     assert_amounts(&scene, cases);
     let answer = post(&scene, "/said/", &[("X-Answer", cancels)], "");
     assert_eq!(charged(&scene, &answer)[0], ("pages".to_owned(), 8, true));
+}
+
+#[test]
+fn an_answer_that_does_not_name_what_it_made_is_charged_by_its_request() {
+    let routes = [
+        route("make", r#"{ meter = "storage", amount = "request.bytes", resource = "response.json:/id" }"#),
+        route("job", r#"{ meter = "jobs", job = { id = "response.json:/id", time_limit = "1h" } }"#),
+        route("delete", r#"{ meter = "storage", amount = 0, resource = "response.json:/id" }"#),
+    ];
+    let scene = scene(&routes.concat());
+    for (target, name, meter, expected) in [
+        ("/make/", "make", "storage", (3, true)),
+        ("/job/", "job", "jobs", (1, true)),
+        ("/delete/", "delete", "storage", (0, false)),
+    ] {
+        let answer = post(&scene, target, &[("X-Answer", "{}")], "abc");
+        assert_eq!(amount(&scene, &answer), expected, "{target}");
+        assert_eq!(missing(&scene, name, meter), Some(1.0), "{target}");
+        let own = format!("request:{}", request_id(&answer));
+        let ledger = Connection::open(scene.gateway.data_dir().join("ledger.sqlite3")).unwrap();
+        let sql = "SELECT resource FROM usage_ledger WHERE request_id = ?1";
+        let resource: Option<String> =
+            ledger.query_row(sql, [request_id(&answer)], |row| row.get(0)).unwrap();
+        assert_eq!(resource, (expected.0 > 0).then_some(own), "{target}");
+        let failed = post(&scene, target, &[("X-Status", "422")], "abc");
+        assert_eq!(amount(&scene, &failed), (0, false), "{target}");
+    }
+}
+
+#[test]
+fn a_client_does_not_choose_an_answer_that_cannot_be_read() {
+    let routes = [
+        route("read", r#"{ meter = "calls", amount = "response.json:/n" }"#),
+        route("plain", r#"{ meter = "calls" }"#),
+    ];
+    let scene = scene(&routes.concat());
+    let asked = [
+        ("Accept-Encoding", "unheard-of, gzip"),
+        ("Range", "bytes=0-0"),
+        ("If-Range", "\"a\""),
+        ("Prefer", "return=minimal"),
+    ];
+    for target in ["/read/", "/plain/"] {
+        assert_eq!(post(&scene, target, &asked, "").status, 200);
+    }
+    let received = scene.origin.received();
+    let [read, plain] = &received[..] else { panic!("{received:?}") };
+    assert_eq!(read.header("accept-encoding"), Some("gzip"));
+    for (name, value) in &asked[1..] {
+        assert_eq!((read.header(name), plain.header(name)), (None, Some(*value)), "{name}");
+    }
+    assert_eq!(plain.header("accept-encoding"), Some(asked[0].1));
+}
+
+#[test]
+fn what_is_charged_by_is_said_in_one_spelling() {
+    let scene = scene(&route("x", r#"{ meter = "calls", amount = "request.header:X-Rows" }"#));
+    let answer =
+        post(&scene, "/x/", &[("X-Rows", "1"), ("X_Rows", "1000"), ("X.Rows", "7"), ("Y_Rows", "2")], "");
+    let mut wire = Wire::connect(scene.gateway.address());
+    let lines =
+        [("X-User-Id", "ann"), ("X-Rows", "1"), ("Transfer-Encoding", "chunked"), ("Trailer", "X-Rows, Z")];
+    wire.send(head("POST", "/x/", &lines, None) + "1\r\na\r\n0\r\nX-Rows: 9\r\nX_Rows: 9\r\nZ: 3\r\n\r\n");
+    assert_eq!(wire.response(false, BOUND).unwrap().status, 200);
+    let received = scene.origin.received();
+    let [first, second] = &received[..] else { panic!("{received:?}") };
+    let said =
+        [first.header("x-rows"), first.header("x_rows"), first.header("x.rows"), first.header("y_rows")];
+    assert_eq!(said, [Some("1"), None, None, Some("2")]);
+    let trailers: Vec<&str> = second.trailers.iter().map(|(name, _)| &**name).collect();
+    assert!(
+        trailers.iter().all(|name| name.eq_ignore_ascii_case("z")) && trailers.len() == 1,
+        "{trailers:?}"
+    );
+    assert_eq!(amount(&scene, &answer), (1, false));
 }
