@@ -90,6 +90,8 @@ pub(crate) struct Applicant<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) needs: &'a Needs,
     pub(crate) arrived: UnixMillis,
+    /// What is kept of its body.
+    pub(crate) kept_bytes: u64,
     /// Told of its place in the line, if it has to wait.
     pub(crate) queued: &'a Cell<Option<usize>>,
 }
@@ -103,7 +105,7 @@ pub(crate) async fn admit(
     standings: &mut Option<Standings>,
     open: impl FnOnce(Hold) -> Result<Admitted, Refusal>,
 ) -> Result<Admitted, Refusal> {
-    let Applicant { live, route, caller, needs, arrived, queued } = applicant;
+    let Applicant { live, route, caller, needs, arrived, kept_bytes, queued } = applicant;
     let (user, org) = subjects(worker, caller)?;
     let parties = Parties { user: &user, org: org.as_ref() };
     let grant = caller.grant(route);
@@ -121,7 +123,7 @@ pub(crate) async fn admit(
     let mut waiting = match grant.beyond.as_deref().filter(may_wait) {
         None => None,
         Some(beyond) => {
-            let mut waiting = Box::new(Waiting::new(worker, beyond, caller, (parties, terms)));
+            let mut waiting = Box::new(Waiting::new(worker, beyond, (caller, kept_bytes), (parties, terms)));
             let next = Box::pin(waiting.behind_others()).await;
             queued.set(waiting.position);
             match next {
@@ -271,7 +273,7 @@ fn meters_and_spans(ticket: &LoadTicket, meters: &MeterIds) -> Vec<(String, toll
 }
 
 fn refused(applicant: Applicant<'_>, why: &Refused, now: UnixMillis) -> Refusal {
-    let Applicant { live, route, caller, needs, arrived: _, queued: _ } = applicant;
+    let Applicant { live, route, caller, needs, .. } = applicant;
     let Refused { refusal, standings: _, again_after } = why;
     explain((live, route, caller), (refusal, needs, *again_after), now)
 }

@@ -224,12 +224,12 @@ async fn serve(
     // Look: what the request says, and what a model is asked for, says what it may cost.
     let mut looked = Looked::default();
     let mut call = Call::new(&route, &parts.method, &target, upgrade);
-    // Behind the body a client who hangs up while it waits is noticed.
+    // Behind the body a client who hangs up while it waits is noticed; a long one is not worth keeping for that.
     let may_wait = caller.grant(&route).beyond.as_ref().is_some_and(|beyond| beyond.may_wait);
     let says = call.is_some() || route.plan.as_ref().is_some_and(|plan| plan.reads_request());
-    let reads_request = says || may_wait;
-    if let (true, Some(body)) = (reads_request, unread.as_mut()) {
-        let bounds = LookBounds::new(live, &route, body_bytes_max);
+    if let (true, Some(body)) = (says || may_wait, unread.as_mut()) {
+        let bounds = if says { LookBounds::new } else { LookBounds::watched };
+        let bounds = bounds(live, &route, body_bytes_max);
         let too_large = || too_large::refusal(live, caller.tier, body_bytes_max);
         Box::pin(llm::look(worker, body, &mut looked, bounds, too_large)).await?;
     }
@@ -265,7 +265,8 @@ async fn serve(
         let needs = admission::needs(&asking, &size);
         let (caller, needs) = (&caller, &needs);
         let (arrived, queued) = (arrival.at, &context.queued);
-        let applicant = Applicant { live, route: &route, caller, needs, arrived, queued };
+        let kept_bytes = looked.bytes();
+        let applicant = Applicant { live, route: &route, caller, needs, arrived, kept_bytes, queued };
         let open = |hold: Hold| {
             let admission = Admission {
                 shared: Arc::clone(&worker.shared),

@@ -26,6 +26,11 @@ use crate::{
 /// Bytes of bodies that are kept for looking at them, all requests together. Beyond, requests are not looked at and
 /// hold what their route says.
 const LOOKED_BYTES_MAX: u64 = 256 << 20;
+/// The part of it that requests take which wait to be admitted, or may have to: the rest is for those who do not.
+pub(crate) const WAITING_BYTES_MAX: u64 = LOOKED_BYTES_MAX / 2;
+/// Bytes of a body that is read for nothing but to notice, behind it, a client who hangs up: most bodies that are no
+/// upload are shorter.
+const WATCHED_BYTES_MAX: u64 = 64 << 10;
 
 /// Shorter pieces are joined to what comes next, so that what is kept of a body is about as large as the body, however it
 /// is cut: a piece of its own costs 32 bytes, and what it was read with.
@@ -56,6 +61,8 @@ pub(crate) struct LookBounds {
     body_bytes_max: u64,
     /// Without anything of the body coming.
     idle_timeout: Duration,
+    /// Bytes that are kept of all bodies.
+    room_max: u64,
 }
 
 impl LookBounds {
@@ -64,12 +71,25 @@ impl LookBounds {
             look_bytes_max: live.gateway().llm.look_bytes_max,
             body_bytes_max,
             idle_timeout: route.upstream.settings.idle_timeout,
+            room_max: LOOKED_BYTES_MAX,
         }
+    }
+
+    /// For a body that says nothing, of a request that may have to wait.
+    pub(crate) fn watched(live: &Live, route: &Route, body_bytes_max: u64) -> Self {
+        let bounds = Self::new(live, route, body_bytes_max);
+        let look_bytes_max = bounds.look_bytes_max.min(WATCHED_BYTES_MAX);
+        Self { look_bytes_max, room_max: WAITING_BYTES_MAX, ..bounds }
     }
 
     /// For a body that is not forwarded, of at most so many bytes.
     pub(crate) fn whole(bytes_max: u64, idle_timeout: Duration) -> Self {
-        Self { look_bytes_max: bytes_max, body_bytes_max: bytes_max, idle_timeout }
+        Self {
+            look_bytes_max: bytes_max,
+            body_bytes_max: bytes_max,
+            idle_timeout,
+            room_max: LOOKED_BYTES_MAX,
+        }
     }
 }
 
@@ -121,7 +141,7 @@ pub(crate) async fn look(
             return Err(too_large());
         }
         looked.whole |= body.is_end_stream();
-        let has_room = room.grow_to(looked.bytes);
+        let has_room = room.grow_to(looked.bytes, bounds.room_max);
         if looked.whole || looked.bytes > bounds.look_bytes_max || !has_room {
             looked.close();
             looked.room = Some(room);
@@ -219,11 +239,11 @@ struct Room {
 }
 
 impl Room {
-    /// Takes as much as is missing; whether there was so much.
-    fn grow_to(&mut self, bytes: u64) -> bool {
+    /// Takes as much as is missing; whether all together keep no more than `max` then.
+    fn grow_to(&mut self, bytes: u64, max: u64) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         self.bytes = bytes;
-        self.shared.looked_bytes.fetch_add(more, Relaxed).saturating_add(more) <= LOOKED_BYTES_MAX
+        self.shared.looked_bytes.fetch_add(more, Relaxed).saturating_add(more) <= max
     }
 }
 

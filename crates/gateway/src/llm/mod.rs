@@ -16,6 +16,6 @@ pub(crate) use call_used::CallUsed;
 pub(crate) use gone::{Awaited, Place, Waiting, read_on};
 pub(crate) use growth::{Growth, Question, Written, grow};
 pub(crate) use learned::Learned;
-pub(crate) use look::{LookBounds, Looked, look};
+pub(crate) use look::{LookBounds, Looked, WAITING_BYTES_MAX, look};
 pub(crate) use realtime::{Conversation, Owed, Parties, Tapped};
 pub(crate) use used::{Extent, Used, metadata};

@@ -126,7 +126,7 @@ impl Conversation {
             Admitted::open(admission, hold, needs).map_err(admission::not_journalled)
         };
         let queued = &Cell::default();
-        let applicant = Applicant { live, route, caller, needs, arrived, queued };
+        let applicant = Applicant { live, route, caller, needs, arrived, kept_bytes: 0, queued };
         let admitted = admission::admit(worker, applicant, &mut None, open).await?;
         let said = Model::Said { usage, model: model.as_deref(), amounts: needs };
         let _ = admitted.settle(End::Answered { status: 101 }, &Measures::of_model(said));

@@ -12,6 +12,7 @@ use tollgate_core::{Max, Rate, Scope};
 use tollgate_quota::CounterKey;
 
 use super::pace::Pace;
+use crate::llm::WAITING_BYTES_MAX;
 
 /// Requests that wait, all lines together: each keeps its connection, and what was read of its body.
 const WAITING_MAX: usize = 16_384;
@@ -38,6 +39,8 @@ pub(crate) struct Lines(Mutex<State>);
 struct State {
     lines: HashMap<Key, Line>,
     waiting: usize,
+    /// What is kept of their bodies.
+    bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -60,13 +63,16 @@ pub(super) struct Place {
     lines: Arc<Lines>,
     key: Key,
     number: u64,
+    bytes: u64,
 }
 
 impl Lines {
-    /// Goes to the end of a line, unless `length_max` wait there already; the place, and how many are in the line then.
-    pub(super) fn join(self: &Arc<Self>, key: &Key, length_max: usize) -> Option<(Place, usize)> {
+    /// Goes to the end of a line, unless `length_max` wait there already, or too much is kept for those who wait with the
+    /// `bytes` of this one; the place, and how many are in the line then.
+    pub(super) fn join(self: &Arc<Self>, key: &Key, length_max: usize, bytes: u64) -> Option<(Place, usize)> {
         let mut state = self.lock();
-        if state.waiting >= WAITING_MAX || !state.has_room_for(key) {
+        let is_full = state.waiting >= WAITING_MAX || state.bytes.saturating_add(bytes) > WAITING_BYTES_MAX;
+        if is_full || !state.has_room_for(key) {
             return None;
         }
         let line = state.lines.entry(key.clone()).or_default();
@@ -78,7 +84,8 @@ impl Lines {
         line.queue.push_back(Ticket { number, waker: None });
         let length = line.queue.len();
         state.waiting += 1;
-        Some((Place { lines: Arc::clone(self), key: key.clone(), number }, length))
+        state.bytes += bytes;
+        Some((Place { lines: Arc::clone(self), key: key.clone(), number, bytes }, length))
     }
 
     /// How many wait in a line.
@@ -145,6 +152,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.lines.lock();
         state.waiting = state.waiting.saturating_sub(1);
+        state.bytes = state.bytes.saturating_sub(self.bytes);
         let Some(line) = state.lines.get_mut(&self.key) else { return };
         let was_first = line.queue.front().is_some_and(|first| first.number == self.number);
         if let Ok(index) = line.queue.binary_search_by_key(&self.number, |ticket| ticket.number) {

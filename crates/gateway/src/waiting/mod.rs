@@ -42,6 +42,8 @@ pub(crate) struct Waiting<'a> {
     worker: &'a Worker,
     beyond: &'a Beyond,
     caller: &'a Caller,
+    /// Of its body.
+    kept_bytes: u64,
     parties: Parties<'a>,
     /// With the limits that refuse who has not waited.
     terms: Terms<'a>,
@@ -77,7 +79,7 @@ impl<'a> Waiting<'a> {
     pub(crate) fn new(
         worker: &'a Worker,
         beyond: &'a Beyond,
-        caller: &'a Caller,
+        (caller, kept_bytes): (&'a Caller, u64),
         (parties, terms): (Parties<'a>, Terms<'a>),
     ) -> Self {
         let (place, position, deadline, seen) = (None, None, None, None);
@@ -85,6 +87,7 @@ impl<'a> Waiting<'a> {
             worker,
             beyond,
             caller,
+            kept_bytes,
             parties,
             terms,
             place,
@@ -199,7 +202,7 @@ impl<'a> Waiting<'a> {
                     TURN_LINE_MAX
                 }
             };
-            let Some((place, length)) = lines.join(&key, length_max) else {
+            let Some((place, length)) = lines.join(&key, length_max, self.kept_bytes) else {
                 return Err(self.again_after(&key, wait));
             };
             self.place = Some(place);

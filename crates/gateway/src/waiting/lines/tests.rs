@@ -48,7 +48,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Join(line) => {
-                    let joined = lines.join(&keys[line], length_max);
+                    let joined = lines.join(&keys[line], length_max, 0);
                     prop_assert_eq!(joined.is_some(), model[line].len() < length_max);
                     if let Some((place, length)) = joined {
                         model[line].push(place);
@@ -81,12 +81,30 @@ proptest! {
 }
 
 #[test]
+fn those_who_wait_keep_a_bounded_part_of_what_is_kept_of_bodies() {
+    let lines = Arc::new(Lines::default());
+    let (ann, bob) = (key("ann"), key("bob"));
+    let half = WAITING_BYTES_MAX / 2;
+    let (first, _) = lines.join(&ann, 9, half).unwrap();
+    let second = lines.join(&bob, 9, half).unwrap();
+    assert!(lines.join(&ann, 9, 1).is_none());
+    let third = lines.join(&ann, 9, 0);
+    assert!(third.is_some(), "who keeps nothing may wait");
+    drop(first);
+    assert!(lines.join(&bob, 9, half + 1).is_none());
+    let fourth = lines.join(&bob, 9, half);
+    assert!(fourth.is_some());
+    drop((second, third, fourth));
+    assert_eq!(lines.lock().bytes, 0);
+}
+
+#[test]
 fn many_threads_are_served_in_their_order() {
     const THREADS: usize = 24;
     let lines = Arc::new(Lines::default());
     let key = key("ann");
     // So that the line, and the numbers in it, go on when nobody is in it for a moment.
-    let (place, _) = lines.join(&key, THREADS).unwrap();
+    let (place, _) = lines.join(&key, THREADS, 0).unwrap();
     place.pace(|pace| pace.take(Instant::now(), Rate { requests: 1, seconds: 3600 })).unwrap();
     drop(place);
     let (served, at_once) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
@@ -98,7 +116,7 @@ fn many_threads_are_served_in_their_order() {
                 let runtime = Builder::new_current_thread().build().unwrap();
                 start.wait();
                 for turn in 0..50 {
-                    let (place, _) = lines.join(key, THREADS).unwrap();
+                    let (place, _) = lines.join(key, THREADS, 0).unwrap();
                     if (number + turn) % 7 == 0 {
                         // A client who hangs up.
                         continue;

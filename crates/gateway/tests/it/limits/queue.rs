@@ -7,6 +7,7 @@ use super::{ROUTES, TIERS, gated, reload, scene_with, sent};
 use crate::{
     books::held,
     scene::{Scene, assert_refusal, head, tiers},
+    support::stage::resident_bytes,
 };
 
 /// A scene with one job of `ann` that runs until the gate is opened.
@@ -107,6 +108,35 @@ fn bodies_arrive_whole_after_a_wait() {
     let seen = scene.origin.received();
     let upload = seen.iter().find(|request| request.target == "/job/upload").unwrap();
     assert_eq!(upload.body.len(), body.len());
+}
+
+/// A body that says nothing is read only to notice who hangs up: a long one stays with its client meanwhile.
+#[test]
+fn those_who_wait_with_long_bodies_take_little_memory() {
+    const WAITING: usize = 32;
+    const BODY_BYTES: usize = 1 << 20;
+    let gate = Gate::new();
+    let origin = Origin::builder().on("/job/long", gated(&gate));
+    let scene = Scene::start(origin, ROUTES, &TIERS.replace("length = 2,", "length = 64,"));
+    let mut long = sent(&scene, "/job/long", "ann", "queue");
+    assert!(long.read_until(BOUND, |read| read.ends_with(b"data: 1\n\n\r\n")));
+    let before = resident_bytes(&scene.gateway).0;
+    std::thread::scope(|scope| {
+        let upload = || {
+            let mut wire = Wire::connect(scene.gateway.address());
+            let identity = [("X-User-Id", "ann"), ("X-User-Tier", "queue")];
+            let body = "x".repeat(BODY_BYTES);
+            assert!(wire.send(head("POST", "/job/", &identity, Some(body.len())) + &body));
+            wire.response(false, BOUND).unwrap().status
+        };
+        let uploads: Vec<_> = (0..WAITING).map(|_| scope.spawn(upload)).collect();
+        assert_waiting(&scene, 32.0);
+        let taken = resident_bytes(&scene.gateway).0.saturating_sub(before);
+        gate.open();
+        assert_eq!(long.response(false, BOUND).unwrap().status, 200);
+        assert!(uploads.into_iter().all(|upload| upload.join().unwrap() == 200));
+        assert!(taken < (WAITING * BODY_BYTES / 2) as u64, "{taken} bytes");
+    });
 }
 
 #[test]
