@@ -83,11 +83,11 @@ async fn try_take(
     };
     if !is_there {
         let (shared, of) = (&request.worker.shared, open::resource_meters(request, &meters));
-        // Whoever ends it elsewhere waits until the ledger knows it. Nobody knows the id yet: where that is not to be had,
-        // it can be ended elsewhere a little later.
+        // Whoever ends it elsewhere waits until the ledger knows it.
         let kept = Kept::claim_new(shared, open::owners(&caller), &resource, &of).await.ok();
         let line = taking::Line { key: attempt.key, resource: &resource, metadata: &metadata };
         let taken = taking::take(request, &caller, &wanted, (line, context)).await?;
+        let is_claimed = kept.is_some();
         if let Some(kept) = kept {
             kept.settled(shared, |position| wanted.get(position).map_or(0, |wanted| wanted.need));
         }
@@ -103,6 +103,11 @@ async fn try_take(
                 tier: request.live.tier(caller.tier).name.clone(),
                 route: ROUTE.into(),
             });
+        }
+        if !is_claimed {
+            // Then nobody waits: it is to be there before anybody knows its id. Where the ledger is away, it is a little later.
+            let reached = shared.journal.tail();
+            let _ = asking::ask(request, |ledger, answer| ledger.flush(reached, answer)).await;
         }
         synced(taken.durable).await.map_err(Failed::after_charging)?;
     }
