@@ -355,5 +355,5 @@ fn what_exists_belongs_to_users_or_to_organisations() {
     assert_eq!(report(&gateway, &of_tiers), [flaw("6:83: routes[0].charge[1].job")]);
     let slot = gateway.replace(", job = { id = \"path\", time_limit = \"1h\" }", "");
     assert_eq!(report(&slot, &of_tiers), [""; 0]);
-    assert_eq!(report(&gateway, &tiers("storage = [5, 6]\njobs = { limit = 3, scope = \"org\" }")), [""; 0]);
+    assert_eq!(report(&gateway, &tiers("storage = 5\njobs = { limit = 3, scope = \"org\" }")), [""; 0]);
 }

@@ -2,15 +2,23 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tollgate_ledger::{Ledger, LedgerReader, LoadError};
 use uuid::Uuid;
 
 use super::Request;
-use crate::{admission::store_unavailable, refusal::Refusal, serve};
+use crate::{
+    admission::{overloaded, store_unavailable},
+    refusal::Refusal,
+    serve,
+};
 
 /// Longest wait for the ledger: as long as it takes a batch, and some more on a busy store.
 const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Looks into the ledger at once, each with a connection of its own: they are for who tries again, which anybody can do as
+/// often as they like.
+static LOOKS: Semaphore = Semaphore::const_new(2);
 
 /// Takes one answer of the ledger.
 pub(super) type Answer<T> = Box<dyn FnOnce(Result<T, LoadError>) + Send>;
@@ -39,7 +47,13 @@ pub(super) async fn known(request: &Request<'_>, ids: Vec<Uuid>) -> Result<HashS
     let tail = request.worker.shared.journal.tail();
     ask(request, |ledger, answer| ledger.flush(tail, answer)).await?;
     let options = serve::ledger_options(request.live.gateway()).map_err(|_| away())?;
+    let look = tokio::time::timeout(WAIT_MAX, LOOKS.acquire()).await;
+    let look = look
+        .map_err(|_| overloaded("too many requests are tried again; try again soon"))?
+        .map_err(|_| away())?;
     let read = tokio::task::spawn_blocking(move || {
+        // Also when nobody waits for it any more.
+        let _look = look;
         let lines = LedgerReader::open(&options)?.events_by_id(&ids)?;
         Ok::<_, tollgate_ledger::LedgerError>(lines.into_iter().map(|line| line.id).collect())
     });

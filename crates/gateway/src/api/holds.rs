@@ -29,7 +29,7 @@ use crate::{
     exchange::Context,
     identity::text,
     refusal::{Code, Refusal},
-    resources::{Expiry, HOLD, Why},
+    resources::{Expiry, HOLD, Kept, Why},
 };
 
 /// Of holds that do not say how long they last.
@@ -72,13 +72,27 @@ async fn try_take(
     let metadata = metadata(&object, expires_at)?;
     let id = attempt.key.to_string();
     let resource = format!("{HOLD}{id}");
+    let meters: Vec<_> = wanted.iter().map(|wanted| wanted.meter).collect();
     // An earlier attempt may have taken it.
-    let is_there = attempt.is_again && !open::find(request, &caller, &resource).await?.is_empty();
+    let is_there = attempt.is_again && {
+        if expires_at <= request.worker.now() {
+            let message = "the hold of this Idempotency-Key has expired: take another one with a new key";
+            return Err(Refusal::new(Code::NotFound, message).into());
+        }
+        !Open::claim(request, &caller, (&resource, &meters)).await?.held.is_empty()
+    };
     if !is_there {
+        let (shared, of) = (&request.worker.shared, open::resource_meters(request, &meters));
+        // Whoever ends it elsewhere waits until the ledger knows it.
+        let kept = Kept::claim_new(shared, open::owners(&caller), &resource, &of).await.ok();
         let line = taking::Line { key: attempt.key, resource: &resource, metadata: &metadata };
         let taken = taking::take(request, &caller, &wanted, (line, context)).await?;
+        let is_claimed = kept.is_some();
+        if let Some(kept) = kept {
+            kept.settled(shared, |position| wanted.get(position).map_or(0, |wanted| wanted.need));
+        }
         for Wanted { meter, .. } in &wanted {
-            request.worker.shared.resources.watch(Expiry {
+            shared.resources.watch(Expiry {
                 at: expires_at,
                 since: taken.at,
                 why: Why::Expired,
@@ -89,6 +103,11 @@ async fn try_take(
                 tier: request.live.tier(caller.tier).name.clone(),
                 route: ROUTE.into(),
             });
+        }
+        if !is_claimed {
+            // Then nobody waits: it is to be there before anybody knows its id. Where the ledger is away, it is a little later.
+            let reached = shared.journal.tail();
+            let _ = asking::ask(request, |ledger, answer| ledger.flush(reached, answer)).await;
         }
         synced(taken.durable).await.map_err(Failed::after_charging)?;
     }
@@ -161,17 +180,20 @@ async fn try_end(
     context.tier = Some(caller.tier);
     let id: uuid::Uuid = id.parse().map_err(|_| gone())?;
     let (id_text, resource) = (id.to_string(), format!("{HOLD}{id}"));
-    let found = open::find(request, &caller, &resource).await?;
-    let open = Open::claim(request, &caller, (&resource, found)).await?;
-    let (at, held) = match &open {
-        Some(open) if !open.held.is_empty() => (open.at, &*open.held),
+    let meters = open::all(request.served);
+    let open = Open::claim(request, &caller, (&resource, &meters)).await?;
+    let (at, held) = (open.at, &*open.held);
+    if held.is_empty() {
         // An earlier attempt may have ended it, and nobody was told.
-        Some(_) | None => {
-            let first = posting::ids(attempt.key, std::iter::once(begun_at(id.as_u128())));
-            let was_ended = attempt.is_again && !asking::known(request, first).await?.is_empty();
-            return if was_ended { Ok(ended(request, &id_text, &used, &[])) } else { Err(gone().into()) };
-        }
-    };
+        let numbers = meters.iter().flat_map(|meter| [of_use(meter), of_hold(meter)]);
+        let ids = posting::ids(attempt.key, numbers.map(|number| (number, begun_at(id.as_u128()))));
+        let was_ended = attempt.is_again && !asking::known(request, ids).await?.is_empty();
+        return if was_ended {
+            Ok(ended(request, &id_text, &used, &[]))
+        } else {
+            Err(Failed::nothing(gone()))
+        };
+    }
     let used_all = amounts::wanted(&used, request, &caller)?;
     let is_held = |meter| held.iter().any(|(of, _): &(&ServedMeter, i64)| of.index == meter);
     if let Some(other) = used.iter().find(|amount| !is_held(amount.meter)) {
@@ -186,22 +208,21 @@ async fn try_end(
         return Err(wrong.unwrap_or_else(gone).into());
     }
     let settled = format!(r#"{{"hold":"{}","id":"{id}"}}"#, if is_used { "settled" } else { "released" });
-    let posting = |charges, resource, estimated| Posting {
+    let posting = |number, charge, resource, estimated| Posting {
+        number,
         caller: &caller,
-        charges,
+        charges: std::iter::once(charge).collect(),
         at,
         resource,
         metadata: Some(&*settled),
         estimated,
     };
     // What was used first: should the gateway die in between, the rest of the hold still expires.
-    let of_use =
-        used_all.iter().map(|used| posting([(used.meter, used.need)].into_iter().collect(), None, false));
-    let of_hold = held
-        .iter()
-        .map(|(meter, had)| posting([(*meter, -had)].into_iter().collect(), Some(&*resource), true));
-    let postings: Vec<_> = of_use.chain(of_hold).collect();
-    let ids = posting::ids(attempt.key, postings.iter().map(|posting| posting.at));
+    let uses = used_all.iter().map(|used| posting(of_use(used.meter), (used.meter, used.need), None, false));
+    let holds =
+        held.iter().map(|(meter, had)| posting(of_hold(meter), (*meter, -had), Some(&*resource), true));
+    let postings: Vec<_> = uses.chain(holds).collect();
+    let ids = posting::ids(attempt.key, postings.iter().map(|posting| (posting.number, posting.at)));
     let known = match attempt.is_again {
         true => asking::known(request, ids).await?,
         false => Default::default(),
@@ -213,9 +234,7 @@ async fn try_end(
     let report = Report::new(request, (attempt.key, &request_id), postings);
     let durable = report.charge(request, &known)?;
     let reply = ended(request, &id_text, &used, held);
-    if let Some(open) = open {
-        open.ended(request);
-    }
+    open.ended(request);
     synced(durable).await.map_err(Failed::after_charging)?;
     let wanted: Vec<_> = used_all.iter().map(|used| Wanted { need: 0, ..*used }).collect();
     if let Ok(seen) = basket::peek(request, &caller, &wanted).await {
@@ -235,6 +254,17 @@ fn ended(request: &Request<'_>, id: &str, used: &[Amount], held: &[(&ServedMeter
         "used": used.iter().map(|used| shown((used.meter, used.amount))).collect::<Vec<_>>(),
         "held": held.iter().map(|(meter, amount)| shown((meter.index, *amount))).collect::<Vec<_>>(),
     }))
+}
+
+/// The number of the event that says what was used of a meter. It does not depend on what else is held, or is by now:
+/// who tries again after a crash between two events finds those that are there.
+fn of_use(meter: &ServedMeter) -> u32 {
+    u32::try_from(meter.index.0).unwrap_or(u32::MAX / 2).saturating_mul(2)
+}
+
+/// The number of the event that gives back what was held of a meter.
+fn of_hold(meter: &ServedMeter) -> u32 {
+    of_use(meter).saturating_add(1)
 }
 
 /// When a hold with this id was taken, but for clocks that were set.

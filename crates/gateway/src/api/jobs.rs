@@ -1,7 +1,6 @@
 //! `POST jobs/{id}/end`: a job that runs longer than its request has ended.
 
 use serde_json::json;
-use tollgate_core::MeterKind;
 
 use super::{
     Request, asking,
@@ -10,6 +9,7 @@ use super::{
     open::{self, Open},
     posting::{self, Posting, Report, synced},
     reply::Reply,
+    served::ServedMeter,
     speaker::{Named, Speaker},
 };
 use crate::{
@@ -44,16 +44,20 @@ async fn try_end(
     let caller = speaker.caller(request, &Named::read(&object)?).await?;
     context.tier = Some(caller.tier);
     let id = super::speaker::decoded(id).filter(|id| !id.starts_with(HOLD)).ok_or_else(gone)?;
-    let mut found = open::find(request, &caller, &id).await?;
-    found.retain(|found| request.live.plans().meters[found.meter.index.0].kind == MeterKind::Concurrent);
-    let open = Open::claim(request, &caller, (&id, found)).await?.filter(|open| !open.held.is_empty());
-    let Some(open) = open else {
-        // An earlier attempt may have ended it, and nobody was told.
-        let first = posting::ids(attempt.key, std::iter::once(attempt.key.at()));
-        let was_ended = attempt.is_again && !asking::known(request, first).await?.is_empty();
-        return if was_ended { Ok(ended(&id)) } else { Err(gone().into()) };
+    let mut meters = open::all(request.served);
+    meters.retain(|meter| meter.is_concurrent());
+    let open = Open::claim(request, &caller, (&id, &meters)).await?;
+    // An earlier attempt may have ended it, or a part of it, and nobody was told.
+    let ids = posting::ids(attempt.key, meters.iter().map(|meter| (number(meter), attempt.key.at())));
+    let known = match attempt.is_again {
+        true => asking::known(request, ids).await?,
+        false => Default::default(),
     };
+    if open.held.is_empty() {
+        return if known.is_empty() { Err(Failed::nothing(gone())) } else { Ok(ended(&id)) };
+    }
     let posting = |(meter, had): (_, i64)| Posting {
+        number: number(meter),
         caller: &caller,
         charges: [(meter, -had)].into_iter().collect(),
         at: attempt.key.at(),
@@ -64,10 +68,15 @@ async fn try_end(
     let postings = open.held.iter().copied().map(posting).collect();
     let request_id = text(&context.request_id).to_owned();
     let report = Report::new(request, (attempt.key, &request_id), postings);
-    let durable = report.charge(request, &Default::default())?;
+    let durable = report.charge(request, &known)?;
     open.ended(request);
     synced(durable).await.map_err(Failed::after_charging)?;
     Ok(ended(&id))
+}
+
+/// The number of the event that frees a meter's slot, whatever else is free by now.
+fn number(meter: &ServedMeter) -> u32 {
+    u32::try_from(meter.index.0).unwrap_or(u32::MAX)
 }
 
 fn ended(id: &str) -> Reply {

@@ -56,17 +56,24 @@ pub(super) struct Failed {
     refusal: Refusal,
     /// Whether something may have been charged.
     has_charged: bool,
+    /// Whether it is known that nothing was, by this attempt or an earlier one of this gateway.
+    is_nothing: bool,
 }
 
 impl Failed {
     pub(super) fn after_charging(refusal: Refusal) -> Self {
-        Self { refusal, has_charged: true }
+        Self { refusal, has_charged: true, is_nothing: false }
+    }
+
+    /// It was looked for what earlier attempts have charged, and there is nothing.
+    pub(super) fn nothing(refusal: Refusal) -> Self {
+        Self { refusal, has_charged: false, is_nothing: true }
     }
 }
 
 impl From<Refusal> for Failed {
     fn from(refusal: Refusal) -> Self {
-        Self { refusal, has_charged: false }
+        Self { refusal, has_charged: false, is_nothing: false }
     }
 }
 
@@ -88,16 +95,17 @@ pub(super) async fn once(
     let names = Names { scope: speaker.scope(), key, sha256: fingerprint(request, speaker, body) };
     let running = &request.worker.shared.running;
     let _turn = tokio::time::timeout(RUNNING_WAIT_MAX, running.turn(&names)).await.map_err(|_| busy())?;
-    let begun = match begin(request, &names, fresh).await? {
+    let (begun, is_own) = match begin(request, &names, fresh).await? {
         Done::Answered(reply) => return Ok(reply),
-        Done::Not(begun) => begun,
+        Done::Not { key, is_own } => (key, is_own),
     };
     let is_again = begun != fresh;
     let done = attempt(Attempt { key: begun, is_again, is_keyed: true }).await;
     let answer = match &done {
         Ok(reply) => Some((reply.status.as_u16(), reply.json.clone())),
-        // What may be charged already is done again with the same ids, whoever asks next.
-        Err(failed) if failed.has_charged || is_again => {
+        // What may be charged already is done again with the same ids, whoever asks next. What a gateway has left that
+        // was killed, its journal may still bring.
+        Err(failed) if failed.has_charged || (is_again && !(failed.is_nothing && is_own)) => {
             return done.map_err(|failed| failed.refusal);
         }
         Err(_) => None,
@@ -123,8 +131,11 @@ struct Names {
 
 enum Done {
     Answered(Reply),
-    /// To be done with this key.
-    Not(RequestKey),
+    /// To be done with this key. All that was done with it before was done by this gateway.
+    Not {
+        key: RequestKey,
+        is_own: bool,
+    },
 }
 
 /// Whether it is to be done. Waits while another gateway is at it. Of this process nobody is.
@@ -140,7 +151,10 @@ async fn begin(request: &Request<'_>, names: &Names, fresh: RequestKey) -> Resul
             ledger.begin_idempotent(begin);
         });
         match begun.await? {
-            Begun::New { request_key } => return Ok(Done::Not(request_key)),
+            Begun::New { request_key } => {
+                let is_own = takes_over.is_none_or(|journal| journal == own);
+                return Ok(Done::Not { key: request_key, is_own });
+            }
             Begun::Done { status, answer } => {
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
                 return Ok(Done::Answered(Reply { status, json: answer }));

@@ -24,6 +24,8 @@ use crate::{
 
 /// One event, and whose it is.
 pub(super) struct Posting<'a> {
+    /// Among those of its request; its id derives from it.
+    pub(super) number: u32,
     pub(super) caller: &'a Caller,
     /// Its meter, and those that are made of it.
     pub(super) charges: ArrayVec<(&'a ServedMeter, i64), SETTLEMENT_CHARGES_MAX>,
@@ -50,10 +52,8 @@ impl<'a> Report<'a> {
         (key, request_id): (RequestKey, &'a str),
         postings: Vec<Posting<'a>>,
     ) -> Self {
-        let numbered = (0u32..).zip(&postings);
-        let settlements = numbered
-            .map(|(number, posting)| posting.settlement(request, (key, number), request_id))
-            .collect();
+        let settlement = |posting: &Posting<'a>| posting.settlement(request, key, request_id);
+        let settlements = postings.iter().map(settlement).collect();
         Self { postings, settlements }
     }
 
@@ -129,12 +129,7 @@ impl<'a> Posting<'a> {
         rights.beyond.is_some().then_some((rights, &*meter.route))
     }
 
-    fn settlement(
-        &self,
-        request: &Request<'a>,
-        (key, number): (RequestKey, u32),
-        request_id: &'a str,
-    ) -> Settlement<'a> {
+    fn settlement(&self, request: &Request<'a>, key: RequestKey, request_id: &'a str) -> Settlement<'a> {
         let charge = |(meter, amount): (&'a ServedMeter, i64)| Charge {
             meter: meter.name(),
             amount,
@@ -142,7 +137,7 @@ impl<'a> Posting<'a> {
         };
         let charges: Charges<'_> = self.some().map(charge).collect();
         Settlement {
-            key: event_key(key, number, self.at),
+            key: event_key(key, self.number, self.at),
             at: self.at,
             user_id: text(&self.caller.user),
             org_id: self.caller.org.as_ref().map(text),
@@ -175,9 +170,9 @@ pub(super) fn tell(request: &Request<'_>, settlement: &Settlement<'_>) {
     }
 }
 
-/// The ids of the events at these times, in their order.
-pub(super) fn ids(key: RequestKey, times: impl Iterator<Item = UnixMillis>) -> Vec<Uuid> {
-    (0u32..).zip(times).map(|(number, at)| id(event_key(key, number, at))).collect()
+/// The ids of the events with these numbers and times, in their order.
+pub(super) fn ids(key: RequestKey, events: impl Iterator<Item = (u32, UnixMillis)>) -> Vec<Uuid> {
+    events.map(|(number, at)| id(event_key(key, number, at))).collect()
 }
 
 /// The id of the first line of a report's event.

@@ -85,16 +85,17 @@ async fn attempt_it(
         whose.push((event, caller));
     }
     let mut levels = Box::pin(Levels::claim(request, &whose)).await?;
-    let ids = posting::ids(attempt.key, events.iter().map(|event| event.at));
+    let ids = posting::ids(attempt.key, (0u32..).zip(events.iter().map(|event| event.at)));
     let known = match attempt.is_again {
         true => asking::known(request, ids.clone()).await?,
         false => HashSet::new(),
     };
     let mut postings = Vec::with_capacity(events.len());
-    for ((event, caller), id) in whose.iter().zip(&ids) {
+    for (number, ((event, caller), id)) in (0u32..).zip(whose.iter().zip(&ids)) {
         // What was charged before a gateway died is in what its resource has.
         let amount = if known.contains(id) { 0 } else { levels.set(event, caller) };
         postings.push(Posting {
+            number,
             caller,
             charges: charges(request, event, amount)?,
             at: event.at,

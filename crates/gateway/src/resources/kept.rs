@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use arrayvec::ArrayVec;
 use tokio::{sync::oneshot, time::timeout};
-use tollgate_core::{SETTLEMENT_CHARGES_MAX, Scope};
-use tollgate_ledger::{ResourceRequest, Subject};
+use tollgate_core::{Scope, UnixMillis};
+use tollgate_ledger::{ResourceRequest, ResourceSum, Subject};
 use tollgate_quota::{ClaimName, MeterId};
 
 use super::claim::{Claim, Unclaimed};
@@ -38,9 +38,17 @@ pub(crate) struct ResourceMeter<'a> {
 pub(crate) struct Kept {
     /// The resource's id.
     id: Box<str>,
-    had: ArrayVec<Had, SETTLEMENT_CHARGES_MAX>,
+    had: Vec<Had>,
     /// Of the organisation and of the user, always in this order: so nobody waits for who waits for them.
     claims: ArrayVec<Claim, 2>,
+}
+
+/// What a resource has of one meter.
+pub(crate) struct Began {
+    pub(crate) position: usize,
+    /// More than nothing.
+    pub(crate) amount: i64,
+    pub(crate) since: UnixMillis,
 }
 
 struct Had {
@@ -68,16 +76,62 @@ impl Kept {
         id: &str,
         meters: &[ResourceMeter<'_>],
     ) -> Result<Self, Unclaimed> {
-        let mut kept = Self { id: id.into(), had: ArrayVec::new(), claims: ArrayVec::new() };
+        let mut kept = Self::of(id);
         for (name, of_owner) in by_owner(owners, id, meters) {
             let claim = Claim::wait(shared, &name).await?;
-            for meter in of_owner {
-                let amount = size(shared, &name, &meter).await?;
+            for (meter, amount) in of_owner.iter().zip(sizes(shared, &name, &of_owner).await?) {
                 kept.had.push(Had { position: meter.position, meter: meter.id, scope: name.scope, amount });
             }
             kept.claims.push(claim);
         }
         Ok(kept)
+    }
+
+    /// As [`Kept::claim`], of a resource that may have something of any of `meters`: what that is, and since when, of
+    /// those that it has something of.
+    pub(crate) async fn claim_open(
+        shared: &Arc<Shared>,
+        owners: Owners<'_>,
+        id: &str,
+        meters: &[ResourceMeter<'_>],
+    ) -> Result<(Self, Vec<Began>), Unclaimed> {
+        let (mut kept, mut open) = (Self::of(id), Vec::new());
+        for (name, of_owner) in by_owner(owners, id, meters) {
+            let claim = Claim::wait(shared, &name).await?;
+            for (meter, sum) in of_owner.iter().zip(sums(shared, &name, &of_owner).await?) {
+                let (position, amount) = (meter.position, sum.amount);
+                if let Some(first) = sum.first.filter(|_| amount > 0) {
+                    kept.had.push(Had { position, meter: meter.id, scope: name.scope, amount });
+                    open.push(Began { position, amount, since: first.at });
+                }
+            }
+            kept.claims.push(claim);
+        }
+        Ok((kept, open))
+    }
+
+    /// As [`Kept::claim`], of a resource that is new: it has nothing.
+    pub(crate) async fn claim_new(
+        shared: &Arc<Shared>,
+        owners: Owners<'_>,
+        id: &str,
+        meters: &[ResourceMeter<'_>],
+    ) -> Result<Self, Unclaimed> {
+        let mut kept = Self::of(id);
+        for (name, of_owner) in by_owner(owners, id, meters) {
+            kept.claims.push(Claim::wait(shared, &name).await?);
+            kept.had.extend(of_owner.iter().map(|meter| Had {
+                position: meter.position,
+                meter: meter.id,
+                scope: name.scope,
+                amount: 0,
+            }));
+        }
+        Ok(kept)
+    }
+
+    fn of(id: &str) -> Self {
+        Self { id: id.into(), had: Vec::new(), claims: ArrayVec::new() }
     }
 
     /// As [`Kept::claim`], if nobody else has it and what it has is known.
@@ -87,7 +141,7 @@ impl Kept {
         id: &str,
         meters: &[ResourceMeter<'_>],
     ) -> Option<Self> {
-        let mut kept = Self { id: id.into(), had: ArrayVec::new(), claims: ArrayVec::new() };
+        let mut kept = Self::of(id);
         for (name, of_owner) in by_owner(owners, id, meters) {
             kept.claims.push(Claim::now(shared, &name)?);
             for meter in of_owner {
@@ -121,17 +175,16 @@ impl Kept {
     }
 }
 
-/// What is claimed for `meters`, in the order in which it is, and the meters that are each owner's; as many as one
-/// settlement has at most.
+/// What is claimed for `meters`, in the order in which it is, and the meters that are each owner's.
 fn by_owner<'a>(
     owners: Owners<'_>,
     id: &str,
     meters: &[ResourceMeter<'a>],
-) -> ArrayVec<(ClaimName, ArrayVec<ResourceMeter<'a>, SETTLEMENT_CHARGES_MAX>), 2> {
+) -> ArrayVec<(ClaimName, Vec<ResourceMeter<'a>>), 2> {
     let mut names = ArrayVec::new();
     for scope in [Scope::Org, Scope::User] {
-        let of_scope = meters.iter().take(SETTLEMENT_CHARGES_MAX).filter(|meter| owners.of(meter).0 == scope);
-        let of_scope: ArrayVec<_, SETTLEMENT_CHARGES_MAX> = of_scope.copied().collect();
+        let of_scope = meters.iter().filter(|meter| owners.of(meter).0 == scope);
+        let of_scope: Vec<_> = of_scope.copied().collect();
         if let Some(first) = of_scope.first() {
             let owner = owners.of(first).1.into();
             names.push((ClaimName { scope, owner, id: id.into() }, of_scope));
@@ -140,30 +193,46 @@ fn by_owner<'a>(
     names
 }
 
-/// What a claimed resource has of a meter.
-async fn size(shared: &Shared, name: &ClaimName, meter: &ResourceMeter<'_>) -> Result<i64, Unclaimed> {
-    if let Some(size) = shared.resources.sizes.get(name, meter.id) {
-        return Ok(size);
+/// What a claimed resource has of each meter.
+async fn sizes(
+    shared: &Shared,
+    name: &ClaimName,
+    meters: &[ResourceMeter<'_>],
+) -> Result<Vec<i64>, Unclaimed> {
+    let known = meters.iter().map(|meter| shared.resources.sizes.get(name, meter.id));
+    if let Some(known) = known.collect() {
+        return Ok(known);
     }
+    let sizes: Vec<_> = sums(shared, name, meters).await?.iter().map(|sum| sum.amount).collect();
+    for (meter, size) in meters.iter().zip(&sizes) {
+        shared.resources.sizes.set(name, meter.id, *size);
+    }
+    Ok(sizes)
+}
+
+/// The same, as the ledger knows it.
+async fn sums(
+    shared: &Shared,
+    name: &ClaimName,
+    meters: &[ResourceMeter<'_>],
+) -> Result<Vec<ResourceSum>, Unclaimed> {
     let subject = match name.scope {
         Scope::Org => Subject::Org(name.owner.to_string()),
         Scope::User => Subject::User(name.owner.to_string()),
     };
     let (reply, answer) = oneshot::channel();
-    shared.ledger.resource_sum(ResourceRequest {
+    shared.ledger.resource_sums(ResourceRequest {
         subject,
-        meter: meter.name.to_owned(),
+        meters: meters.iter().map(|meter| meter.name.to_owned()).collect(),
         resource: name.id.to_string(),
         // All that changed it before it was claimed is before this.
         reached: shared.journal.tail(),
-        reply: Box::new(move |sum| {
+        reply: Box::new(move |sums| {
             // Nobody may wait for it any more.
-            let _ = reply.send(sum);
+            let _ = reply.send(sums);
         }),
     });
-    let sum = timeout(SUM_WAIT_MAX, answer).await;
-    let sum = sum.map_err(|_| Unclaimed::Away)?.map_err(|_| Unclaimed::Away)?;
-    let size = sum.map_err(|_| Unclaimed::Away)?.amount;
-    shared.resources.sizes.set(name, meter.id, size);
-    Ok(size)
+    let sums = timeout(SUM_WAIT_MAX, answer).await;
+    let sums = sums.map_err(|_| Unclaimed::Away)?.map_err(|_| Unclaimed::Away)?;
+    sums.map_err(|_| Unclaimed::Away)
 }

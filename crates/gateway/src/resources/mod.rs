@@ -38,7 +38,7 @@ pub(crate) use self::{
     claiming::{Claimant, Claiming},
     expiries::{Expiry, Why},
     id::named,
-    kept::{Kept, Owners, ResourceMeter},
+    kept::{Began, Kept, Owners, ResourceMeter},
     metadata::JobLine,
     meters::is_shared,
     segment::decoded,

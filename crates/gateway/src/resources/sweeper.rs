@@ -1,19 +1,19 @@
 //! What ends by itself: jobs past their time limit, and holds that nobody settled.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
 use tokio::{
     sync::oneshot,
     time::{self, Instant},
 };
-use tollgate_core::{MeterKind, RequestKey, UnixMillis};
+use tollgate_core::{MeterIndex, MeterKind, RequestKey, UnixMillis};
 use tollgate_ledger::{OpenResource, OpenResources, OpenResourcesRequest, ResourcePlace};
 
 use super::{
     Change, Line, Owners, Resources, To, change,
     expiries::{Expiry, Why},
-    metadata,
+    is_shared, metadata,
 };
 use crate::{shared::Shared, worker::wall_clock};
 
@@ -41,12 +41,12 @@ pub(crate) const HOLD: &str = "hold:";
 pub(crate) async fn sweep(shared: Arc<Shared>) {
     let mut tick = time::interval(PERIOD);
     tick.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
-    let mut next_scan = Instant::now();
+    let (mut next_scan, mut reached) = (Instant::now(), HashMap::new());
     loop {
         tick.tick().await;
         Resources::release_unflushed(&shared);
         if Instant::now() >= next_scan {
-            let scanned = scan(&shared).await;
+            let scanned = scan(&shared, &mut reached).await;
             next_scan = Instant::now() + if scanned.is_some() { SCAN_PERIOD } else { SCAN_AGAIN };
         }
         let due = shared.resources.expiries.take_due(now(&shared), DUE_MAX);
@@ -54,14 +54,16 @@ pub(crate) async fn sweep(shared: Arc<Shared>) {
     }
 }
 
-/// Watches all that is open in the ledger; none when that gives no answer.
-async fn scan(shared: &Shared) -> Option<()> {
+/// Watches all that is open in the ledger; none when that gives no answer. Where that is more than is looked through at
+/// once, `reached` says by meter where the next look begins.
+async fn scan(shared: &Shared, reached: &mut HashMap<Box<str>, ResourcePlace>) -> Option<()> {
     let live = shared.live();
-    for meter in &live.plans().meters {
+    for (index, meter) in live.plans().meters.iter().enumerate() {
+        let is_shared = is_shared(live.plans(), MeterIndex(index));
         let prefix = if meter.kind == MeterKind::Concurrent { "" } else { HOLD };
-        let mut after = None;
+        let mut after = reached.remove(&meter.name);
         for _ in 0..PAGES_MAX {
-            let page = page(shared, &meter.name, prefix, after.take()).await?;
+            let page = page(shared, (&meter.name, is_shared), prefix, after.take()).await?;
             let expiries = page.resources.into_iter().filter_map(|open| expiry(&meter.name, open));
             expiries.for_each(|expiry| shared.resources.expiries.add(expiry));
             after = page.next;
@@ -69,19 +71,23 @@ async fn scan(shared: &Shared) -> Option<()> {
                 break;
             }
         }
+        if let Some(after) = after {
+            reached.insert(meter.name.clone(), after);
+        }
     }
     Some(())
 }
 
 async fn page(
     shared: &Shared,
-    meter: &str,
+    (meter, is_shared): (&str, bool),
     prefix: &str,
     after: Option<ResourcePlace>,
 ) -> Option<OpenResources> {
     let (reply, answer) = oneshot::channel();
     shared.ledger.open_resources(OpenResourcesRequest {
         meter: meter.to_owned(),
+        is_shared,
         prefix: prefix.to_owned(),
         after,
         reached: shared.journal.tail(),

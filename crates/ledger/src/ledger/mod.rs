@@ -213,9 +213,9 @@ impl Ledger {
         self.shared.queue.push(Ask::Instances { fresh, reply });
     }
 
-    /// Asks what a resource has; `reply` is as for [`Ledger::load`]. Of names that are longer than the ledger
+    /// Asks what a resource has of some meters; `reply` is as for [`Ledger::load`]. Of names that are longer than the ledger
     /// keeps, it is asked by what is kept.
-    pub fn resource_sum(&self, request: ResourceRequest) {
+    pub fn resource_sums(&self, request: ResourceRequest) {
         let request = request.into_kept();
         self.shared.queue.push(Ask::Resource(request));
     }

@@ -8,25 +8,25 @@ use uuid::Uuid;
 use super::{LedgerEvent, LoadError, Subject};
 use crate::{METER_BYTES_MAX, Position, RESOURCE_BYTES_MAX, SUBJECT_BYTES_MAX, codec};
 
-/// Asks what a resource has of a meter.
+/// Asks what a resource has of some meters.
 pub struct ResourceRequest {
     /// Whose it is.
     pub subject: Subject,
-    /// Of which meter.
-    pub meter: String,
+    /// Of which meters; how many is for the asker to bound.
+    pub meters: Vec<String>,
     /// Its id.
     pub resource: String,
-    /// The sum shall cover the journal up to here at least, as [`crate::Journal::tail`] gave it.
+    /// The sums shall cover the journal up to here at least, as [`crate::Journal::tail`] gave it.
     pub reached: Position,
     /// Called exactly once, on the shipping thread or, when the request is turned away, at once. It must
     /// not wait for anything.
     pub reply: ResourceReply,
 }
 
-/// Takes the answer to a [`ResourceRequest`].
-pub type ResourceReply = Box<dyn FnOnce(Result<ResourceSum, LoadError>) + Send>;
+/// Takes the answer to a [`ResourceRequest`]: what it has of each meter, in their order.
+pub type ResourceReply = Box<dyn FnOnce(Result<Vec<ResourceSum>, LoadError>) + Send>;
 
-/// What a resource has.
+/// What a resource has of a meter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResourceSum {
     /// The sum of all its lines; beyond 64 bits it stays at the bound.
@@ -54,6 +54,9 @@ pub struct FirstLine {
 pub struct OpenResourcesRequest {
     /// Of which meter.
     pub meter: String,
+    /// Whether organisations own what their users have: then one of them may have ended what another began, and what all
+    /// of them together have is open.
+    pub is_shared: bool,
     /// Only those whose id begins so; empty for all.
     pub prefix: String,
     /// Only those behind this one: [`OpenResources::next`] of the page before.
@@ -103,13 +106,13 @@ impl ResourceRequest {
     /// With all names as long as the ledger keeps them.
     pub(super) fn into_kept(self) -> Self {
         let kept = |text: String, bytes_max| codec::cut(&text, bytes_max).to_owned();
-        let Self { subject, meter, resource, reached, reply } = self;
+        let Self { subject, meters, resource, reached, reply } = self;
         let subject = match subject {
             Subject::User(id) => Subject::User(kept(id, SUBJECT_BYTES_MAX)),
             Subject::Org(id) => Subject::Org(kept(id, SUBJECT_BYTES_MAX)),
         };
-        let (meter, resource) = (kept(meter, METER_BYTES_MAX), kept(resource, RESOURCE_BYTES_MAX));
-        Self { subject, meter, resource, reached, reply }
+        let meters = meters.into_iter().map(|meter| kept(meter, METER_BYTES_MAX)).collect();
+        Self { subject, meters, resource: kept(resource, RESOURCE_BYTES_MAX), reached, reply }
     }
 }
 
@@ -131,10 +134,10 @@ pub(super) const PAGE_ROWS: usize = 500;
 
 impl fmt::Debug for ResourceRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { subject, meter, resource, reached, reply: _ } = self;
+        let Self { subject, meters, resource, reached, reply: _ } = self;
         f.debug_struct("ResourceRequest")
             .field("subject", subject)
-            .field("meter", meter)
+            .field("meters", meters)
             .field("resource", resource)
             .field("reached", reached)
             .finish_non_exhaustive()
@@ -143,9 +146,10 @@ impl fmt::Debug for ResourceRequest {
 
 impl fmt::Debug for OpenResourcesRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { meter, prefix, after, reached, reply: _ } = self;
+        let Self { meter, is_shared, prefix, after, reached, reply: _ } = self;
         f.debug_struct("OpenResourcesRequest")
             .field("meter", meter)
+            .field("is_shared", is_shared)
             .field("prefix", prefix)
             .field("after", after)
             .field("reached", reached)

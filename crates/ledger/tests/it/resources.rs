@@ -20,6 +20,7 @@ on_each_store!(
     what_begins_again_begins_with_its_new_line,
     what_is_repeated_counts_once_in_resources,
     pages_of_open_resources_have_each_once,
+    what_one_began_and_another_ended_is_not_open,
     long_names_are_asked_for_as_they_are_kept,
     resources_are_those_of_the_lines_whoever_ships_them_and_however_often,
     every_question_for_resources_is_answered_once,
@@ -27,20 +28,23 @@ on_each_store!(
 
 fn ask(ledger: &Ledger, subject: Subject, (meter, resource): (&str, &str), reached: Position) -> ResourceSum {
     let (sender, receiver) = mpsc::channel();
-    ledger.resource_sum(ResourceRequest {
+    ledger.resource_sums(ResourceRequest {
         subject,
-        meter: meter.to_owned(),
+        meters: vec!["none".to_owned(), meter.to_owned()],
         resource: resource.to_owned(),
         reached,
         reply: Box::new(move |sum| sender.send(sum).unwrap()),
     });
-    receiver.recv().unwrap().unwrap()
+    let [none, sum] = <[ResourceSum; 2]>::try_from(receiver.recv().unwrap().unwrap()).unwrap();
+    assert_eq!(none, ResourceSum::default());
+    sum
 }
 
 fn page(ledger: &Ledger, meter: &str, prefix: &str, before: Option<&OpenResources>) -> OpenResources {
     let (sender, receiver) = mpsc::channel();
     ledger.open_resources(OpenResourcesRequest {
         meter: meter.to_owned(),
+        is_shared: meter == "shared",
         prefix: prefix.to_owned(),
         after: before.and_then(|page| page.next.clone()),
         reached: Position::default(),
@@ -160,6 +164,37 @@ fn pages_of_open_resources_have_each_once(store: &Store) {
     assert_eq!((open.first.id, open.first.at), (id(1, 0), UnixMillis(NOON)));
 }
 
+fn what_one_began_and_another_ended_is_not_open(store: &Store) {
+    let data = store.data();
+    let (journal, _) = data.journal();
+    let ledger = data.ledger(&journal);
+    let lines: [(&'static str, Option<&'static str>, &'static str, i64); 7] = [
+        ("ada", Some("acme"), "a", 1),
+        ("bob", Some("acme"), "a", -1),
+        ("ada", Some("acme"), "b", i64::MAX),
+        ("bob", Some("acme"), "b", i64::MAX),
+        ("cyd", Some("acme"), "b", -1),
+        ("ada", None, "c", 1),
+        ("bob", Some("other"), "c", -1),
+    ];
+    for (number, (user_id, org_id, resource, amount)) in (0..).zip(lines) {
+        let charges = [("shared", amount), ("jobs", amount)];
+        settle(&journal, &Settlement { user_id, org_id, ..of(number, resource, &charges) });
+    }
+    flush(&ledger, &journal).unwrap();
+    let open = |meter: &str| {
+        let page = page(&ledger, meter, "", None);
+        assert_eq!(page.next, None);
+        let place =
+            |open: &tollgate_ledger::OpenResource| format!("{} {}", open.place.resource, open.place.user_id);
+        page.resources.iter().map(place).collect::<Vec<_>>()
+    };
+    assert_eq!(open("shared"), ["b ada", "b bob", "c ada"]);
+    assert_eq!(open("jobs"), ["a ada", "b ada", "b bob", "c ada"]);
+    ledger.shutdown(FOREVER).unwrap();
+    assert!(data.audit().is_clean());
+}
+
 fn long_names_are_asked_for_as_they_are_kept(store: &Store) {
     let data = store.data();
     let (journal, _) = data.journal();
@@ -257,9 +292,9 @@ fn every_question_for_resources_is_answered_once(store: &Store) {
         for number in 0..count {
             let sender = sender.clone();
             if number % 2 == 0 {
-                ledger.resource_sum(ResourceRequest {
+                ledger.resource_sums(ResourceRequest {
                     subject: user("ada"),
-                    meter: "bytes".to_owned(),
+                    meters: vec!["bytes".to_owned()],
                     resource: "a".to_owned(),
                     reached: Position::new(u64::MAX),
                     reply: Box::new(move |sum| sender.send(sum.map(|_| ())).unwrap()),
@@ -267,6 +302,7 @@ fn every_question_for_resources_is_answered_once(store: &Store) {
             } else {
                 ledger.open_resources(OpenResourcesRequest {
                     meter: "bytes".to_owned(),
+                    is_shared: false,
                     prefix: String::new(),
                     after: None,
                     reached: Position::new(u64::MAX),

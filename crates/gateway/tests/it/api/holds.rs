@@ -186,6 +186,71 @@ fn a_key_makes_each_step_repeatable() {
     books::assert_clean(&desk.gateway);
 }
 
+/// Changes what the ledger knows of keys.
+fn change_keys(desk: &Desk, change: &str) {
+    let ledger = rusqlite::Connection::open(desk.gateway.data_dir().join("ledger.sqlite3")).unwrap();
+    ledger.busy_timeout(BOUND).unwrap();
+    ledger.execute(&format!("UPDATE idempotency_keys SET {change}"), []).unwrap();
+}
+
+/// Forgets what was answered to requests with a key, as if the gateway had died before it was kept.
+fn unanswer(desk: &Desk) {
+    change_keys(desk, "status = NULL, answer = NULL");
+}
+
+#[test]
+fn each_step_whose_answer_was_lost_is_done_once() {
+    let desk = Desk::open();
+    let keyed = |what: &str, key: &str, body: &Value| desk.post(what, &[ANN, ("Idempotency-Key", key)], body);
+    let amounts =
+        json!({ "amounts": [{ "meter": "tokens", "amount": 30 }, { "meter": "jobs", "amount": 1 }] });
+    let first = keyed("holds", "take", &amounts);
+    unanswer(&desk);
+    let again = keyed("holds", "take", &amounts);
+    assert_eq!((again.status, &again.body), (200, &first.body), "{again:?}");
+    assert_eq!(tokens(&desk), 30);
+    let id = first.json()["id"].as_str().unwrap().to_owned();
+    let settle =
+        || keyed(&format!("holds/{id}/settle"), "settle", &json!({ "meter": "tokens", "amount": 4 }));
+    assert_eq!(settle().status, 200);
+    unanswer(&desk);
+    let again = settle();
+    assert!(matches!(again.status, 200 | 404), "{again:?}");
+    assert_eq!((tokens(&desk), desk.used("ann", "jobs", "lifetime")), (4, 0));
+    books::assert_clean(&desk.gateway);
+}
+
+#[test]
+fn a_hold_that_has_expired_is_not_taken_again() {
+    let desk = Desk::open();
+    let body = json!({ "meter": "tokens", "amount": 70, "expires_in": 1 });
+    let take = || desk.post("holds", &[ANN, ("Idempotency-Key", "k")], &body);
+    assert_eq!(take().status, 200);
+    assert!(eventually(BOUND, || tokens(&desk) == 0));
+    unanswer(&desk);
+    for _ in 0..2 {
+        assert_refusal(&take(), 404, "not_found");
+        assert_eq!(tokens(&desk), 0);
+    }
+    books::assert_clean(&desk.gateway);
+}
+
+#[test]
+fn a_key_whose_attempts_did_nothing_is_forgotten() {
+    let desk = Desk::open();
+    let id = take(&desk, 5);
+    let headers = [ANN, ("Idempotency-Key", "k")];
+    let release = || desk.post(&format!("holds/{id}/release"), &headers, &json!({}));
+    assert_eq!(release().status, 200);
+    // As one that was begun and not done.
+    change_keys(&desk, "status = NULL, answer = NULL, request_key = '01a214c6-8f64-7ff3-83d5-3fe52dc8ff00'");
+    assert_refusal(&release(), 404, "not_found");
+    let ledger = rusqlite::Connection::open(desk.gateway.data_dir().join("ledger.sqlite3")).unwrap();
+    ledger.busy_timeout(BOUND).unwrap();
+    let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+    assert_eq!(ledger.query_row("SELECT count(*) FROM idempotency_keys", [], count).unwrap(), 0);
+}
+
 #[test]
 fn a_hold_is_its_owners() {
     let desk = Desk::open();

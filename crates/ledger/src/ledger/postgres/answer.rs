@@ -143,7 +143,7 @@ impl Context {
                     end_snapshot(connection, &mut seen_by_loads).await?;
                     Answer::Instances(presence::seen(connection, own, *fresh).await?)
                 }
-                Ask::Resource(asked) => Answer::Resource(resources::sum(connection, asked).await?),
+                Ask::Resource(asked) => Answer::Resource(resources::sums(connection, asked).await?),
                 Ask::OpenResources(asked) => Answer::OpenResources(resources::open(connection, asked).await?),
                 Ask::Begin(begin) => {
                     end_snapshot(connection, &mut seen_by_loads).await?;
@@ -177,7 +177,7 @@ enum Answer {
     Loaded(Loaded),
     Flushed,
     Instances(Vec<Uuid>),
-    Resource(ResourceSum),
+    Resource(Vec<ResourceSum>),
     OpenResources(OpenResources),
     Begun(Begun),
     Finished,

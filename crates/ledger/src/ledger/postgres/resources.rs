@@ -44,29 +44,37 @@ pub(super) async fn add(connection: &Connection, changes: &[Change]) -> Result<(
     connection.execute(FORGET, &keys).await.map(|_| ())
 }
 
-/// What a resource has.
-pub(super) async fn sum(
+/// What a resource has of each meter.
+pub(super) async fn sums(
     connection: &Connection,
     request: &ResourceRequest,
-) -> Result<ResourceSum, PostgresError> {
-    const BY_USER: &str = "SELECT least(greatest(coalesce(sum(amount), 0), -9223372036854775808), 9223372036854775807)::bigint, \
+) -> Result<Vec<ResourceSum>, PostgresError> {
+    const BY_USER: &str = "SELECT meter, least(greatest(coalesce(sum(amount), 0), -9223372036854775808), 9223372036854775807)::bigint, \
         (array_agg(first ORDER BY first))[1] FROM usage_resources \
-        WHERE meter = $1 AND resource = $2 AND user_id = $3";
-    const BY_ORG: &str = "SELECT least(greatest(coalesce(sum(amount), 0), -9223372036854775808), 9223372036854775807)::bigint, \
+        WHERE meter = ANY($1) AND resource = $2 AND user_id = $3 GROUP BY meter";
+    const BY_ORG: &str = "SELECT meter, least(greatest(coalesce(sum(amount), 0), -9223372036854775808), 9223372036854775807)::bigint, \
         (array_agg(first ORDER BY first))[1] FROM usage_resources \
-        WHERE meter = $1 AND resource = $2 AND org_id = $3 AND org_id <> ''";
-    let ResourceRequest { subject, meter, resource, reached: _, reply: _ } = request;
+        WHERE meter = ANY($1) AND resource = $2 AND org_id = $3 AND org_id <> '' GROUP BY meter";
+    let ResourceRequest { subject, meters, resource, reached: _, reply: _ } = request;
     let (sql, id) = match subject {
         Subject::User(id) => (BY_USER, id),
         Subject::Org(id) => (BY_ORG, id),
     };
-    let row = connection.query_one(sql, &[&stored(meter), &stored(resource), &stored(id)]).await?;
-    let amount = row.try_get::<_, Option<i64>>(0)?.unwrap_or(0);
-    let first = match row.try_get::<_, Option<Uuid>>(1)?.filter(|_| amount != 0) {
-        Some(id) => first_lines(connection, &[id]).await?.pop(),
-        None => None,
-    };
-    Ok(ResourceSum { amount, first })
+    let meters: Vec<_> = meters.iter().map(|meter| stored(meter)).collect();
+    let rows = connection.query(sql, &[&meters, &stored(resource), &stored(id)]).await?;
+    let mut some = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let (meter, amount): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+        if amount != 0 {
+            some.push((meter, amount, row.try_get::<_, Uuid>(2)?));
+        }
+    }
+    let ids: Vec<_> = some.iter().map(|(.., first)| *first).collect();
+    let firsts = first_lines(connection, &ids).await?;
+    let some = some.into_iter().zip(firsts);
+    let mut some: HashMap<_, _> =
+        some.map(|((meter, amount, _), first)| (meter, ResourceSum { amount, first: Some(first) })).collect();
+    Ok(meters.iter().map(|meter| some.remove(&**meter).unwrap_or_default()).collect())
 }
 
 /// A page of the resources that have something.
@@ -74,17 +82,19 @@ pub(super) async fn open(
     connection: &Connection,
     request: &OpenResourcesRequest,
 ) -> Result<OpenResources, PostgresError> {
-    const PAGE: &str = "SELECT resource, user_id, org_id, amount, first FROM usage_resources \
+    const PAGE: &str = "SELECT resource, user_id, org_id, CASE WHEN $7 AND org_id <> '' AND NOT (SELECT \
+        sum(of.amount) > 0 FROM usage_resources AS of WHERE of.meter = one.meter AND of.resource = one.resource \
+        AND of.org_id = one.org_id AND of.org_id <> '') THEN 0 ELSE amount END, first FROM usage_resources AS one \
         WHERE meter = $1 AND resource >= $2 AND (resource, user_id, org_id) > ($3, $4, $5) \
         ORDER BY resource, user_id, org_id LIMIT $6";
-    let OpenResourcesRequest { meter, prefix, after, reached: _, reply: _ } = request;
+    let OpenResourcesRequest { meter, is_shared, prefix, after, reached: _, reply: _ } = request;
     let after = after.as_ref();
     let of = |part: fn(&ResourcePlace) -> &String| stored(after.map_or("", |after| part(after).as_str()));
     let (resource, user, org) =
         (of(|place| &place.resource), of(|place| &place.user_id), of(|place| &place.org_id));
     let (meter, prefix, limit) =
         (stored(meter), stored(prefix), i64::try_from(PAGE_ROWS).unwrap_or(i64::MAX));
-    let rows = connection.query(PAGE, &[&meter, &prefix, &resource, &user, &org, &limit]).await?;
+    let rows = connection.query(PAGE, &[&meter, &prefix, &resource, &user, &org, &limit, is_shared]).await?;
     let is_full = rows.len() >= PAGE_ROWS;
     let mut places = Vec::with_capacity(rows.len());
     for row in &rows {

@@ -1,6 +1,6 @@
 //! What resources have.
 
-use rusqlite::{Connection, Result, Transaction, params};
+use rusqlite::{Connection, Result, Rows, Transaction, params};
 use uuid::Uuid;
 
 use super::events;
@@ -35,19 +35,23 @@ pub(super) fn add(transaction: &Transaction<'_>, changes: &[Change]) -> Result<(
     Ok(())
 }
 
-/// What a resource has.
-pub(super) fn sum(connection: &Connection, request: &ResourceRequest) -> Result<ResourceSum> {
+/// What a resource has of each meter.
+pub(super) fn sums(connection: &Connection, request: &ResourceRequest) -> Result<Vec<ResourceSum>> {
     const BY_USER: &str = "SELECT amount, first FROM usage_resources \
         WHERE meter = ?1 AND resource = ?2 AND user_id = ?3";
     const BY_ORG: &str = "SELECT amount, first FROM usage_resources \
         WHERE meter = ?1 AND resource = ?2 AND org_id = ?3 AND org_id <> ''";
-    let ResourceRequest { subject, meter, resource, reached: _, reply: _ } = request;
+    let ResourceRequest { subject, meters, resource, reached: _, reply: _ } = request;
     let (sql, id) = match subject {
         Subject::User(id) => (BY_USER, id),
         Subject::Org(id) => (BY_ORG, id),
     };
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params![meter, resource, id])?;
+    let of = |meter| sum(connection, statement.query(params![meter, resource, id])?);
+    meters.iter().map(of).collect()
+}
+
+fn sum(connection: &Connection, mut rows: Rows<'_>) -> Result<ResourceSum> {
     let (mut amount, mut first) = (0i128, None::<String>);
     while let Some(row) = rows.next()? {
         amount += i128::from(row.get::<_, i64>(0)?);
@@ -63,10 +67,16 @@ pub(super) fn sum(connection: &Connection, request: &ResourceRequest) -> Result<
 
 /// A page of the resources that have something.
 pub(super) fn open(connection: &Connection, request: &OpenResourcesRequest) -> Result<OpenResources> {
-    const PAGE: &str = "SELECT resource, user_id, org_id, amount, first FROM usage_resources \
+    // The sum in two halves, because SQLite's sum fails beyond 64 bits.
+    const PAGE: &str = "SELECT resource, user_id, org_id, CASE WHEN ?7 AND org_id <> '' AND NOT (SELECT \
+        sum(of.amount >> 32) + (sum(of.amount & 4294967295) >> 32) > 0 \
+        OR (sum(of.amount >> 32) + (sum(of.amount & 4294967295) >> 32) = 0 \
+        AND sum(of.amount & 4294967295) & 4294967295 > 0) FROM usage_resources AS of \
+        WHERE of.meter = one.meter AND of.resource = one.resource AND of.org_id = one.org_id AND of.org_id <> '') \
+        THEN 0 ELSE amount END, first FROM usage_resources AS one \
         WHERE meter = ?1 AND resource >= ?2 AND (resource, user_id, org_id) > (?3, ?4, ?5) \
         ORDER BY resource, user_id, org_id LIMIT ?6";
-    let OpenResourcesRequest { meter, prefix, after, reached: _, reply: _ } = request;
+    let OpenResourcesRequest { meter, is_shared, prefix, after, reached: _, reply: _ } = request;
     let after = after.as_ref();
     let of = |part: fn(&ResourcePlace) -> &String| after.map_or("", |after| part(after).as_str());
     let values = params![
@@ -76,6 +86,7 @@ pub(super) fn open(connection: &Connection, request: &OpenResourcesRequest) -> R
         of(|place| &place.user_id),
         of(|place| &place.org_id),
         i64::try_from(PAGE_ROWS).unwrap_or(i64::MAX),
+        is_shared,
     ];
     let mut statement = connection.prepare_cached(PAGE)?;
     let mut rows = statement.query(values)?;

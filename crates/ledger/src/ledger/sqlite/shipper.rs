@@ -128,8 +128,8 @@ impl Shipper {
                 // Nobody else ships to a file in this data directory.
                 Ask::Instances { fresh: _, reply } => reply(Ok(vec![self.shared.journal.id()])),
                 Ask::Resource(asked) => {
-                    let sum = resources::sum(&self.connection, &asked);
-                    (asked.reply)(answered(sum));
+                    let sums = resources::sums(&self.connection, &asked);
+                    (asked.reply)(answered(sums));
                 }
                 Ask::OpenResources(asked) => {
                     let page = resources::open(&self.connection, &asked);
