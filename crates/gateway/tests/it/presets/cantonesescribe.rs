@@ -13,7 +13,7 @@ use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 use serde_json::{Value, json};
 use tollgate_testkit::{Answer, BOUND, Origin, Received, Reply, Response, Wire, eventually};
 
-use super::{calls::Who, cells::Limit, preset::Preset};
+use super::{calls::Who, cells::Limit, preset::Preset, preset::decided};
 use crate::scene::{all_at_once, assert_refusal, head, request_id};
 
 /// Credits a month, bytes of a file, jobs at once, and the plan that takes larger files.
@@ -115,59 +115,67 @@ fn job(answer: &Response) -> String {
 
 #[test]
 fn c1_a_job_is_one_record_that_is_never_charged_twice() {
-    let world = World::start();
-    let who = Who::on("ann", "free");
-    let answer = world.upload(who, 90);
-    let (job, id) = (job(&answer), request_id(&answer).to_owned());
-    let of = format!("FROM usage_ledger WHERE request_id = '{id}'");
-    world.preset.until(
+    decided(
+        World::start,
+        |world| &world.preset,
+        |world| {
+            let who = Who::on("ann", "free");
+            let answer = world.upload(who, 90);
+            let (job, id) = (job(&answer), request_id(&answer).to_owned());
+            let of = format!("FROM usage_ledger WHERE request_id = '{id}'");
+            world.preset.until(
         &format!("SELECT meter, amount, user_id, tier, status, estimated {of} ORDER BY meter"),
         "audio_seconds|90|ann|free|202|f\ncredits|2|ann|free|202|f\njobs|1|ann|free|202|f\nupload_bytes|5|ann|free|202|f",
     );
 
-    // Tokens and cost are known when the job is done. Its id is the key: whatever is repeated counts once.
-    let report = |cost: &str| {
-        let event = |meter: &str, amount: Value| json!({ "user_id": "ann", "tier": "free", "meter": meter, "amount": amount, "metadata": { "job_id": job, "model": "small-1" } });
-        let events = [event("llm_tokens", json!(1234)), event("cost", json!(cost))];
-        world.preset.serve("POST track", &[("Idempotency-Key", &job)], &json!({ "events": events }))
-    };
-    let first = report("0.0125");
-    assert_eq!(first.status, 200, "{first:?}");
-    let answers = Mutex::new(Vec::new());
-    let statuses = all_at_once(8, 3, |_| {
-        let again = report("0.0125");
-        answers.lock().unwrap().push(again.text());
-        again
-    });
-    assert_eq!(statuses, [200; 24]);
-    assert!(answers.into_inner().unwrap().iter().all(|again| *again == first.text()), "the same answer");
-    assert_eq!(report("0.0126").status, 409, "the same key with another body");
-    let reported = "FROM usage_ledger WHERE meter IN ('llm_tokens', 'cost')";
-    world.preset.until(
+            // Tokens and cost are known when the job is done. Its id is the key: whatever is repeated counts once.
+            let report = |cost: &str| {
+                let event = |meter: &str, amount: Value| json!({ "user_id": "ann", "tier": "free", "meter": meter, "amount": amount, "metadata": { "job_id": job, "model": "small-1" } });
+                let events = [event("llm_tokens", json!(1234)), event("cost", json!(cost))];
+                world.preset.serve("POST track", &[("Idempotency-Key", &job)], &json!({ "events": events }))
+            };
+            let first = report("0.0125");
+            assert_eq!(first.status, 200, "{first:?}");
+            let answers = Mutex::new(Vec::new());
+            let statuses = all_at_once(8, 3, |_| {
+                let again = report("0.0125");
+                answers.lock().unwrap().push(again.text());
+                again
+            });
+            assert_eq!(statuses, [200; 24]);
+            assert!(
+                answers.into_inner().unwrap().iter().all(|again| *again == first.text()),
+                "the same answer"
+            );
+            assert_eq!(report("0.0126").status, 409, "the same key with another body");
+            let reported = "FROM usage_ledger WHERE meter IN ('llm_tokens', 'cost')";
+            world.preset.until(
         &format!(
             "SELECT meter, amount, metadata->>'job_id', metadata->>'model' {reported} ORDER BY meter DESC"
         ),
         &format!("llm_tokens|1234|{job}|small-1\ncost|12500000|{job}|small-1"),
     );
-    // The end of the job frees its slot and charges nothing more.
-    world.jobs.lock().unwrap().insert(job.clone(), "completed");
-    for _ in 0..3 {
-        assert_eq!(world.ask(who, &job).status, 200);
-    }
-    world.preset.until("SELECT sum(amount) FROM usage_ledger WHERE meter = 'credits'", "2");
-    world.preset.until("SELECT sum(amount) FROM usage_ledger WHERE meter = 'jobs'", "0");
-    // What is no audio is no job and costs nothing.
-    let noise = world.preset.send(who, UPLOAD, &[], "noise");
-    assert_eq!(noise.status, 415);
-    world.preset.until(
-        &format!(
-            "SELECT count(*) > 0, sum(amount) FROM usage_ledger WHERE request_id = '{}'",
-            request_id(&noise)
-        ),
-        "t|0",
+            // The end of the job frees its slot and charges nothing more.
+            world.jobs.lock().unwrap().insert(job.clone(), "completed");
+            for _ in 0..3 {
+                assert_eq!(world.ask(who, &job).status, 200);
+            }
+            world.preset.until("SELECT sum(amount) FROM usage_ledger WHERE meter = 'credits'", "2");
+            world.preset.until("SELECT sum(amount) FROM usage_ledger WHERE meter = 'jobs'", "0");
+            // What is no audio is no job and costs nothing.
+            let noise = world.preset.send(who, UPLOAD, &[], "noise");
+            assert_eq!(noise.status, 415);
+            world.preset.until(
+                &format!(
+                    "SELECT count(*) > 0, sum(amount) FROM usage_ledger WHERE request_id = '{}'",
+                    request_id(&noise)
+                ),
+                "t|0",
+            );
+            let audit = world.preset.audit();
+            assert!(audit.code == Some(0) && audit.out.ends_with("\nclean\n"), "{audit:?}");
+        },
     );
-    let audit = world.preset.audit();
-    assert!(audit.code == Some(0) && audit.out.ends_with("\nclean\n"), "{audit:?}");
 }
 
 #[test]
@@ -303,121 +311,152 @@ fn walk_slots(world: &World, plan: &str, slots: i64, attempt: usize) {
 
 #[test]
 fn c3_credits_start_again_on_the_anniversary_in_the_accounts_time_zone() {
-    let world = World::start();
-    let mut accounts = Vec::new();
-    for (user, zone) in
-        [("hong-kong", "Asia/Hong_Kong"), ("los-angeles", "America/Los_Angeles"), ("utc", "Etc/UTC")]
-    {
-        let zone_of = TimeZone::get(zone).unwrap();
-        // The account's month began on the day before yesterday.
-        let date = Timestamp::now().to_zoned(zone_of.clone()).date() - 2.days();
-        let start = date.to_zoned(zone_of.clone()).unwrap().timestamp();
-        let end = date.checked_add(1.month()).unwrap().to_zoned(zone_of).unwrap().timestamp();
-        let anchor = start + Duration::from_secs(5 * 3600);
-        accounts.push((
-            user,
-            format!("('user', '{user}', 'free', NULL, '{zone}', '{anchor}', NULL)"),
-            start,
-            end,
-        ));
-    }
-    let rows: Vec<_> = accounts.iter().map(|(_, row, _, _)| row.clone()).collect();
-    world.preset.set_subjects(&rows.join(", "));
-    for (user, _, start, end) in accounts {
-        let who = Who { user, org: None, tier: None };
-        let second = Duration::from_secs(1);
-        // The last second of the month before does not count; the first of this one does.
-        world.preset.report(who, "audio_seconds", 20 * 60, Some(start - second));
-        world.preset.report(who, "audio_seconds", 28 * 60, Some(start));
-        let current = world.preset.serve(&format!("GET current?user_id={user}"), &[], &Value::Null).json();
-        let limits = current["limits"].as_array().unwrap();
-        let credits = limits.iter().find(|limit| limit["meter"] == json!("credits")).unwrap();
-        assert_eq!((&credits["used"], &credits["limit"]), (&json!(28), &json!(30)), "{user}: {credits}");
-        let reset: Timestamp = credits["reset_at"].as_str().unwrap().parse().unwrap();
-        assert_eq!(reset, end, "{user}");
-        let answer = world.upload(who, 120);
-        world.cancel(who, &job(&answer));
-        let limit = Limit { meter: "credits", window: "billing_month", limit: 30 };
-        world.preset.refused(Who { user, org: None, tier: None }, limit, world.upload(who, 1));
-    }
+    decided(
+        World::start,
+        |world| &world.preset,
+        |world| {
+            let mut accounts = Vec::new();
+            for (user, zone) in
+                [("hong-kong", "Asia/Hong_Kong"), ("los-angeles", "America/Los_Angeles"), ("utc", "Etc/UTC")]
+            {
+                let zone_of = TimeZone::get(zone).unwrap();
+                // The account's month began on the day before yesterday.
+                let date = Timestamp::now().to_zoned(zone_of.clone()).date() - 2.days();
+                let start = date.to_zoned(zone_of.clone()).unwrap().timestamp();
+                let end = date.checked_add(1.month()).unwrap().to_zoned(zone_of).unwrap().timestamp();
+                let anchor = start + Duration::from_secs(5 * 3600);
+                accounts.push((
+                    user,
+                    format!("('user', '{user}', 'free', NULL, '{zone}', '{anchor}', NULL)"),
+                    start,
+                    end,
+                ));
+            }
+            let rows: Vec<_> = accounts.iter().map(|(_, row, _, _)| row.clone()).collect();
+            world.preset.set_subjects(&rows.join(", "));
+            for (user, _, start, end) in accounts {
+                let who = Who { user, org: None, tier: None };
+                let second = Duration::from_secs(1);
+                // The last second of the month before does not count; the first of this one does.
+                world.preset.report(who, "audio_seconds", 20 * 60, Some(start - second));
+                world.preset.report(who, "audio_seconds", 28 * 60, Some(start));
+                let current =
+                    world.preset.serve(&format!("GET current?user_id={user}"), &[], &Value::Null).json();
+                let limits = current["limits"].as_array().unwrap();
+                let credits = limits.iter().find(|limit| limit["meter"] == json!("credits")).unwrap();
+                assert_eq!(
+                    (&credits["used"], &credits["limit"]),
+                    (&json!(28), &json!(30)),
+                    "{user}: {credits}"
+                );
+                let reset: Timestamp = credits["reset_at"].as_str().unwrap().parse().unwrap();
+                assert_eq!(reset, end, "{user}");
+                let answer = world.upload(who, 120);
+                world.cancel(who, &job(&answer));
+                let limit = Limit { meter: "credits", window: "billing_month", limit: 30 };
+                world.preset.refused(Who { user, org: None, tier: None }, limit, world.upload(who, 1));
+            }
+        },
+    );
 }
 
 #[test]
 fn c4_slots_are_held_until_jobs_are_done_whatever_restarts() {
-    let mut world = World::start();
-    let who = Who::on("ann", "free");
-    let first = job(&world.upload(who, 1));
-    assert!(!world.has_slot(who));
-    assert_eq!(world.ask(who, &first).json()["status"], json!("processing"));
-    assert!(!world.has_slot(who), "it runs on");
-    world.preset.gateway.restart();
-    assert!(!world.has_slot(who), "also when the gateway was killed");
-    world.jobs.lock().unwrap().insert(first.clone(), "failed");
-    assert_eq!(world.ask(who, &first).json()["status"], json!("failed"));
-    assert!(world.has_slot(who));
+    decided(
+        World::start,
+        |world| &world.preset,
+        |world| {
+            let who = Who::on("ann", "free");
+            let first = job(&world.upload(who, 1));
+            assert!(!world.has_slot(who));
+            assert_eq!(world.ask(who, &first).json()["status"], json!("processing"));
+            assert!(!world.has_slot(who), "it runs on");
+            world.preset.gateway.restart();
+            assert!(!world.has_slot(who), "also when the gateway was killed");
+            world.jobs.lock().unwrap().insert(first.clone(), "failed");
+            assert_eq!(world.ask(who, &first).json()["status"], json!("failed"));
+            assert!(world.has_slot(who));
 
-    // A worker can say that it is done, twice; a job that the service has forgotten is done, too.
-    let second = job(&world.upload(who, 1));
-    assert!(!world.has_slot(who));
-    for status in [200, 404] {
-        let body = json!({ "user_id": "ann", "tier": "free" });
-        let ended = world.preset.serve(&format!("POST jobs/{second}/end"), &[], &body);
-        assert_eq!(ended.status, status, "{ended:?}");
-        assert!(world.has_slot(who));
-    }
-    let third = job(&world.upload(who, 1));
-    world.jobs.lock().unwrap().remove(&third);
-    assert_eq!(world.ask(who, &third).status, 404);
-    assert!(world.has_slot(who));
-    world
-        .preset
-        .until("SELECT sum(amount), count(*) FROM usage_ledger WHERE meter = 'jobs' AND amount <> 0", "0|6");
+            // A worker can say that it is done, twice; a job that the service has forgotten is done, too.
+            let second = job(&world.upload(who, 1));
+            assert!(!world.has_slot(who));
+            for status in [200, 404] {
+                let body = json!({ "user_id": "ann", "tier": "free" });
+                let ended = world.preset.serve(&format!("POST jobs/{second}/end"), &[], &body);
+                assert_eq!(ended.status, status, "{ended:?}");
+                assert!(world.has_slot(who));
+            }
+            let third = job(&world.upload(who, 1));
+            world.jobs.lock().unwrap().remove(&third);
+            assert_eq!(world.ask(who, &third).status, 404);
+            assert!(world.has_slot(who));
+            world.preset.until(
+                "SELECT sum(amount), count(*) FROM usage_ledger WHERE meter = 'jobs' AND amount <> 0",
+                "0|6",
+            );
+        },
+    );
 }
 
 #[test]
 fn c4_stuck_jobs_are_found_and_released() {
-    let mut world = World::start();
-    let who = Who::on("ann", "free");
-    let stuck = job(&world.upload(who, 1));
-    let line = format!("meter = 'jobs' AND resource = '{stuck}'");
-    world.preset.until(&format!("SELECT amount FROM usage_ledger WHERE {line}"), "1");
-    // Its two hours are over: the gateway was away meanwhile.
-    world.preset.gateway.terminate();
-    assert!(world.preset.gateway.wait_exit(BOUND * 2).is_some_and(|exit| exit.success()));
-    world.preset.sql(&format!(
+    decided(
+        World::start,
+        |world| &world.preset,
+        |world| {
+            let who = Who::on("ann", "free");
+            let stuck = job(&world.upload(who, 1));
+            let line = format!("meter = 'jobs' AND resource = '{stuck}'");
+            world.preset.until(&format!("SELECT amount FROM usage_ledger WHERE {line}"), "1");
+            // Its two hours are over: the gateway was away meanwhile.
+            world.preset.gateway.terminate();
+            assert!(world.preset.gateway.wait_exit(BOUND * 2).is_some_and(|exit| exit.success()));
+            world.preset.sql(&format!(
         "UPDATE usage_ledger SET metadata = jsonb_set(metadata, '{{expires_at}}', '\"2020-01-01T00:00:00Z\"') WHERE {line}"
     ));
-    world.preset.gateway.restart();
-    assert!(eventually(BOUND * 2, || world.has_slot(who)), "it is released");
-    world.preset.until(
+            world.preset.gateway.restart();
+            assert!(eventually(BOUND * 2, || world.has_slot(who)), "it is released");
+            world.preset.until(
         &format!("SELECT sum(amount), max(metadata->>'job') FILTER (WHERE amount < 0) FROM usage_ledger WHERE {line}"),
         "0|expired",
     );
-    assert_eq!(world.preset.gateway.metric("tollgate_jobs_expired_total"), Some(1.0));
-    let logs = world.preset.gateway.logs();
-    assert!(logs.lines().any(|line| line.contains("\"WARN\"") && line.contains(&*stuck)), "it is told");
-    job(&world.upload(who, 1));
+            assert_eq!(world.preset.gateway.metric("tollgate_jobs_expired_total"), Some(1.0));
+            let logs = world.preset.gateway.logs();
+            assert!(
+                logs.lines().any(|line| line.contains("\"WARN\"") && line.contains(&*stuck)),
+                "it is told"
+            );
+            job(&world.upload(who, 1));
+        },
+    );
 }
 
 #[test]
 fn c6_enforcement_can_be_switched_to_observing() {
-    let world = World::start();
-    let who = Who::on("ann", "free");
-    world.preset.report(who, "audio_seconds", 30 * 60, None);
-    let limit = Limit { meter: "credits", window: "billing_month", limit: 30 };
-    world.preset.refused(who, limit, world.upload(who, 60));
-    let enforcing = world.preset.config().to_owned();
-    let observing = enforcing.replace("enforcement = \"enforce\"", "enforcement = \"observe\"");
-    assert_ne!(enforcing, observing);
-    world.preset.gateway.write_config(&observing);
-    // By all its threads, beyond credits and slots alike; all of it is counted.
-    let observed = || (0..8).all(|_| world.upload(who, 60).status == 202);
-    assert!(eventually(BOUND, observed), "without a restart");
-    let used = 30 + world.jobs.lock().unwrap().len();
-    world.preset.until("SELECT sum(amount) FROM usage_ledger WHERE meter = 'credits'", &used.to_string());
-    world.preset.gateway.write_config(&enforcing);
-    let enforced = || world.upload(who, 60).status == 429;
-    assert!(eventually(BOUND, enforced), "and back");
+    decided(
+        World::start,
+        |world| &world.preset,
+        |world| {
+            let who = Who::on("ann", "free");
+            world.preset.report(who, "audio_seconds", 30 * 60, None);
+            let limit = Limit { meter: "credits", window: "billing_month", limit: 30 };
+            world.preset.refused(who, limit, world.upload(who, 60));
+            let enforcing = world.preset.config().to_owned();
+            let observing = enforcing.replace("enforcement = \"enforce\"", "enforcement = \"observe\"");
+            assert_ne!(enforcing, observing);
+            world.preset.gateway.write_config(&observing);
+            // By all its threads, beyond credits and slots alike; all of it is counted.
+            let observed = || (0..8).all(|_| world.upload(who, 60).status == 202);
+            assert!(eventually(BOUND, observed), "without a restart");
+            let used = 30 + world.jobs.lock().unwrap().len();
+            world
+                .preset
+                .until("SELECT sum(amount) FROM usage_ledger WHERE meter = 'credits'", &used.to_string());
+            world.preset.gateway.write_config(&enforcing);
+            let enforced = || world.upload(who, 60).status == 429;
+            assert!(eventually(BOUND, enforced), "and back");
+        },
+    );
 }
 
 #[test]

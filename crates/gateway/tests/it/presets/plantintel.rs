@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Value, json};
 use tollgate_testkit::{Answer, BOUND, Origin, Received, Reply, Response, eventually};
 
-use super::{calls::Who, cells::Limit, preset::Preset};
+use super::{calls::Who, cells::Limit, preset::Preset, preset::decided};
 use crate::scene::request_id;
 
 /// The limits of trial and pilot; in total where there is no month.
@@ -94,35 +94,44 @@ fn user_of(meter: &str) -> (&'static str, i64) {
 
 #[test]
 fn l1_every_event_type_is_metered_with_quantity_and_metadata() {
-    let world = World::start();
-    for (event, line, meter, amount) in EVENTS {
-        let (user, org) = (format!("user-{event}"), format!("org-{event}"));
-        let who = Who::of(&user, &org, "trial");
-        let answer = world.preset.call(who, line, &json!({}));
-        assert!((200..300).contains(&answer.status), "{event}: {answer:?}");
-        let of = format!("FROM usage_ledger WHERE org_id = '{org}' AND meter = '{meter}'");
-        world.preset.until(&format!("SELECT amount, user_id {of}"), &format!("{amount}|{user}"));
-        if meter == "mapping_profiles" {
-            continue;
-        }
-        // As a service reports it itself.
-        let report = json!({
-            "user_id": user, "org_id": org, "tier": "trial", "meter": meter, "amount": 2,
-            "metadata": { "model": "small-1", "message_id": "c-2" },
-        });
-        assert_eq!(world.preset.serve("POST track", &[], &report).status, 200);
-        world.preset.until(
-            &format!("SELECT amount, metadata->>'model', metadata->>'message_id' {of} AND amount = 2"),
-            "2|small-1|c-2",
-        );
-    }
-    // What fails is not used.
-    let who = Who::of("fails", "fails", "trial");
-    for (_, line, _, _) in EVENTS {
-        let answer = world.preset.send(who, line, &[("X-Sample-Fails", "1")], "{}");
-        assert_eq!(answer.status, 422, "{line}: {answer:?}");
-    }
-    world.preset.until("SELECT count(*) > 0, sum(amount) FROM usage_ledger WHERE org_id = 'fails'", "t|0");
+    decided(
+        World::start,
+        |world| &world.preset,
+        |world| {
+            for (event, line, meter, amount) in EVENTS {
+                let (user, org) = (format!("user-{event}"), format!("org-{event}"));
+                let who = Who::of(&user, &org, "trial");
+                let answer = world.preset.call(who, line, &json!({}));
+                assert!((200..300).contains(&answer.status), "{event}: {answer:?}");
+                let of = format!("FROM usage_ledger WHERE org_id = '{org}' AND meter = '{meter}'");
+                world.preset.until(&format!("SELECT amount, user_id {of}"), &format!("{amount}|{user}"));
+                if meter == "mapping_profiles" {
+                    continue;
+                }
+                // As a service reports it itself.
+                let report = json!({
+                    "user_id": user, "org_id": org, "tier": "trial", "meter": meter, "amount": 2,
+                    "metadata": { "model": "small-1", "message_id": "c-2" },
+                });
+                assert_eq!(world.preset.serve("POST track", &[], &report).status, 200);
+                world.preset.until(
+                    &format!(
+                        "SELECT amount, metadata->>'model', metadata->>'message_id' {of} AND amount = 2"
+                    ),
+                    "2|small-1|c-2",
+                );
+            }
+            // What fails is not used.
+            let who = Who::of("fails", "fails", "trial");
+            for (_, line, _, _) in EVENTS {
+                let answer = world.preset.send(who, line, &[("X-Sample-Fails", "1")], "{}");
+                assert_eq!(answer.status, 422, "{line}: {answer:?}");
+            }
+            world
+                .preset
+                .until("SELECT count(*) > 0, sum(amount) FROM usage_ledger WHERE org_id = 'fails'", "t|0");
+        },
+    );
 }
 
 #[test]
@@ -156,44 +165,55 @@ fn walk(world: &World, tier: &str, limit: Limit<'_>, attempt: usize) {
 
 #[test]
 fn l1_a_profile_that_is_deleted_makes_room_for_one() {
-    let world = World::start();
-    for (tier, limit) in [("trial", 3), ("pilot", 20)] {
-        let org = format!("org-{tier}");
-        let (ann, bob) = (Who::of("ann", &org, tier), Who::of("bob", &org, tier));
-        let create = |who| world.preset.call(who, "POST /api/v1/mapping-profiles", &json!({}));
-        let profiles: Vec<_> = (0..limit).map(|_| create(ann).json()["id"].clone()).collect();
-        let total = Limit { meter: "mapping_profiles", window: "lifetime", limit };
-        world.preset.refused(bob, total, create(bob));
-        let delete = |id: &Value| {
-            let path = format!("DELETE /api/v1/mapping-profiles/{}", id.as_str().unwrap());
-            world.preset.call(bob, &path, &Value::Null).status
-        };
-        // Another user of the organisation deletes it, and asks again: it makes room once.
-        assert_eq!([delete(&profiles[0]), delete(&profiles[0])], [204, 404], "{tier}");
-        world.preset.last_and_first(ann, total, || create(ann));
-        for id in &profiles[1..] {
-            assert_eq!(delete(id), 204, "{tier}");
-        }
-        for _ in 1..limit {
-            assert_eq!(create(bob).status, 201, "{tier}");
-        }
-        world.preset.refused(ann, total, create(ann));
-    }
+    decided(
+        World::start,
+        |world| &world.preset,
+        |world| {
+            for (tier, limit) in [("trial", 3), ("pilot", 20)] {
+                let org = format!("org-{tier}");
+                let (ann, bob) = (Who::of("ann", &org, tier), Who::of("bob", &org, tier));
+                let create = |who| world.preset.call(who, "POST /api/v1/mapping-profiles", &json!({}));
+                let profiles: Vec<_> = (0..limit).map(|_| create(ann).json()["id"].clone()).collect();
+                let total = Limit { meter: "mapping_profiles", window: "lifetime", limit };
+                world.preset.refused(bob, total, create(bob));
+                let delete = |id: &Value| {
+                    let path = format!("DELETE /api/v1/mapping-profiles/{}", id.as_str().unwrap());
+                    world.preset.call(bob, &path, &Value::Null).status
+                };
+                // Another user of the organisation deletes it, and asks again: it makes room once.
+                assert_eq!([delete(&profiles[0]), delete(&profiles[0])], [204, 404], "{tier}");
+                world.preset.last_and_first(ann, total, || create(ann));
+                for id in &profiles[1..] {
+                    assert_eq!(delete(id), 204, "{tier}");
+                }
+                for _ in 1..limit {
+                    assert_eq!(create(bob).status, 201, "{tier}");
+                }
+                world.preset.refused(ann, total, create(ann));
+            }
+        },
+    );
 }
 
 #[test]
 fn l1_organisations_have_nothing_to_do_with_each_other() {
-    let world = World::start();
-    let (one, other) = (Who::of("ann", "one", "trial"), Who::of("ann", "other", "trial"));
-    world.preset.report(one, "csv_uploads", 5, None);
-    let uploads = Limit { meter: "csv_uploads", window: "month", limit: 5 };
-    world.preset.refused(one, uploads, world.use_some(one, "csv_uploads"));
-    assert_eq!(world.use_some(other, "csv_uploads").status, 200, "the same user, elsewhere");
-    for (org, used) in [("one", 5), ("other", 1)] {
-        let sql =
-            format!("SELECT sum(amount) FROM usage_ledger WHERE org_id = '{org}' AND meter = 'csv_uploads'");
-        world.preset.until(&sql, &used.to_string());
-    }
+    decided(
+        World::start,
+        |world| &world.preset,
+        |world| {
+            let (one, other) = (Who::of("ann", "one", "trial"), Who::of("ann", "other", "trial"));
+            world.preset.report(one, "csv_uploads", 5, None);
+            let uploads = Limit { meter: "csv_uploads", window: "month", limit: 5 };
+            world.preset.refused(one, uploads, world.use_some(one, "csv_uploads"));
+            assert_eq!(world.use_some(other, "csv_uploads").status, 200, "the same user, elsewhere");
+            for (org, used) in [("one", 5), ("other", 1)] {
+                let sql = format!(
+                    "SELECT sum(amount) FROM usage_ledger WHERE org_id = '{org}' AND meter = 'csv_uploads'"
+                );
+                world.preset.until(&sql, &used.to_string());
+            }
+        },
+    );
 }
 
 #[test]
