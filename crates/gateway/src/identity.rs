@@ -190,44 +190,22 @@ pub(crate) fn identify(headers: &mut HeaderMap, peer: IpAddr, live: &Live) -> Re
     let [user, org, claimed, email, role] = claims;
     let calendars = Calendars::default();
     let said = claimed.as_ref().map(|claim| tier_of(claim, live)).transpose()?;
-    match (user, live.gateway().identity.anonymous) {
-        (Some(user), _) => {
-            let tier = said.unwrap_or(live.plans().default_tier);
-            let is_said = said.is_some();
-            let caller = Box::new(Caller {
-                user,
-                org,
-                email,
-                role,
-                tier,
-                is_said,
-                calendars,
-                own: None,
-                request_id,
-                via,
-            });
-            Ok(Claimed { caller, tier_is_said: is_said, is_anonymous: false })
-        }
+    let (user, org, email, role, tier, is_anonymous) = match (user, live.gateway().identity.anonymous) {
+        (Some(user), _) => (user, org, email, role, said, false),
         (None, Anonymous::Tier(tier)) => {
             // Without a user, all else that is said is said of nobody.
             CLAIMS.iter().for_each(|claim| drop(headers.remove(names.of(*claim))));
-            let (user, org, email, role, is_said) = (anonymous(peer), None, None, None, false);
-            let caller = Box::new(Caller {
-                user,
-                org,
-                email,
-                role,
-                tier,
-                is_said,
-                calendars,
-                own: None,
-                request_id,
-                via,
-            });
-            Ok(Claimed { caller, tier_is_said: true, is_anonymous: true })
+            (anonymous(peer), None, None, None, Some(tier), true)
         }
-        (None, Anonymous::Reject) => Err(IdentityError::Missing(names.of(Claim::User).clone())),
-    }
+        (None, Anonymous::Reject) => {
+            return Err(IdentityError::Missing(names.of(Claim::User).clone()));
+        }
+    };
+    let tier_is_said = tier.is_some();
+    let tier = tier.unwrap_or(live.plans().default_tier);
+    let is_said = tier_is_said && !is_anonymous;
+    let caller = Caller { user, org, email, role, tier, is_said, calendars, own: None, request_id, via };
+    Ok(Claimed { caller: Box::new(caller), tier_is_said, is_anonymous })
 }
 
 type Removed = ArrayVec<HeaderName, REMOVED_INLINE>;
