@@ -9,7 +9,7 @@ use std::{
 };
 
 use arrayvec::ArrayVec;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderValue, Method};
 use tollgate_core::{
     Charge, Charges, MeterKind, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement, TierIndex,
 };
@@ -23,6 +23,7 @@ use crate::{
     body::Progress,
     durable::Durable,
     end::End,
+    headers::{self, Headers},
     identity::text,
     live::{Grant, Route, RouteCharge, Snapshot},
     llm::{self, Call, CallUsed, Growth, Question, Used, Written},
@@ -217,7 +218,7 @@ impl Admitted {
     }
 
     /// Notes what the upstream says it used in `X-Usage-<meter>`, and in the headers that are looked at.
-    pub(crate) fn take_reports(&mut self, headers: &HeaderMap) {
+    pub(crate) fn take_reports(&mut self, headers: &Headers) {
         let Some(inner) = &mut self.0 else { return };
         inner.heard = inner.request.route.plan.as_ref().and_then(|plan| plan.hear(headers));
         for (position, charge) in inner.request.route.charges.iter().enumerate() {
@@ -429,9 +430,9 @@ impl Admission {
 }
 
 /// A report that makes sense: an integer, negative only where a level gives back.
-fn reported(headers: &HeaderMap, charge: &RouteCharge) -> Option<i64> {
-    let mut values = headers.get_all(charge.usage_header.as_ref()?).iter();
-    let amount = values.next()?.to_str().ok()?.trim().parse::<i64>().ok()?;
+fn reported(headers: &Headers, charge: &RouteCharge) -> Option<i64> {
+    let mut values = headers.all(charge.usage_header.as_ref()?);
+    let amount = headers::text(values.next()?)?.trim().parse::<i64>().ok()?;
     let sensible = values.next().is_none() && (amount >= 0 || charge.kind == MeterKind::Level);
     sensible.then_some(amount)
 }

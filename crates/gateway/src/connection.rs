@@ -13,10 +13,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderValue, Response};
+use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{deadline::Task, downstream, worker::Worker};
+use crate::{deadline::Task, downstream, head::ResponseHead, worker::Worker};
 
 /// One client connection.
 pub(crate) struct Connection {
@@ -80,7 +80,7 @@ impl Connection {
     }
 
     /// Passes on what an upstream says before its answer; over HTTP/2 there is no way to.
-    pub(crate) fn inform(&self, head: Response<()>) {
+    pub(crate) fn inform(&self, head: ResponseHead) {
         if let Some(wire) = self.http1.get() {
             wire.borrow_mut().inform(head);
         }

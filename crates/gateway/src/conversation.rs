@@ -50,7 +50,9 @@ pub(crate) async fn converse(stream: Stream, is_h2: bool, connection: Rc<Connect
         let connection = Rc::clone(&connection);
         async move {
             let (parts, body) = request.into_parts();
-            Ok::<_, Infallible>(exchange(connection, Box::new(parts), Inbound::H2(body)).await.0)
+            Ok::<_, Infallible>(
+                exchange(connection, Box::new(parts.into()), Inbound::H2(body)).await.into_response(),
+            )
         }
     });
     let mut builder = http2::Builder::new(StreamExecutor);

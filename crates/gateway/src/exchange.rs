@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::BufMut as _;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header, request};
+use http::{HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use tollgate_core::{RequestKey, TierIndex, UnixMillis};
 use tollgate_quota::{Hold, Standings};
@@ -23,7 +23,9 @@ use crate::{
     body::{self, BodyEnd, Inbound, Progress, ProxiedParts, RequestBody, ResponseBody},
     connection::{Busy, Connection},
     end::End,
-    forwarding::{self, Added, Sender},
+    forwarding::{self, Sender},
+    head::{Reply, RequestHead},
+    headers::{Headers, Known},
     identity::{self, Caller},
     live::{Grant, Live, Route, Snapshot},
     llm::{self, Answer, Awaited, Call, Conversation, LookBounds, Looked, Parties, Waiting},
@@ -61,18 +63,14 @@ pub(crate) struct Context {
 
 /// Answers one request. Dropping the future, as happens when the client goes away, ends the exchange: what
 /// was admitted is settled, and the upstream's connection is closed. Over HTTP/1 the answer has lines beside its headers.
-pub(crate) async fn exchange(
-    connection: Rc<Connection>,
-    parts: Box<request::Parts>,
-    body: Inbound,
-) -> (Response<ResponseBody>, Said) {
+pub(crate) async fn exchange(connection: Rc<Connection>, parts: Box<RequestHead>, body: Inbound) -> Reply {
     let worker = &connection.worker;
     let live = worker.live();
     let is_h1 = parts.version < Version::HTTP_2;
     let arrival = Arrival { at: worker.now(), random: worker.random() };
     let mut context = Context::new(worker, arrival);
     // A client that waits to be asked for its body is not asked when it is refused.
-    let waits = parts.headers.contains_key(header::EXPECT);
+    let waits = parts.headers.has_known(Known::Expect);
     let mut body = Some(body);
     let served = serve(&connection, &live, arrival, parts, &mut body, &mut context).await;
     if let Some(body) = body.filter(|_| served.is_err() && is_h1) {
@@ -80,29 +78,30 @@ pub(crate) async fn exchange(
         let _busy = connection.activity.busy();
         context.close |= waits || !body::drain(body).await;
     }
-    let mut response = match served {
-        Ok(response) => response,
-        Err(refusal) => refuse(&connection, &live, &context, refusal),
+    let mut reply = match served {
+        Ok(reply) => reply,
+        Err(refusal) => refuse(&connection, &live, &context, refusal).into(),
     };
+    let status = reply.head.status;
     if let Some(route) = &context.route {
-        route.metrics.answered(response.status().as_u16());
+        route.metrics.answered(status.as_u16());
     }
-    let said = context.say(worker, arrival, &mut response, is_h1);
-    let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    context.say(worker, arrival, &mut reply, is_h1);
+    let upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
     if is_h1 && !upgraded && (context.close || worker.is_draining()) {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        reply.say_close();
     }
-    (response, said)
+    reply
 }
 
 /// Answers what could not be read as a request.
-pub(crate) fn turn_away(connection: &Connection, refusal: Refusal) -> Response<ResponseBody> {
+pub(crate) fn turn_away(connection: &Connection, refusal: Refusal) -> Reply {
     let worker = &connection.worker;
     let arrival = Arrival { at: worker.now(), random: worker.random() };
     let context = Context::new(worker, arrival);
     let mut response = refuse(connection, &worker.live(), &context, refusal);
     response.headers_mut().insert(forwarding::REQUEST_ID, context.request_id);
-    response
+    response.into()
 }
 
 /// Counts a refusal and makes an answer of it.
@@ -139,13 +138,7 @@ impl Context {
 
     /// Says where the limits stand and what the request is called: in the answer's headers or, over HTTP/1, in lines
     /// beside them.
-    fn say(
-        &self,
-        worker: &Worker,
-        arrival: Arrival,
-        response: &mut Response<ResponseBody>,
-        is_h1: bool,
-    ) -> Said {
+    fn say(&self, worker: &Worker, arrival: Arrival, reply: &mut Reply, is_h1: bool) {
         let scratch = &mut *worker.scratch.borrow_mut();
         let limits = match (self.tier, &self.route, &self.standings) {
             (Some(tier), Some(route), Some(standings)) => {
@@ -154,10 +147,10 @@ impl Context {
             _ => None,
         };
         if is_h1 {
-            return Said(scratch.text(|text| self.put(&mut InText(text), limits, arrival)));
+            reply.said = Said(scratch.text(|text| self.put(&mut InText(text), limits, arrival)));
+        } else {
+            self.put(&mut InMap { headers: &mut reply.head.headers, scratch }, limits, arrival);
         }
-        self.put(&mut InMap { headers: response.headers_mut(), scratch }, limits, arrival);
-        Said::default()
     }
 
     fn put(&self, lines: &mut impl Lines, limits: Option<(&Grant, &Standings)>, arrival: Arrival) {
@@ -175,10 +168,10 @@ async fn serve(
     connection: &Rc<Connection>,
     live: &Rc<Snapshot>,
     arrival: Arrival,
-    mut parts: Box<request::Parts>,
+    mut parts: Box<RequestHead>,
     unread: &mut Option<Inbound>,
     context: &mut Context,
-) -> Result<Response<ResponseBody>, Refusal> {
+) -> Result<Reply, Refusal> {
     let worker = &connection.worker;
     let busy = connection.activity.busy();
     let size = unread.as_ref().map(|body| body.size_hint()).unwrap_or_default();
@@ -196,7 +189,7 @@ async fn serve(
     if let Some(served) = live.api.as_ref().filter(|api| path.starts_with(&*api.path)) {
         let _busy = busy;
         let request = api::Request { worker, live, served, arrival, path: &path, parts: &parts, claimed };
-        return Box::pin(api::answer(request, unread, context)).await;
+        return Box::pin(api::answer(request, unread, context)).await.map(Reply::from);
     }
     let claimed = claimed?;
     if let Some(id) = claimed.request_id() {
@@ -297,13 +290,11 @@ async fn serve(
     if let Some(plan) = &route.plan {
         plan.guard(&mut parts.headers);
     }
-    let added = forwarding::dress(&mut parts, &target, &sender);
+    forwarding::dress(&mut parts, &target, &sender);
     parts.uri = target;
-    // What hyper notes of a client's request is not the upstream's.
-    parts.extensions.clear();
     let (caller, request_id) = (&caller, &context.request_id);
     let exchange = Exchange { connection, live, route: &route, caller, request_id, body_bytes_max };
-    exchange.forward((parts, added), (looked, unread.take()), upgrade, admitted, busy).await
+    exchange.forward(parts, (looked, unread.take()), upgrade, admitted, busy).await
 }
 
 /// What forwarding needs to know of the request.
@@ -320,12 +311,12 @@ impl Exchange<'_> {
     /// Sends the request on and hands back the answer; from its head on, the body measures and settles.
     async fn forward(
         &self,
-        (mut parts, added): (Box<request::Parts>, Added),
+        mut parts: Box<RequestHead>,
         (looked, body): (Looked, Option<Inbound>),
         upgrade: bool,
         mut admitted: Option<Admitted>,
         busy: Busy,
-    ) -> Result<Response<ResponseBody>, Refusal> {
+    ) -> Result<Reply, Refusal> {
         let worker = &self.connection.worker;
         let untimed = admitted.is_none().then(|| (Arc::clone(self.route), Instant::now()));
         let upstream = &self.route.upstream;
@@ -340,14 +331,14 @@ impl Exchange<'_> {
             upgrade::ask(&mut parts.headers);
             if admitted.as_ref().is_some_and(|admitted| admitted.call().is_some()) {
                 // What is compressed cannot be read.
-                parts.headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
+                parts.headers.remove(&header::SEC_WEBSOCKET_EXTENSIONS);
             }
         }
         if let Some(admitted) = &mut admitted {
             admitted.forward(&progress);
         }
 
-        let request = Outgoing { parts, added, body };
+        let request = Outgoing { parts, body };
         let sending =
             sending(Rc::clone(self.connection), Arc::clone(upstream), request, Rc::clone(&progress));
         // What says what is charged is awaited and read all the same when the client leaves.
@@ -361,11 +352,10 @@ impl Exchange<'_> {
                 sent
             }
         };
-        let Sent { response, lease } = match sent {
+        let Sent { mut head, body: mut inner, lease } = match sent {
             Ok(sent) => sent,
             Err(error) => return Err(self.no_answer(error, &progress, admitted)),
         };
-        let (mut head, mut inner) = response.into_parts();
         if let Some(admitted) = &mut admitted {
             admitted.take_reports(&head.headers);
         }
@@ -399,13 +389,13 @@ impl Exchange<'_> {
             if let Some(durable) = admitted.and_then(|a| a.settle(end, &measures)) {
                 poll_fn(|cx| durable.poll(cx)).await.map_err(|error| admission::not_synced(&error))?;
             }
-            return Ok(Response::from_parts(head, ResponseBody::empty()));
+            return Ok(Reply::new(head, ResponseBody::empty()));
         }
         let reads_on = admitted.as_ref().is_some_and(Admitted::awaits_answer);
         let reads_on = reads_on.then(|| Rc::clone(self.connection));
         let parts =
             ProxiedParts { inner, status, progress, answer, admitted, untimed, lease, busy, reads_on };
-        Ok(Response::from_parts(head, ResponseBody::proxied(parts)))
+        Ok(Reply::new(head, ResponseBody::proxied(parts)))
     }
 
     /// What is charged for in a tunnel to a model.
@@ -502,7 +492,7 @@ async fn sending(
     .await
 }
 
-fn check_headers(headers: &HeaderMap, live: &Live) -> Result<(), Refusal> {
+fn check_headers(headers: &Headers, live: &Live) -> Result<(), Refusal> {
     let max = live.gateway().listen.headers_max;
     if headers.len() > max {
         let message = format!("the request has more than {max} header lines");
@@ -511,7 +501,7 @@ fn check_headers(headers: &HeaderMap, live: &Live) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn no_route(parts: &request::Parts) -> Refusal {
+fn no_route(parts: &RequestHead) -> Refusal {
     let method = parts.method.as_str();
     let method = if method.len() <= 16 { method } else { "this method" };
     Refusal::new(Code::NoRoute, format!("no route matches {method} on this path"))

@@ -1,13 +1,15 @@
 //! Requests and answers as the other side is to see them.
 
 use bytes::{BufMut as _, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request::Parts, uri::PathAndQuery};
+use http::{HeaderName, HeaderValue, Uri, header, uri::PathAndQuery};
 
 use tollgate_core::RequestKey;
 use uuid::Uuid;
 
 use crate::{
     connection::Connection,
+    head::RequestHead,
+    headers::{Headers, Known},
     identity::{Caller, text},
     live::{Live, Route},
     names::{Claim, TIMESTAMP, USAGE_PREFIX},
@@ -53,13 +55,6 @@ fn is_made_of(text: &str, parts: [&str; 4]) -> bool {
     rest.is_some_and(str::is_empty)
 }
 
-/// Header lines of names that no header of the request has. Looking each up in a map would cost more than the rest
-/// of them.
-pub(crate) type Added = Vec<(HeaderName, HeaderValue)>;
-
-/// Lines that are added to most requests.
-const ADDED_USUAL: usize = 6;
-
 /// Who sends a request on, for whom.
 pub(crate) struct Sender<'a> {
     pub(crate) connection: &'a Connection,
@@ -71,47 +66,50 @@ pub(crate) struct Sender<'a> {
 
 /// Says to the upstream who is calling and how the request came. What a trusted peer says of the caller is
 /// in the headers already; the client's own words on both are gone.
-///
-/// What no header says any more goes into the lines that are returned.
-pub(crate) fn dress(parts: &mut Parts, target: &Uri, sender: &Sender<'_>) -> Added {
+pub(crate) fn dress(parts: &mut RequestHead, target: &Uri, sender: &Sender<'_>) {
     let Sender { connection, live, caller, key, request_id } = *sender;
     let worker = &connection.worker;
     let headers = &mut parts.headers;
-    let mut added = Added::with_capacity(ADDED_USUAL);
     join_cookies(headers);
     if !caller.is_said {
-        headers.insert(live.names.of(Claim::User).clone(), caller.user.clone());
-        headers.insert(live.names.of(Claim::Tier).clone(), live.tiers[caller.tier.0].header.clone());
+        headers.insert(live.names.of(Claim::User), &caller.user);
+        headers.insert(live.names.of(Claim::Tier), &live.tiers[caller.tier.0].header);
         if let Some(org) = &caller.org {
-            headers.insert(live.names.of(Claim::Org).clone(), org.clone());
+            headers.insert(live.names.of(Claim::Org), org);
         }
     }
-    let host = headers.get(header::HOST).cloned().or_else(|| {
-        parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
-    });
-    match headers.get_mut(&TRACEPARENT) {
-        Some(given) if is_traceparent(given) => {}
-        Some(_) => {
-            headers.insert(TRACEPARENT, traceparent(connection, key));
-        }
-        None => added.push((TRACEPARENT, traceparent(connection, key))),
+    if !headers.first_known(Known::Traceparent).is_some_and(|field| is_traceparent(field.value)) {
+        headers.remove(&TRACEPARENT);
+        headers.append_text(&TRACEPARENT, |text| put_traceparent(text, worker, key));
     }
     let via = &caller.via;
-    let chained = |before: &Option<HeaderValue>, own: &HeaderValue| match before {
-        None => own.clone(),
-        Some(before) => {
-            let joined = [before.as_bytes(), b", ", own.as_bytes()].concat();
-            HeaderValue::from_bytes(&joined).unwrap_or_else(|_| own.clone())
-        }
-    };
-    added.push((FORWARDED_FOR, chained(&via.forwarded_for, &connection.forwarded_for)));
-    added.push((header::FORWARDED, chained(&via.forwarded, &connection.forwarded)));
-    let proto = HeaderValue::from_static(if connection.tls { "https" } else { "http" });
-    added.push((FORWARDED_PROTO, via.forwarded_proto.clone().unwrap_or(proto)));
-    if let Some(host) = via.forwarded_host.clone().or(host) {
-        added.push((FORWARDED_HOST, host));
+    for (name, before, own) in [
+        (&FORWARDED_FOR, &via.forwarded_for, &connection.forwarded_for),
+        (&header::FORWARDED, &via.forwarded, &connection.forwarded),
+    ] {
+        headers.append_text(name, |text| {
+            if let Some(before) = before {
+                text.extend_from_slice(before.as_bytes());
+                text.extend_from_slice(b", ");
+            }
+            text.extend_from_slice(own.as_bytes());
+        });
     }
-    added.push((REQUEST_ID, request_id.clone()));
+    let proto = HeaderValue::from_static(if connection.tls { "https" } else { "http" });
+    headers.append(&FORWARDED_PROTO, via.forwarded_proto.as_ref().unwrap_or(&proto));
+    match (&via.forwarded_host, parts.uri.authority()) {
+        (Some(host), _) => headers.append(&FORWARDED_HOST, host),
+        (None, authority) => {
+            if !headers.append_copy(&FORWARDED_HOST, Known::Host)
+                && let Some(authority) = authority
+            {
+                headers.append_text(&FORWARDED_HOST, |text| {
+                    text.extend_from_slice(authority.as_str().as_bytes())
+                });
+            }
+        }
+    }
+    headers.append(&REQUEST_ID, request_id);
 
     if let (Some(signer), Some(name)) = (&live.signer, live.names.signature()) {
         let tier = &live.tiers[caller.tier.0].header;
@@ -125,63 +123,50 @@ pub(crate) fn dress(parts: &mut Parts, target: &Uri, sender: &Sender<'_>) -> Add
             request_id: text(request_id),
             claims: [text(&caller.user), text(&org), text(&email), text(&role), text(tier)],
         });
-        added.push((TIMESTAMP, HeaderValue::from(timestamp)));
-        added.push((name.clone(), signature));
+        headers.append(&TIMESTAMP, &HeaderValue::from(timestamp));
+        headers.append(name, &signature);
     }
-    added
 }
 
 /// Takes from an answer what concerned the upstream's connection or the gateway only.
-pub(crate) fn undress(headers: &mut HeaderMap) {
-    let mut removed: Vec<HeaderName> = Vec::new();
-    for (name, value) in headers.iter() {
-        if *name == header::CONNECTION {
-            let nominated = value.as_bytes().split(|byte| *byte == b',');
-            let nominated = nominated.filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok());
-            removed.extend(nominated.filter(|name| *name != header::CONTENT_LENGTH));
-            removed.push(header::CONNECTION);
-        } else if is_upstreams_own(name) {
-            removed.push(name.clone());
+pub(crate) fn undress(headers: &mut Headers) {
+    let (mut nominated, mut is_chunked) = (Vec::new(), false);
+    headers.retain(|field| match field.known {
+        Known::Connection => {
+            let options = field.value.split(|byte| *byte == b',');
+            nominated.extend(options.filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok()));
+            false
         }
-    }
-    if removed.contains(&header::TRANSFER_ENCODING) {
-        // The body was read by its chunks (RFC 9112, section 6.3): a length beside them would cut it.
-        removed.push(header::CONTENT_LENGTH);
-    }
-    for name in removed {
+        Known::TransferEncoding => {
+            is_chunked = true;
+            false
+        }
+        Known::Upgrade | Known::KeepAlive | Known::ProxyConnection => false,
+        _ => !field.name.starts_with(USAGE_PREFIX.as_bytes()),
+    });
+    for name in nominated.iter().filter(|name| *name != header::CONTENT_LENGTH) {
+        is_chunked |= *name == header::TRANSFER_ENCODING;
         headers.remove(name);
     }
-}
-
-/// Whether a header of an answer, `Connection` aside, is not for clients. Decided by the first letter
-/// for most.
-fn is_upstreams_own(name: &HeaderName) -> bool {
-    let text = name.as_str();
-    match text.as_bytes().first() {
-        Some(b't') => *name == header::TRANSFER_ENCODING,
-        Some(b'u') => *name == header::UPGRADE,
-        Some(b'k') => text == "keep-alive",
-        Some(b'p') => text == "proxy-connection",
-        Some(b'x') => text.starts_with(USAGE_PREFIX),
-        _ => false,
+    if is_chunked {
+        // The body was read by its chunks (RFC 9112, section 6.3): a length beside them would cut it.
+        headers.remove(&header::CONTENT_LENGTH);
     }
 }
 
 /// HTTP/2 may split cookies over several lines; elsewhere they are one (RFC 9113, section 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut lines = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
-    if lines.by_ref().nth(1).is_none() {
+fn join_cookies(headers: &mut Headers) {
+    if headers.all_known(Known::Cookie).nth(1).is_none() {
         return;
     }
-    let lines: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let lines: Vec<_> = headers.all_known(Known::Cookie).collect();
     if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
-        headers.insert(header::COOKIE, joined);
+        headers.insert(&header::COOKIE, &joined);
     }
 }
 
 /// `version-traceid-parentid-flags` of W3C Trace Context.
-fn is_traceparent(value: &HeaderValue) -> bool {
-    let bytes = value.as_bytes();
+fn is_traceparent(bytes: &[u8]) -> bool {
     let hex = |range: std::ops::Range<usize>| {
         let part = &bytes[range];
         part.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte))
@@ -197,16 +182,13 @@ fn is_traceparent(value: &HeaderValue) -> bool {
 }
 
 /// A trace that begins here (W3C Trace Context): named like the request, so that the ledger leads to it.
-fn traceparent(connection: &Connection, key: RequestKey) -> HeaderValue {
-    let worker = &connection.worker;
-    let mut text = Uuid::encode_buffer();
+fn put_traceparent(text: &mut Vec<u8>, worker: &Worker, key: RequestKey) {
+    let mut hex = Uuid::encode_buffer();
     // Nobody upstream of us knows the trace: our own span is its root.
     let span = u128::from(worker.random_u64() | 1);
-    worker.scratch.borrow_mut().value(|buffer| {
-        buffer.put_slice(b"00-");
-        buffer.put_slice(Uuid::from_u128(key.to_bits()).simple().encode_lower(&mut text).as_bytes());
-        buffer.put_u8(b'-');
-        buffer.put_slice(&Uuid::from_u128(span).simple().encode_lower(&mut text).as_bytes()[16..]);
-        buffer.put_slice(b"-00");
-    })
+    text.extend_from_slice(b"00-");
+    text.extend_from_slice(Uuid::from_u128(key.to_bits()).simple().encode_lower(&mut hex).as_bytes());
+    text.push(b'-');
+    text.extend_from_slice(&Uuid::from_u128(span).simple().encode_lower(&mut hex).as_bytes()[16..]);
+    text.extend_from_slice(b"-00");
 }

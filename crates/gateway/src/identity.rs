@@ -2,12 +2,12 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use arrayvec::ArrayVec;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use tollgate_config::Anonymous;
 use tollgate_core::TierIndex;
 
 use crate::{
+    headers::{Field, Headers, Known},
     live::{Grant, Live, Route},
     names::{CLAIMS, Claim, Class, Names},
     subjects::Calendars,
@@ -15,8 +15,6 @@ use crate::{
 
 /// Longest identity value, in bytes. An e-mail address has at most 254.
 const VALUE_BYTES_MAX: usize = 256;
-/// Most headers to remove from one request; `listen.headers_max` bounds them already.
-const REMOVED_INLINE: usize = 16;
 
 /// Who is calling, as far as a trusted peer says: the table of subjects may know what is left open.
 #[derive(Clone, Debug)]
@@ -148,42 +146,47 @@ pub(crate) enum IdentityError {
 /// Learns who is calling and leaves in `headers` only what may pass to an upstream: no identity, in any
 /// spelling, but a trusted peer's valid one, nothing hop-by-hop, nothing named by `Connection`, nothing
 /// that is the gateway's to say.
-pub(crate) fn identify(headers: &mut HeaderMap, peer: IpAddr, live: &Live) -> Result<Claimed, IdentityError> {
+pub(crate) fn identify(headers: &mut Headers, peer: IpAddr, live: &Live) -> Result<Claimed, IdentityError> {
     let names = &live.names;
     let trusted = live.is_trusted(peer);
-    let mut removed: Removed = ArrayVec::new();
-    let mut overflow: Vec<HeaderName> = Vec::new();
+    let mut nominated: Vec<HeaderName> = Vec::new();
     let mut claims: [Option<HeaderValue>; 5] = Default::default();
     let mut request_id = None;
     let mut via = Via::default();
+    let mut wrong = None;
 
-    for (name, value) in headers.iter() {
-        match names.classify(name) {
-            Class::Passes => continue,
+    headers.retain(|field| {
+        match names.classify(field.known, field.name) {
+            Class::Passes => return true,
             Class::Identity(claim) if trusted => {
                 let slot = &mut claims[claim as usize];
                 if slot.is_some() {
-                    return Err(IdentityError::Repeated(name.clone()));
+                    wrong.get_or_insert_with(|| IdentityError::Repeated(field.to_name()));
+                } else if !is_valid(field.value) {
+                    wrong.get_or_insert_with(|| IdentityError::Invalid(field.to_name()));
+                } else {
+                    *slot = Some(field.to_value());
                 }
-                if !is_valid(value) {
-                    return Err(IdentityError::Invalid(name.clone()));
-                }
-                *slot = Some(value.clone());
-                // Not removed: it is what the upstream is to see.
-                continue;
+                // It is what the upstream is to see.
+                return true;
             }
-            Class::Misspelt if trusted => return Err(IdentityError::Misspelt(name.clone())),
-            Class::Reserved if trusted => keep_reserved(name, value, &mut request_id, &mut via),
-            Class::HopByHop if *name == header::CONNECTION => {
-                nominate(value, names, trusted, &mut overflow)?;
+            Class::Misspelt if trusted => {
+                wrong.get_or_insert_with(|| IdentityError::Misspelt(field.to_name()));
+            }
+            Class::Reserved if trusted => keep_reserved(field, &mut request_id, &mut via),
+            Class::HopByHop if field.known == Known::Connection => {
+                if let Err(error) = nominate(field.value, names, trusted, &mut nominated) {
+                    wrong.get_or_insert(error);
+                }
             }
             Class::Identity(_) | Class::Misspelt | Class::Reserved | Class::HopByHop => {}
         }
-        if removed.last() != Some(name) && removed.try_push(name.clone()).is_err() {
-            overflow.push(name.clone());
-        }
+        false
+    });
+    if let Some(wrong) = wrong {
+        return Err(wrong);
     }
-    for name in removed.iter().chain(&overflow) {
+    for name in &nominated {
         headers.remove(name);
     }
 
@@ -194,7 +197,7 @@ pub(crate) fn identify(headers: &mut HeaderMap, peer: IpAddr, live: &Live) -> Re
         (Some(user), _) => (user, org, email, role, said, false),
         (None, Anonymous::Tier(tier)) => {
             // Without a user, all else that is said is said of nobody.
-            CLAIMS.iter().for_each(|claim| drop(headers.remove(names.of(*claim))));
+            CLAIMS.iter().for_each(|claim| headers.remove(names.of(*claim)));
             (anonymous(peer), None, None, None, Some(tier), true)
         }
         (None, Anonymous::Reject) => {
@@ -208,18 +211,17 @@ pub(crate) fn identify(headers: &mut HeaderMap, peer: IpAddr, live: &Live) -> Re
     Ok(Claimed { caller: Box::new(caller), tier_is_said, is_anonymous })
 }
 
-type Removed = ArrayVec<HeaderName, REMOVED_INLINE>;
-
 /// Names that `Connection` nominates are removed with it (RFC 9110, section 7.6.1).
 fn nominate(
-    value: &HeaderValue,
+    value: &[u8],
     names: &Names,
     trusted: bool,
     removed: &mut Vec<HeaderName>,
 ) -> Result<(), IdentityError> {
-    for option in value.as_bytes().split(|byte| *byte == b',') {
+    for option in value.split(|byte| *byte == b',') {
         let Ok(name) = HeaderName::from_bytes(option.trim_ascii()) else { continue };
-        match names.classify(&name) {
+        let text = name.as_str().as_bytes();
+        match names.classify(Known::of(text), text) {
             Class::Identity(_) | Class::Misspelt if trusted => return Err(IdentityError::Nominated(name)),
             // What frames the message is not optional, whoever says so.
             _ if name == header::HOST || name == header::CONTENT_LENGTH => {}
@@ -229,30 +231,25 @@ fn nominate(
     Ok(())
 }
 
-fn keep_reserved(
-    name: &HeaderName,
-    value: &HeaderValue,
-    request_id: &mut Option<HeaderValue>,
-    via: &mut Via,
-) {
-    let slot = match name.as_str() {
-        "x-request-id" if is_valid(value) => request_id,
+fn keep_reserved(field: Field<'_>, request_id: &mut Option<HeaderValue>, via: &mut Via) {
+    let slot = match field.name {
+        b"x-request-id" if is_valid(field.value) => request_id,
         // Lists: several lines are one, in their order (RFC 9110, section 5.3).
-        "forwarded" => return append(&mut via.forwarded, value),
-        "x-forwarded-for" => return append(&mut via.forwarded_for, value),
-        "x-forwarded-proto" => &mut via.forwarded_proto,
-        "x-forwarded-host" => &mut via.forwarded_host,
+        b"forwarded" => return append(&mut via.forwarded, field),
+        b"x-forwarded-for" => return append(&mut via.forwarded_for, field),
+        b"x-forwarded-proto" => &mut via.forwarded_proto,
+        b"x-forwarded-host" => &mut via.forwarded_host,
         _ => return,
     };
     // Of several lines the last is the nearest peer's own.
-    *slot = Some(value.clone());
+    *slot = Some(field.to_value());
 }
 
-fn append(list: &mut Option<HeaderValue>, value: &HeaderValue) {
+fn append(list: &mut Option<HeaderValue>, field: Field<'_>) {
     let joined = list
         .as_ref()
-        .and_then(|list| HeaderValue::from_bytes(&[list.as_bytes(), b", ", value.as_bytes()].concat()).ok());
-    *list = Some(joined.unwrap_or_else(|| value.clone()));
+        .and_then(|list| HeaderValue::from_bytes(&[list.as_bytes(), b", ", field.value].concat()).ok());
+    *list = Some(joined.unwrap_or_else(|| field.to_value()));
 }
 
 fn tier_of(claim: &HeaderValue, live: &Live) -> Result<TierIndex, IdentityError> {
@@ -274,8 +271,7 @@ fn anonymous(peer: IpAddr) -> HeaderValue {
 }
 
 /// Printable ASCII without what separates values or means something to shells, pages or logs.
-pub(crate) fn is_valid(value: &HeaderValue) -> bool {
-    let bytes = value.as_bytes();
+pub(crate) fn is_valid(bytes: &[u8]) -> bool {
     let invalid = |byte: u8| {
         !byte.is_ascii_graphic()
             || matches!(
@@ -307,7 +303,7 @@ mod tests {
         ] {
             let value = anonymous(peer.parse().unwrap());
             assert_eq!(text(&value), name);
-            assert!(is_valid(&value), "it can be said to an upstream: {name}");
+            assert!(is_valid(value.as_bytes()), "it can be said to an upstream: {name}");
         }
     }
 }

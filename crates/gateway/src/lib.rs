@@ -27,6 +27,8 @@ mod exchange;
 mod forwarding;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod head;
+mod headers;
 mod http1;
 mod identity;
 mod joined;

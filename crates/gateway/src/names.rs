@@ -1,7 +1,9 @@
 //! Header names that clients must not speak in.
 
-use http::{HeaderName, header};
+use http::HeaderName;
 use tollgate_config::Identity;
+
+use crate::headers::Known;
 
 /// What a header means to the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +82,7 @@ impl Names {
             };
             (name.clone(), fold(name.as_str()))
         });
-        let lengths = claims.iter().fold(0, |bits, (_, folded)| bits | length_bit(folded));
+        let lengths = claims.iter().fold(0, |bits, (_, folded)| bits | length_bit(folded.as_bytes()));
         let signature = identity.signature.as_ref().map(|signature| signature.header.clone());
         Self { claims, signature, lengths }
     }
@@ -96,35 +98,45 @@ impl Names {
         self.signature.as_ref()
     }
 
-    pub(crate) fn classify(&self, name: &HeaderName) -> Class {
-        let text = name.as_str();
-        if self.lengths & length_bit(text) != 0 {
+    /// What a name, in lower case, means.
+    pub(crate) fn classify(&self, known: Known, name: &[u8]) -> Class {
+        match known {
+            Known::Other => {}
+            Known::Connection
+            | Known::Expect
+            | Known::KeepAlive
+            | Known::ProxyAuthorization
+            | Known::ProxyConnection
+            | Known::Te
+            | Known::TransferEncoding
+            | Known::Upgrade => return Class::HopByHop,
+            // Not `Trailer`: what it announces is passed on, and over HTTP/1 only what is announced.
+            Known::Trailer
+            | Known::ContentLength
+            | Known::Cookie
+            | Known::Date
+            | Known::Host
+            | Known::Traceparent => return Class::Passes,
+        }
+        if self.lengths & length_bit(name) != 0 {
             for ((exact, folded), claim) in self.claims.iter().zip(CLAIMS) {
-                if exact == name {
+                if exact.as_str().as_bytes() == name {
                     return Class::Identity(claim);
                 }
-                if folds_to(text, folded) {
+                if folds_to(name, folded) {
                     return Class::Misspelt;
                 }
             }
         }
-        match text.as_bytes().first() {
-            Some(b'c') if *name == header::CONNECTION => Class::HopByHop,
-            // Not `Trailer`: what it announces is passed on, and over HTTP/1 only what is announced.
-            Some(b't') if *name == header::TE || *name == header::TRANSFER_ENCODING => Class::HopByHop,
-            Some(b'u') if *name == header::UPGRADE => Class::HopByHop,
-            Some(b'k') if text == "keep-alive" => Class::HopByHop,
-            Some(b'p') if text == "proxy-connection" || text == "proxy-authorization" => Class::HopByHop,
-            Some(b'e') if *name == header::EXPECT => Class::HopByHop,
-            Some(b'f' | b'x') if self.is_reserved(text) => Class::Reserved,
-            _ if self.signature.as_ref().is_some_and(|signature| folds_to(text, signature.as_str())) => {
-                Class::Reserved
-            }
+        let is_signature = |signature: &HeaderName| folds_to(name, signature.as_str());
+        match name.first() {
+            Some(b'f' | b'x') if self.is_reserved(name) => Class::Reserved,
+            _ if self.signature.as_ref().is_some_and(is_signature) => Class::Reserved,
             _ => Class::Passes,
         }
     }
 
-    fn is_reserved(&self, text: &str) -> bool {
+    fn is_reserved(&self, text: &[u8]) -> bool {
         (RESERVED_LENGTHS & length_bit(text) != 0 && RESERVED.iter().any(|name| folds_to(text, name)))
             || RESERVED_PREFIXES
                 .iter()
@@ -138,16 +150,16 @@ pub(crate) fn fold(name: &str) -> String {
 }
 
 /// Whether `name`, in lower case already, folds to `folded`.
-pub(crate) fn folds_to(name: &str, folded: &str) -> bool {
+pub(crate) fn folds_to(name: &[u8], folded: &str) -> bool {
     name.len() == folded.len()
         && name
-            .bytes()
-            .zip(folded.bytes())
-            .all(|(have, want)| have == want || (want == b'-' && !have.is_ascii_alphanumeric()))
+            .iter()
+            .zip(folded.as_bytes())
+            .all(|(have, want)| have == want || (*want == b'-' && !have.is_ascii_alphanumeric()))
 }
 
 /// Names of different lengths may share a bit: the set rules out, it does not decide.
-fn length_bit(text: &str) -> u64 {
+fn length_bit(text: &[u8]) -> u64 {
     1 << (text.len() % 64)
 }
 
@@ -171,7 +183,10 @@ mod tests {
     #[test]
     fn every_spelling_is_known() {
         let names = names();
-        let class = |text: &str| names.classify(&HeaderName::from_bytes(text.as_bytes()).unwrap());
+        let class = |text: &str| {
+            let name = text.to_lowercase();
+            names.classify(Known::of(name.as_bytes()), name.as_bytes())
+        };
         assert_eq!(class("X-User-Id"), Class::Identity(Claim::User));
         for misspelt in ["x_user_id", "X.User.Id", "x-user_id", "x!user*id"] {
             assert_eq!(class(misspelt), Class::Misspelt, "{misspelt}");

@@ -3,9 +3,9 @@
 //! HTTP/1 is text: there they are written as such, and a map of headers never knows of them.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
-use crate::ratelimit::Scratch;
+use crate::{headers::Headers, ratelimit::Scratch};
 
 /// Takes lines, each of which replaces all others of its name.
 pub(crate) trait Lines {
@@ -13,15 +13,15 @@ pub(crate) trait Lines {
     fn say(&mut self, name: &HeaderName, write: impl FnOnce(&mut BytesMut));
 }
 
-/// Lines as values of a map.
+/// Lines as header fields.
 pub(crate) struct InMap<'a> {
-    pub(crate) headers: &'a mut HeaderMap,
+    pub(crate) headers: &'a mut Headers,
     pub(crate) scratch: &'a mut Scratch,
 }
 
 impl Lines for InMap<'_> {
     fn say(&mut self, name: &HeaderName, write: impl FnOnce(&mut BytesMut)) {
-        self.headers.insert(name.clone(), self.scratch.value(write));
+        self.headers.insert(name, &self.scratch.value(write));
     }
 }
 
@@ -43,8 +43,7 @@ pub(crate) struct Said(pub(crate) Bytes);
 
 impl Said {
     /// Whether a header of this name is not to be written beside them.
-    pub(crate) fn replaces(&self, name: &HeaderName) -> bool {
-        let name = name.as_str().as_bytes();
+    pub(crate) fn replaces(&self, name: &[u8]) -> bool {
         // All that is said begins so; decided by that for most headers.
         matches!(name, [b'x', b'-', b'r' | b'q', ..] | [b'r', b'a', ..]) && self.has(name)
     }
@@ -77,7 +76,7 @@ mod tests {
             ("x-ratelimit-limit-day", false),
             ("date", false),
         ] {
-            assert_eq!(said.replaces(&HeaderName::from_static(name)), is_replaced, "{name}");
+            assert_eq!(said.replaces(name.as_bytes()), is_replaced, "{name}");
         }
     }
 }

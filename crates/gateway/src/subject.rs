@@ -213,7 +213,7 @@ fn told(mistakes: &[String]) -> bool {
 }
 
 fn valid_id(what: &str, id: &str, mistakes: &mut Vec<String>) -> Option<String> {
-    if HeaderValue::try_from(id).is_ok_and(|value| identity::is_valid(&value)) {
+    if HeaderValue::try_from(id).is_ok_and(|value| identity::is_valid(value.as_bytes())) {
         return Some(id.to_owned());
     }
     mistakes.push(format!(

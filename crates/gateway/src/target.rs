@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, Method, Uri, Version, header, uri::Scheme};
+use http::{Method, Uri, Version, uri::Scheme};
+
+use crate::headers::{Headers, Known};
 
 /// Longest path, in bytes, that is looked at.
 const PATH_BYTES_MAX: usize = 8 * 1024;
@@ -178,22 +180,17 @@ fn hex_pair(bytes: &[u8], at: usize) -> Option<u8> {
 }
 
 /// The host that a request is for, without port, if it says so exactly once.
-pub(crate) fn host<'a>(
-    headers: &'a HeaderMap,
-    uri: &'a Uri,
-    version: Version,
-) -> Result<&'a str, TargetError> {
+pub(crate) fn host<'a>(headers: &'a Headers, uri: &'a Uri, version: Version) -> Result<&'a str, TargetError> {
     if uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
         return Err(TargetError::Scheme);
     }
-    let mut hosts = headers.get_all(header::HOST).iter();
+    let mut hosts = headers.all_known(Known::Host);
     let header = hosts.next();
     if hosts.next().is_some() {
         return Err(TargetError::Host);
     }
     // What is no visible ASCII is no host either.
-    let header =
-        header.map(|value| str::from_utf8(value.as_bytes()).map_err(|_| TargetError::Host)).transpose()?;
+    let header = header.map(|value| str::from_utf8(value).map_err(|_| TargetError::Host)).transpose()?;
     let authority = uri.authority().map(http::uri::Authority::as_str);
     let named = match (header, authority) {
         (Some(header), Some(authority)) if !header.eq_ignore_ascii_case(authority) => {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, Response, Version, header, response};
+use http::{HeaderValue, Version, header};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional},
     sync::oneshot,
@@ -23,6 +23,8 @@ use crate::{
     connection::{Busy, Connection},
     deadline::Deadline,
     end::End,
+    head::{Reply, ResponseHead},
+    headers::{Headers, Known},
     http1::Tunnel as ClientTunnel,
     llm::{Conversation, Tapped},
     measures::{Measures, Model},
@@ -36,7 +38,7 @@ const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
 /// An upstream's `101`, and what the request holds.
 pub(crate) struct Switch {
-    pub(crate) head: response::Parts,
+    pub(crate) head: ResponseHead,
     pub(crate) inner: UpstreamBody,
     pub(crate) lease: Lease,
     pub(crate) admitted: Option<Admitted>,
@@ -46,27 +48,23 @@ pub(crate) struct Switch {
 }
 
 /// Whether a client asks for a WebSocket. Any other upgrade is not asked for: the request is an ordinary one.
-pub(crate) fn is_wanted(headers: &HeaderMap, version: Version) -> bool {
+pub(crate) fn is_wanted(headers: &Headers, version: Version) -> bool {
     if version != Version::HTTP_11 {
         return false;
     }
-    let mut protocols = headers.get_all(header::UPGRADE).iter();
+    let mut protocols = headers.all_known(Known::Upgrade);
     let Some(protocol) = protocols.next() else { return false };
-    let websocket =
-        protocol.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()) && protocols.next().is_none();
-    let named = headers.get_all(header::CONNECTION).iter().any(|value| {
-        value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+    let websocket = protocol.eq_ignore_ascii_case(WEBSOCKET.as_bytes()) && protocols.next().is_none();
+    let named = headers.all_known(Known::Connection).any(|value| {
+        value.split(|byte| *byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
     });
     websocket && named
 }
 
 /// Asks the upstream for what the client asked for.
-pub(crate) fn ask(headers: &mut HeaderMap) {
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, WEBSOCKET);
+pub(crate) fn ask(headers: &mut Headers) {
+    headers.insert(&header::CONNECTION, &HeaderValue::from_static("upgrade"));
+    headers.insert(&header::UPGRADE, &WEBSOCKET);
 }
 
 /// Answers `101` and carries both directions from then on.
@@ -75,8 +73,8 @@ pub(crate) fn switch(
     is_wanted: bool,
     switch: Switch,
     idle_timeout: Duration,
-) -> Result<Response<ResponseBody>, Refusal> {
-    let Switch { head, inner, lease, admitted, conversation, busy } = switch;
+) -> Result<Reply, Refusal> {
+    let Switch { mut head, inner, lease, admitted, conversation, busy } = switch;
     let client = connection.http1.get().filter(|_| is_wanted);
     let (Some(client), Some(upstream)) = (client, inner.into_tunnel()) else {
         if let Some(admitted) = admitted {
@@ -87,11 +85,9 @@ pub(crate) fn switch(
             "the service changed the protocol without being asked",
         ));
     };
-    let mut answer = Response::new(ResponseBody::empty());
-    *answer.status_mut() = head.status;
-    *answer.headers_mut() = head.headers;
-    crate::forwarding::undress(answer.headers_mut());
-    ask(answer.headers_mut());
+    head.reason = None;
+    crate::forwarding::undress(&mut head.headers);
+    ask(&mut head.headers);
 
     let held = (admitted, conversation);
     let client = client.borrow_mut().switch();
@@ -100,7 +96,7 @@ pub(crate) fn switch(
         let (_lease, _busy) = (lease, busy);
         tunnel.await;
     });
-    Ok(answer)
+    Ok(Reply::new(head, ResponseBody::empty()))
 }
 
 async fn tunnel(

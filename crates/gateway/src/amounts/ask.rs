@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, header::CONTENT_ENCODING};
+use http::{Method, header::CONTENT_ENCODING};
 use tollgate_config::Missing;
 use tollgate_core::Decimal;
 use tollgate_usage::{FieldReader, Said};
@@ -15,6 +15,7 @@ use super::{
     part::{At, IdAt, Memory},
 };
 use crate::{
+    headers::{self, Headers},
     live::{Route, RouteCharge},
     llm::{Looked, READ_HERE_BYTES_MAX},
     refusal::Refusal,
@@ -49,7 +50,7 @@ pub(super) struct StatedAmount {
 /// A request, as far as it is looked at.
 pub(crate) struct Sender<'a> {
     pub(crate) method: &'a Method,
-    pub(crate) headers: &'a HeaderMap,
+    pub(crate) headers: &'a Headers,
     /// In normal form.
     pub(crate) path: &'a str,
     pub(crate) body: Body,
@@ -108,8 +109,11 @@ pub(crate) async fn ask(route: &Route, plan: &Plan, sender: &Sender<'_>) -> Resu
 /// Reads the body; on another thread if it is long. `None` when nothing of it can be told.
 async fn read(plan: &Plan, sender: &Sender<'_>) -> Option<FieldReader> {
     let Body::Whole(text) = &sender.body else { return None };
-    let mut codings = sender.headers.get_all(CONTENT_ENCODING).iter();
-    let coding = codings.next().map(HeaderValue::to_str).transpose().ok()?;
+    let mut codings = sender.headers.all(&CONTENT_ENCODING);
+    let coding = match codings.next() {
+        None => None,
+        Some(coding) => Some(headers::text(coding)?),
+    };
     let reader = plan.request_fields.reader(coding).filter(|_| codings.next().is_none());
     let mut reader = reader.filter(|_| plan.reads_request())?;
     if text.len() <= READ_HERE_BYTES_MAX {
@@ -198,7 +202,7 @@ impl Asking<'_> {
 
     fn value(&self, at: &At) -> Result<Decimal, Flaw> {
         match at {
-            At::RequestHeader(name) => said(Some(header::number(self.sender.headers.get_all(name)))),
+            At::RequestHeader(name) => said(Some(header::number(self.sender.headers.all(name)))),
             At::RequestField(number) => said(self.body.map(|body| body.amount(*number))),
             At::ResponseHeader(_) | At::ResponseField(_) => Err(Flaw::Missing),
         }
@@ -227,7 +231,7 @@ impl Asking<'_> {
                     .map(resources::decoded)
                     .and_then(resources::named);
             }
-            IdAt::At(At::RequestHeader(name)) => header::id(self.sender.headers.get_all(name)),
+            IdAt::At(At::RequestHeader(name)) => header::id(self.sender.headers.all(name)),
             IdAt::At(At::RequestField(number)) => match self.body?.id(*number) {
                 Said::Value(id) => Some(id),
                 Said::Missing | Said::Wrong => None,

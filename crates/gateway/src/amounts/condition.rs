@@ -1,11 +1,12 @@
 //! Conditions, as they turn out.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderName, Method};
 use tollgate_config::ChargeOn;
 use tollgate_core::{Value, Wanted};
 use tollgate_usage::FieldReader;
 
 use super::plan::Heard;
+use crate::headers::Headers;
 
 /// What is true of some requests. Where it cannot be told, it is neither true nor false.
 pub(crate) enum Test {
@@ -40,12 +41,12 @@ impl Test {
     pub(super) fn of_request(
         &self,
         method: &Method,
-        headers: &HeaderMap,
+        headers: &Headers,
         body: Option<&FieldReader>,
     ) -> Option<bool> {
         match self {
             Self::Method(methods) => Some(methods.contains(method)),
-            Self::RequestHeader(name, wanted) => Some(is_any(headers.get_all(name), wanted)),
+            Self::RequestHeader(name, wanted) => Some(is_any(headers.all(name), wanted)),
             Self::RequestField(number) => body?.is_met(*number),
             Self::Status(_) | Self::ResponseHeader(..) | Self::ResponseField(_) => None,
         }
@@ -70,10 +71,9 @@ impl Test {
 }
 
 /// Whether one of a header's lines is one of the values.
-fn is_any<'a>(lines: impl IntoIterator<Item = &'a HeaderValue>, wanted: &[Wanted]) -> bool {
+fn is_any<'a>(lines: impl IntoIterator<Item = &'a [u8]>, wanted: &[Wanted]) -> bool {
     lines.into_iter().any(|line| {
-        let value =
-            std::str::from_utf8(line.as_bytes()).map_or(Value::Other, |text| Value::Text(text.trim()));
+        let value = std::str::from_utf8(line).map_or(Value::Other, |text| Value::Text(text.trim()));
         wanted.iter().any(|wanted| wanted.is(value))
     })
 }

@@ -6,7 +6,10 @@ use http::{
 };
 
 use super::Plan;
-use crate::names::{fold, folds_to};
+use crate::{
+    headers::{self, Headers},
+    names::{fold, folds_to},
+};
 
 /// Asks for an answer that says less (RFC 7240).
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -22,62 +25,58 @@ impl LookedAt {
         }
     }
 
-    fn is_spelling(&self, name: &HeaderName) -> bool {
-        self.0.iter().any(|(_, folded)| folds_to(name.as_str(), folded))
+    fn is_spelling(&self, name: &[u8]) -> bool {
+        self.0.iter().any(|(_, folded)| folds_to(name, folded))
     }
 
-    fn is_exact(&self, name: &HeaderName) -> bool {
-        self.0.iter().any(|(known, _)| known == name)
+    fn is_exact(&self, name: &[u8]) -> bool {
+        self.0.iter().any(|(known, _)| known.as_str().as_bytes() == name)
     }
 }
 
 impl Plan {
     /// Takes from a request what would have its upstream see something else than is charged, and what asks for an answer
     /// that says less than is looked at.
-    pub(crate) fn guard(&self, headers: &mut HeaderMap) {
-        self.remove(headers, |name| !self.request_headers.is_exact(name));
+    pub(crate) fn guard(&self, headers: &mut Headers) {
+        if self.guards_trailers() {
+            let looked_at = &self.request_headers;
+            headers.retain(|field| looked_at.is_exact(field.name) || !looked_at.is_spelling(field.name));
+        }
         if !self.response_fields.is_empty() {
-            [RANGE, IF_RANGE, PREFER].into_iter().for_each(|name| drop(headers.remove(name)));
+            [RANGE, IF_RANGE, PREFER].iter().for_each(|name| headers.remove(name));
             accept_what_is_decoded(headers);
         }
     }
 
     /// Takes from trailers what is looked at in headers: what comes this late is not charged.
     pub(crate) fn guard_trailers(&self, trailers: &mut HeaderMap) {
-        self.remove(trailers, |_| true);
+        let is_removed = |name: &&HeaderName| self.request_headers.is_spelling(name.as_str().as_bytes());
+        let removed: Vec<HeaderName> = trailers.keys().filter(is_removed).cloned().collect();
+        for name in removed {
+            trailers.remove(name);
+        }
     }
 
     /// Whether there is something that trailers must not say.
     pub(crate) fn guards_trailers(&self) -> bool {
         !self.request_headers.0.is_empty()
     }
-
-    fn remove(&self, headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool) {
-        if !self.guards_trailers() {
-            return;
-        }
-        let is_removed = |name: &&HeaderName| self.request_headers.is_spelling(name) && is_unwanted(name);
-        let removed: Vec<HeaderName> = headers.keys().filter(is_removed).cloned().collect();
-        for name in removed {
-            headers.remove(name);
-        }
-    }
 }
 
 /// Leaves of what a client accepts the codings that can be decoded.
-fn accept_what_is_decoded(headers: &mut HeaderMap) {
-    if !headers.contains_key(ACCEPT_ENCODING) {
+fn accept_what_is_decoded(headers: &mut Headers) {
+    if !headers.has(&ACCEPT_ENCODING) {
         return;
     }
     let is_decoded = |item: &&str| {
         let coding = item.split(';').next().unwrap_or_default().trim();
         !coding.is_empty() && tollgate_usage::is_decoded(coding)
     };
-    let lines = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
+    let lines = headers.all(&ACCEPT_ENCODING).filter_map(headers::text);
     let kept: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).filter(is_decoded).collect();
     let kept = if kept.is_empty() { "identity".to_owned() } else { kept.join(", ") };
     let kept = HeaderValue::try_from(kept).unwrap_or(HeaderValue::from_static("identity"));
-    headers.insert(ACCEPT_ENCODING, kept);
+    headers.insert(&ACCEPT_ENCODING, &kept);
 }
 
 #[cfg(test)]
@@ -93,16 +92,16 @@ mod tests {
             (&["compress, *;q=0.1", "GZIP , deflate"], "GZIP, deflate"),
             (&["identity;q=0, zstd"], "identity;q=0, zstd"),
         ] {
-            let mut headers = HeaderMap::new();
+            let mut headers = Headers::default();
             for line in lines {
-                headers.append(ACCEPT_ENCODING, HeaderValue::from_static(line));
+                headers.append(&ACCEPT_ENCODING, &HeaderValue::from_static(line));
             }
             accept_what_is_decoded(&mut headers);
-            let all: Vec<_> = headers.get_all(ACCEPT_ENCODING).iter().collect();
-            assert_eq!(all, [kept], "{lines:?}");
+            let all: Vec<_> = headers.all(&ACCEPT_ENCODING).collect();
+            assert_eq!(all, [kept.as_bytes()], "{lines:?}");
         }
-        let mut headers = HeaderMap::new();
+        let mut headers = Headers::default();
         accept_what_is_decoded(&mut headers);
-        assert!(headers.is_empty());
+        assert_eq!(headers.len(), 0);
     }
 }

@@ -1,6 +1,7 @@
 //! What a route looks at in requests and answers, collected from its charges.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::HeaderName;
 use tollgate_config::{
     Amount, Condition, Conditions, IdPlace, Job as ConfiguredJob, Measure, Place, RouteCharge,
 };
@@ -12,6 +13,7 @@ use super::{
     guard::LookedAt,
     part::{At, IdAt, Job, Measured, Memory, Part, PartAmount, Source},
 };
+use crate::headers::Headers;
 
 /// What a route looks at.
 pub(crate) struct Plan {
@@ -30,12 +32,12 @@ pub(crate) struct Plan {
 }
 
 /// The headers of an answer that its charges look at.
-pub(crate) struct Heard(Vec<Vec<HeaderValue>>);
+pub(crate) struct Heard(Vec<Vec<Bytes>>);
 
 impl Heard {
     /// All lines of a header, by its number.
-    pub(super) fn all(&self, number: usize) -> &[HeaderValue] {
-        self.0.get(number).map(Vec::as_slice).unwrap_or_default()
+    pub(super) fn all(&self, number: usize) -> impl Iterator<Item = &[u8]> {
+        self.0.get(number).into_iter().flatten().map(|value| &**value)
     }
 }
 
@@ -51,8 +53,8 @@ impl Plan {
     }
 
     /// Notes what the answer's head says; nothing is kept where nothing is looked at.
-    pub(crate) fn hear(&self, headers: &HeaderMap) -> Option<Box<Heard>> {
-        let lines = |name: &HeaderName| headers.get_all(name).iter().cloned().collect();
+    pub(crate) fn hear(&self, headers: &Headers) -> Option<Box<Heard>> {
+        let lines = |name: &HeaderName| headers.all(name).map(Bytes::copy_from_slice).collect();
         let heard = || Box::new(Heard(self.response_headers.iter().map(lines).collect()));
         (!self.response_headers.is_empty()).then(heard)
     }

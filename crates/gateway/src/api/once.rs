@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderName, StatusCode};
 use ring::digest::{Context, SHA256};
 use tokio::{
     sync::{Mutex as Turn, OwnedMutexGuard},
@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::{Request, asking::ask, input::Input, reply::Reply, speaker::Speaker};
 use crate::{
     admission::overloaded,
-    identity::text,
+    headers::{self, Headers},
     refusal::{Code, Refusal},
 };
 
@@ -181,17 +181,18 @@ fn busy() -> Refusal {
     overloaded("a request with this Idempotency-Key is still being done; try again soon")
 }
 
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 /// The request's key.
-fn header(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
-    let mut values = headers.get_all("idempotency-key").iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let bytes = value.as_bytes();
+fn header(headers: &Headers) -> Result<Option<String>, Refusal> {
+    let mut values = headers.all(&IDEMPOTENCY_KEY);
+    let Some(bytes) = values.next() else { return Ok(None) };
     let is_valid = (1..=KEY_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
     if !is_valid || values.next().is_some() {
         let message = "Idempotency-Key must be there once, with 1 to 255 printable ASCII characters";
         return Err(Refusal::new(Code::BadRequest, message));
     }
-    Ok(Some(text(value).to_owned()))
+    Ok(headers::text(bytes).map(str::to_owned))
 }
 
 /// Of all that makes the request what it is.

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{header, request::Parts};
+use http::header;
 
 use super::{Served, input::Input};
 use crate::{
     admission::overloaded,
     body::Inbound,
     exchange::Arrival,
+    head::RequestHead,
+    headers,
     identity::{Claimed, IdentityError},
     live::Live,
     llm::{self, LookBounds, Looked},
@@ -32,7 +34,7 @@ pub(crate) struct Request<'a> {
     pub(crate) arrival: Arrival,
     /// In normal form.
     pub(crate) path: &'a str,
-    pub(crate) parts: &'a Parts,
+    pub(crate) parts: &'a RequestHead,
     /// Who is calling, as on any route.
     pub(crate) claimed: Result<Claimed, IdentityError>,
 }
@@ -72,8 +74,8 @@ impl Request<'_> {
     }
 
     fn is_json(&self) -> bool {
-        let mut values = self.parts.headers.get_all(header::CONTENT_TYPE).iter();
-        let value = values.next().and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let mut values = self.parts.headers.all(&header::CONTENT_TYPE);
+        let value = values.next().and_then(headers::text).unwrap_or_default();
         let essence = value.split(';').next().unwrap_or_default().trim();
         values.next().is_none() && essence.eq_ignore_ascii_case("application/json")
     }

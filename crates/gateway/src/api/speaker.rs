@@ -142,7 +142,9 @@ impl Named {
     pub(super) fn read(object: &Object<'_>) -> Result<Self, Refusal> {
         let id = |name| {
             let Some(field) = object.get(name) else { return Ok(None) };
-            let value = HeaderValue::from_str(field.text(ID_BYTES_MAX)?).ok().filter(identity::is_valid);
+            let value = HeaderValue::from_str(field.text(ID_BYTES_MAX)?)
+                .ok()
+                .filter(|value| identity::is_valid(value.as_bytes()));
             value.map(Some).ok_or_else(|| field.wrong("has a character that an identity may not have"))
         };
         let tier = object.get("tier").map(|field| field.text(ID_BYTES_MAX)).transpose()?;
@@ -156,7 +158,11 @@ impl Named {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let wrong =
                 || Refusal::new(Code::BadRequest, format!("{name} must be there once, with a valid value"));
-            let id = || HeaderValue::from_str(&decoded(value)?).ok().filter(identity::is_valid);
+            let id = || {
+                HeaderValue::from_str(&decoded(value)?)
+                    .ok()
+                    .filter(|value| identity::is_valid(value.as_bytes()))
+            };
             match name {
                 "user_id" if named.user.is_none() => named.user = Some(id().ok_or_else(wrong)?),
                 "org_id" if named.org.is_none() => named.org = Some(id().ok_or_else(wrong)?),

@@ -2,8 +2,10 @@
 
 use std::env;
 
-use http::{HeaderMap, header};
+use http::header;
 use ring::digest::{Digest, SHA256, digest};
+
+use crate::headers::Headers;
 
 /// Shortest token, in bytes: 24 characters of base64 are 144 bits.
 const TOKEN_BYTES_MIN: usize = 24;
@@ -48,7 +50,7 @@ impl Tokens {
     }
 
     /// Whether the request has one of them.
-    pub(super) fn know(&self, headers: &HeaderMap) -> bool {
+    pub(super) fn know(&self, headers: &Headers) -> bool {
         let Some(token) = bearer(headers) else { return false };
         let given = digest(&SHA256, token);
         // All are compared, whichever fits.
@@ -57,8 +59,8 @@ impl Tokens {
 }
 
 /// The only bearer token of a request.
-pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let (scheme, token) = values.next()?.as_bytes().split_at_checked(7)?;
+pub(super) fn bearer(headers: &Headers) -> Option<&[u8]> {
+    let mut values = headers.all(&header::AUTHORIZATION);
+    let (scheme, token) = values.next()?.split_at_checked(7)?;
     (values.next().is_none() && scheme.eq_ignore_ascii_case(b"bearer ")).then_some(token)
 }

@@ -10,12 +10,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
 
 use super::{BodyError, Inbound};
 use crate::{
     deadline::Deadline,
+    headers::Known,
     live::{Route, Snapshot},
     llm::Looked,
     names::{Class, Names},
@@ -279,8 +280,11 @@ impl Drop for Forwarded {
 
 /// Trailers in which nobody claims to be anybody.
 fn without_claims(mut trailers: HeaderMap, names: &Names) -> HeaderMap {
-    let forbidden: Vec<_> =
-        trailers.keys().filter(|name| names.classify(name) != Class::Passes).cloned().collect();
+    let is_forbidden = |name: &&HeaderName| {
+        let name = name.as_str().as_bytes();
+        names.classify(Known::of(name), name) != Class::Passes
+    };
+    let forbidden: Vec<_> = trailers.keys().filter(is_forbidden).cloned().collect();
     for name in forbidden {
         trailers.remove(name);
     }

@@ -1,13 +1,15 @@
 //! An answer as it is written.
 
-use http::{HeaderMap, Response, StatusCode, header, response};
+use http::StatusCode;
 use http_body::Body as _;
 use hyper::ext::ReasonPhrase;
 
 use super::head::{Asked, names};
 use crate::{
     body::ResponseBody,
-    http1::{Coding, announced, line},
+    head::ResponseHead,
+    headers::Known,
+    http1::{Coding, announced},
     said::Said,
     worker::{Worker, wall_clock},
 };
@@ -23,7 +25,7 @@ pub(super) struct Framed {
 /// Writes an answer's head and what is said beside it, framed as the client understands it.
 pub(super) fn head(
     buffer: &mut Vec<u8>,
-    (head, said): (&response::Parts, &Said),
+    (head, said): (&ResponseHead, &Said),
     body: &ResponseBody,
     asked: &Asked,
     worker: &Worker,
@@ -40,29 +42,17 @@ pub(super) fn head(
         None => Coding::Chunked { announced: Vec::new() },
     };
 
-    status_line(buffer, asked.by_http_11, status, head.extensions.get());
-    let (mut says_close, mut says_date) = (false, false);
-    for (name, value) in headers {
-        if *name == header::CONTENT_LENGTH {
-            // To HEAD, the upstream says how long its answer to GET would be.
-            if !asked.by_head || bodiless {
-                continue;
-            }
-        } else if *name == header::TRANSFER_ENCODING {
-            continue;
-        } else if *name == header::TRAILER {
-            if !matches!(coding, Coding::Chunked { .. }) {
-                continue;
-            }
-        } else if *name == header::CONNECTION {
-            says_close |= names(value, b"close");
-        } else if *name == header::DATE {
-            says_date = true;
-        } else if said.replaces(name) {
-            continue;
-        }
-        line(buffer, name, value);
-    }
+    status_line(buffer, asked.by_http_11, status, head.reason.as_ref());
+    let says_close = headers.all_known(Known::Connection).any(|value| names(value, b"close"));
+    let says_date = headers.has_known(Known::Date);
+    headers.write(buffer, |field| match field.known {
+        // To HEAD, the upstream says how long its answer to GET would be.
+        Known::ContentLength => asked.by_head && !bodiless,
+        Known::TransferEncoding => false,
+        Known::Trailer => matches!(coding, Coding::Chunked { .. }),
+        Known::Other => !said.replaces(field.name),
+        _ => true,
+    });
     buffer.extend_from_slice(&said.0);
     match (&coding, length) {
         (Coding::Chunked { .. }, _) => buffer.extend_from_slice(b"transfer-encoding: chunked\r\n"),
@@ -70,7 +60,7 @@ pub(super) fn head(
         (Coding::End, _) => content_length(buffer, 0),
         // Of an answer without a body, nobody knows how long it would be with one.
         (Coding::Nothing, Some(length))
-            if length > 0 && !bodiless && !headers.contains_key(header::CONTENT_LENGTH) =>
+            if length > 0 && !bodiless && !headers.has_known(Known::ContentLength) =>
         {
             content_length(buffer, length);
         }
@@ -90,13 +80,10 @@ pub(super) fn head(
 }
 
 /// Writes what comes before an answer.
-pub(super) fn informational(buffer: &mut Vec<u8>, head: &Response<()>) {
-    status_line(buffer, true, head.status(), head.extensions().get());
-    let is_framing = |name| name == header::CONTENT_LENGTH || name == header::TRANSFER_ENCODING;
-    let headers: &HeaderMap = head.headers();
-    for (name, value) in headers.iter().filter(|(name, _)| !is_framing(*name)) {
-        line(buffer, name, value);
-    }
+pub(super) fn informational(buffer: &mut Vec<u8>, head: &ResponseHead) {
+    status_line(buffer, true, head.status, head.reason.as_ref());
+    let is_framing = |known| matches!(known, Known::ContentLength | Known::TransferEncoding);
+    head.headers.write(buffer, |field| !is_framing(field.known));
     buffer.extend_from_slice(b"\r\n");
 }
 

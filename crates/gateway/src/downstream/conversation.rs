@@ -10,13 +10,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderMap, Response, StatusCode};
+use http::StatusCode;
 use http_body::Body as _;
 use tokio::time::timeout;
 use tollgate_config::Listen;
 
 use super::{
-    LINES_KEPT_MAX, LINGER_TIME_MAX, Received, Shared, Wire, answer,
+    LINGER_TIME_MAX, Received, Shared, Wire, answer,
     answer::Framed,
     head::{Asked, Head, Reader},
 };
@@ -24,10 +24,11 @@ use crate::{
     body::{DRAIN_TIME_MAX, Inbound, ResponseBody},
     connection::Connection,
     exchange::{exchange, turn_away},
+    head::Reply,
+    headers::Headers,
     http1::{Coding, Error, Output, Sending, Stream},
     live::Snapshot,
     refusal::{Code, Refusal},
-    said::Said,
     worker::Phase,
 };
 
@@ -52,18 +53,15 @@ pub(crate) async fn converse(connection: Rc<Connection>, stream: Stream, live: R
     let listen = &live.gateway().listen;
     let mut reader = Reader::new(listen.header_bytes_max, listen.headers_max);
     // The memory of one map goes round: from the client's request to the upstream's, its answer and back.
-    let mut used = HeaderMap::new();
+    let mut used = Headers::default();
     let lingers = loop {
         let head = poll_fn(|cx| {
             let is_last_call = connection.worker.phase() >= Phase::ClosingIdle;
             wire.borrow_mut().poll_head(&mut reader, &mut used, is_last_call, cx)
         });
-        let ((response, said), asked, is_readable) = match head.await {
+        let (reply, asked, is_readable) = match head.await {
             Ok(None) => break false,
-            Err(error) => {
-                let response = turn_away(&connection, refusal(&error, listen));
-                ((response, Said::default()), Asked::UNREADABLE, false)
-            }
+            Err(error) => (turn_away(&connection, refusal(&error, listen)), Asked::UNREADABLE, false),
             Ok(Some(Head { parts, body, asked })) => {
                 let number = wire.borrow_mut().begin(body, &asked);
                 let body = number.map_or(Inbound::Empty, |number| Inbound::H1(Received::new(wire, number)));
@@ -77,7 +75,7 @@ pub(crate) async fn converse(connection: Rc<Connection>, stream: Stream, live: R
                 (answer, asked, true)
             }
         };
-        match write(&connection, wire, (response, said), &asked, &mut used).await {
+        match write(&connection, wire, reply, &asked, &mut used).await {
             Next::Request => {}
             Next::Close { lingers } => break lingers || !is_readable,
             Next::Gone => return,
@@ -94,18 +92,19 @@ pub(crate) async fn converse(connection: Rc<Connection>, stream: Stream, live: R
 async fn write(
     connection: &Connection,
     wire: &Shared,
-    (response, said): (Response<ResponseBody>, Said),
+    reply: Reply,
     asked: &Asked,
-    used: &mut HeaderMap,
+    used: &mut Headers,
 ) -> Next {
-    let (mut head, body) = response.into_parts();
+    let Reply { mut head, body, said } = reply;
     let mut output = wire.borrow_mut().take_output();
     // A request that is answered before its end ends the connection, unless it is nearly read; the client learns it in
     // time.
     let asked = &Asked { keep_alive: asked.keep_alive && is_nearly_read(wire), ..*asked };
     let Framed { coding, keep_alive } =
         answer::head(output.buffer(), (&head, &said), &body, asked, &connection.worker);
-    *used = emptied(mem::take(&mut head.headers));
+    *used = mem::take(&mut head.headers);
+    used.clear();
     wire.borrow_mut().only_close_ends = matches!(coding, Coding::Close);
     let mut sending = Sending::new(Some(body).filter(|body| !body.is_end_stream()), coding);
     let (mut failure, mut is_later) = (None, false);
@@ -147,12 +146,6 @@ fn is_nearly_read(wire: &Shared) -> bool {
         wire.borrow_mut().pass_over_body();
     }
     wire.borrow().is_nearly_read()
-}
-
-/// The memory of `headers` for the next, without that of the heads they were in; nothing of it where that is much.
-fn emptied(mut headers: HeaderMap) -> HeaderMap {
-    headers.clear();
-    if headers.capacity() > LINES_KEPT_MAX { HeaderMap::new() } else { headers }
 }
 
 /// Writes what the body has, until its end. An error ends the answer when what came before it has left.

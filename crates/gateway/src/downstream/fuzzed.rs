@@ -4,7 +4,10 @@ use bytes::BytesMut;
 use http::{HeaderMap, Request, header};
 
 use super::head::{Asked, Head, Reader};
-use crate::http1::{Decoder, line};
+use crate::{
+    headers::{Headers, write_line},
+    http1::Decoder,
+};
 
 /// Bounds of heads.
 const BYTES_MAX: usize = 1024;
@@ -48,7 +51,7 @@ fn check_rewritten(seen: &Seeing) {
     for (name, value) in head.headers() {
         assert!(value.as_bytes().iter().all(|byte| *byte == b'\t' || *byte >= b' ' && *byte != 0x7f));
         if ![header::CONTENT_LENGTH, header::TRANSFER_ENCODING].contains(name) {
-            line(&mut text, name, value);
+            write_line(&mut text, name.as_str().as_bytes(), value.as_bytes());
         }
     }
     text.extend_from_slice(format!("content-length: {}\r\n\r\n", seen.body.len()).as_bytes());
@@ -99,14 +102,14 @@ fn step(reader: &mut Reader, buffer: &mut BytesMut, body: &mut Decoder, seen: &m
         if seen.requests.last().is_some_and(|last| !last.asked.keep_alive) {
             return false;
         }
-        match reader.take(buffer, &mut HeaderMap::new()) {
+        match reader.take(buffer, &mut Headers::default()) {
             Ok(None) => return false,
             Err(_) => seen.is_broken = true,
             Ok(Some(Head { parts, body: decoder, asked })) => {
                 *body = decoder;
                 body.advance(buffer);
                 let is_whole = body.is_end();
-                let request = Request::from_parts(*parts, ());
+                let request = parts.into_request(());
                 seen.requests.push(Seeing { request, asked, body: Vec::new(), trailers: None, is_whole });
             }
         }

@@ -1,18 +1,21 @@
 //! A request's head.
 
-use std::mem::{self, MaybeUninit};
+use std::mem;
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header, request::Parts};
+use bytes::{Buf as _, BytesMut};
+use http::{Method, Uri, Version, header};
 
-use super::LINES_INLINE;
-use crate::http1::{Decoder, Error, Framing, HeadEnd, has_bare_line_feed, name};
+use crate::{
+    head::RequestHead,
+    headers::{Field, Headers, Known, Line},
+    http1::{Decoder, Error, Framing, LineEnd, Malformed, RequestLine, head_end, header_lines, request_line},
+};
 
 /// What a head says.
 #[derive(Debug)]
 pub(super) struct Head {
     /// In one place from here to the upstream: they are large.
-    pub(super) parts: Box<Parts>,
+    pub(super) parts: Box<RequestHead>,
     pub(super) body: Decoder,
     pub(super) asked: Asked,
 }
@@ -56,34 +59,33 @@ impl Reader {
     }
 
     /// Takes a head off `buffer`, once it is there whole. Its headers take the place of the last answer's, `used`.
-    pub(super) fn take(
-        &mut self,
-        buffer: &mut BytesMut,
-        used: &mut HeaderMap,
-    ) -> Result<Option<Head>, Error> {
+    pub(super) fn take(&mut self, buffer: &mut BytesMut, used: &mut Headers) -> Result<Option<Head>, Error> {
         if self.scanned == 0 {
             skip_empty_lines(buffer);
+        } else if head_end(buffer, self.scanned).is_none() {
+            return self.wait(buffer);
         }
-        let Some(end) = HeadEnd::find(buffer, self.scanned) else {
-            // The end may begin in what is there.
-            self.scanned = buffer.len().saturating_sub(3);
-            return if buffer.len() <= self.bytes_max { Ok(None) } else { Err(Error::TooLarge) };
+        let lines = used.begin();
+        let read = match read(buffer, lines, self.lines_max) {
+            Ok(Some(read)) => read,
+            // What is wrong with it is said when it is there whole, in however many pieces it comes.
+            Ok(None) | Err(_) if head_end(buffer, self.scanned).is_none() => return self.wait(buffer),
+            Ok(None) => return Err(Error::Framing("its head is not whole")),
+            Err(Malformed::TooMany) => return Err(Error::TooLarge),
+            Err(error) => return Err(error.into()),
         };
-        let is_plain = end.is_plain && self.scanned == 0;
         self.scanned = 0;
-        if end.bytes > self.bytes_max {
+        if read.end > self.bytes_max {
             return Err(Error::TooLarge);
         }
-        let head = buffer.split_to(end.bytes).freeze();
-        if !is_plain && has_bare_line_feed(&head) {
-            return Err(Error::Framing("a line feed alone in its head"));
-        }
-        if self.lines_max <= LINES_INLINE {
-            let lines = &mut [const { MaybeUninit::uninit() }; LINES_INLINE];
-            parse(&head, &mut lines[..self.lines_max], used).map(Some)
-        } else {
-            parse(&head, &mut vec![MaybeUninit::uninit(); self.lines_max], used).map(Some)
-        }
+        used.found_in(buffer.split_to(read.end).freeze());
+        head(&read.line, mem::take(used)).map(Some)
+    }
+
+    /// The head's end may begin in what is there.
+    fn wait(&mut self, buffer: &BytesMut) -> Result<Option<Head>, Error> {
+        self.scanned = buffer.len().saturating_sub(3);
+        if buffer.len() <= self.bytes_max { Ok(None) } else { Err(Error::TooLarge) }
     }
 }
 
@@ -98,64 +100,51 @@ fn skip_empty_lines(buffer: &mut BytesMut) {
     }
 }
 
-fn parse<'a>(
-    head: &'a Bytes,
-    lines: &mut [MaybeUninit<httparse::Header<'a>>],
-    used: &mut HeaderMap,
-) -> Result<Head, Error> {
-    let mut parsed = httparse::Request::new(&mut []);
-    let parser = httparse::ParserConfig::default();
-    let parsing = parser.parse_request_with_uninit_headers(&mut parsed, head, lines);
-    let parsing = parsing.map_err(|error| match error {
-        httparse::Error::TooManyHeaders => Error::TooLarge,
-        error => Error::Malformed(error),
-    })?;
-    let whole = httparse::Status::Complete(head.len());
-    let (true, Some(method), Some(target)) = (parsing == whole, parsed.method, parsed.path) else {
-        return Err(Error::Framing("its head is not whole"));
-    };
-    let method = Method::from_bytes(method.as_bytes()).map_err(|_| Error::Framing("its method is none"))?;
-    let target = Uri::from_maybe_shared(head.slice_ref(target.as_bytes()))
+/// Where the parts of a head are.
+struct Places {
+    line: RequestLine,
+    end: usize,
+}
+
+fn read(text: &mut [u8], lines: &mut Vec<Line>, lines_max: usize) -> Result<Option<Places>, Malformed> {
+    let Some(line) = request_line(text, LineEnd::Strict)? else { return Ok(None) };
+    let end = header_lines(text, line.end, LineEnd::Strict, lines, lines_max)?;
+    Ok(end.map(|end| Places { line, end }))
+}
+
+/// What a head means.
+fn head(line: &RequestLine, mut headers: Headers) -> Result<Head, Error> {
+    let text = headers.head();
+    let method =
+        Method::from_bytes(&text[..line.method_end]).map_err(|_| Error::Framing("its method is none"))?;
+    let uri = Uri::from_maybe_shared(text.slice(line.method_end + 1..line.target_end))
         .map_err(|_| Error::Framing("its target is none"))?;
-    let by_http_11 = parsed.version == Some(1);
-    let version = if by_http_11 { Version::HTTP_11 } else { Version::HTTP_10 };
+    let version = if line.is_11 { Version::HTTP_11 } else { Version::HTTP_10 };
 
     let mut framing = Framing::new(version);
     let (mut wants_trailers, mut expects_continue) = (false, false);
-    let mut headers = mem::take(used);
-    headers.clear();
-    headers.reserve(parsed.headers.len());
-    for line in &*parsed.headers {
-        let name = name(line.name.as_bytes());
-        let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value));
-        let (Ok(name), Ok(value)) = (name, value) else {
-            return Err(Error::Framing("a header is not valid"));
-        };
-        framing.read(&name, &value)?;
-        if name == header::TE {
-            wants_trailers |= names(&value, b"trailers");
-        } else if name == header::EXPECT {
-            expects_continue = value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    for Field { known, value, .. } in headers.iter() {
+        match known {
+            Known::Te => wants_trailers |= names(value, b"trailers"),
+            Known::Expect => expects_continue = value.eq_ignore_ascii_case(b"100-continue"),
+            known => framing.read(known, value)?,
         }
-        headers.append(name, value);
     }
     if framing.has_void_length() {
-        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(&header::CONTENT_LENGTH);
     }
     let body = framing.request_body();
     let asked = Asked {
-        by_http_11,
+        by_http_11: line.is_11,
         by_head: method == Method::HEAD,
         keep_alive: framing.keep_alive,
         wants_trailers,
-        expects_continue: expects_continue && by_http_11,
+        expects_continue: expects_continue && line.is_11,
     };
-    let mut parts = Box::new(Request::new(()).into_parts().0);
-    (parts.method, parts.uri, parts.version, parts.headers) = (method, target, version, headers);
-    Ok(Head { parts, body, asked })
+    Ok(Head { parts: Box::new(RequestHead { method, uri, version, headers }), body, asked })
 }
 
 /// Whether a list has this option.
-pub(super) fn names(list: &HeaderValue, option: &[u8]) -> bool {
-    list.as_bytes().split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(option))
+pub(super) fn names(list: &[u8], option: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(option))
 }

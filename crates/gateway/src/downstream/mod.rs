@@ -26,10 +26,6 @@ pub(crate) use date::Date;
 pub(crate) use received::Received;
 pub(crate) use wire::{Shared, Wire};
 
-/// Header lines of a request that are read without asking for memory: what hyper allows unless told otherwise.
-const LINES_INLINE: usize = 100;
-/// Header lines for which memory is kept between requests: more than most have.
-const LINES_KEPT_MAX: usize = 64;
 /// Room for one read, where bodies keep filling it: there are more clients than upstreams, and they send less.
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// Bytes that are read of further requests while one is served: what one read takes anyway. With more, a client

@@ -9,7 +9,7 @@ use http::{HeaderMap, Request};
 use http_body::Frame;
 
 use super::head::{Asked, Head, Reader};
-use crate::http1::Error;
+use crate::{headers::Headers, http1::Error};
 
 /// Bounds of heads in these tests.
 const BYTES_MAX: usize = 4096;
@@ -34,7 +34,7 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<Read>, 
     for piece in pieces {
         buffer.extend_from_slice(piece);
         if head.is_none() {
-            head = reader.take(&mut buffer, &mut HeaderMap::new())?;
+            head = reader.take(&mut buffer, &mut Headers::default())?;
         }
         if let Some(Head { body: decoder, .. }) = &mut head {
             decoder.advance(&mut buffer);
@@ -44,7 +44,7 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<Read>, 
         }
     }
     let Some(Head { parts, body: decoder, asked }) = head else { return Ok(None) };
-    let request = Request::from_parts(*parts, ());
+    let request = parts.into_request(());
     Ok(decoder.is_end().then_some(Read { request, asked, body, trailers, rest: buffer }))
 }
 

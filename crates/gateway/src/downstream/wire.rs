@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use tokio::{io::AsyncWrite as _, sync::oneshot};
 
@@ -23,6 +23,8 @@ use crate::{
     connection::Activity,
     deadline::Task,
     forwarding,
+    head::ResponseHead,
+    headers::Headers,
     http1::{Decoder, Error, Input, Output, Stream, Tunnel},
 };
 
@@ -83,7 +85,7 @@ impl Wire {
     pub(super) fn poll_head(
         &mut self,
         reader: &mut Reader,
-        used: &mut HeaderMap,
+        used: &mut Headers,
         is_last_call: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Head>, Error>> {
@@ -172,11 +174,11 @@ impl Wire {
     }
 
     /// Passes on what an upstream says before its answer, as far as the client is ready for it: it can do without.
-    pub(crate) fn inform(&mut self, mut head: Response<()>) {
+    pub(crate) fn inform(&mut self, mut head: ResponseHead) {
         let Some(output) = &mut self.output else { return };
         // The client was asked for its body when that was wanted.
-        if self.by_http_11 && output.has_room() && head.status() != StatusCode::CONTINUE {
-            forwarding::undress(head.headers_mut());
+        if self.by_http_11 && output.has_room() && head.status != StatusCode::CONTINUE {
+            forwarding::undress(&mut head.headers);
             answer::informational(output.buffer(), &head);
         }
     }

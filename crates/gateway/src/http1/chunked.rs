@@ -1,9 +1,10 @@
 //! Chunked bodies (RFC 9112, section 7.1), read from whatever pieces they come in.
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 
-use super::{EXTENSION_BYTES_MAX, Error, HEADERS_MAX, TRAILER_BYTES_MAX};
+use super::{EXTENSION_BYTES_MAX, Error, HEADERS_MAX, LineEnd, TRAILER_BYTES_MAX, header_lines};
+use crate::headers::Headers;
 
 /// How far a chunked body was read.
 #[derive(Debug, Default)]
@@ -78,21 +79,13 @@ impl Chunked {
         if !self.has_trailers() {
             return Ok(None);
         }
-        let lines = Bytes::from(std::mem::take(&mut self.trailers));
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-        let httparse::Status::Complete((_, headers)) = httparse::parse_headers(&lines, &mut headers)? else {
+        let (mut text, mut trailers) = (std::mem::take(&mut self.trailers), Headers::default());
+        let lines = trailers.begin();
+        if header_lines(&mut text, 0, LineEnd::Strict, lines, HEADERS_MAX)? != Some(text.len()) {
             return Err(Error::Framing("its trailers have no end"));
-        };
-        let mut trailers = HeaderMap::with_capacity(headers.len());
-        for header in headers {
-            let name = HeaderName::from_bytes(header.name.as_bytes());
-            let value = HeaderValue::from_bytes(header.value);
-            let (Ok(name), Ok(value)) = (name, value) else {
-                return Err(Error::Framing("a trailer is not valid"));
-            };
-            trailers.append(name, value);
         }
-        Ok(Some(trailers))
+        trailers.found_in(Bytes::from(text));
+        Ok(Some(trailers.into_map()))
     }
 
     fn step(&mut self, byte: u8) -> Result<(), Error> {

@@ -3,9 +3,10 @@
 use std::io::Write as _;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, header};
 
 use super::{Error, Output};
+use crate::headers::{Headers, Known, write_line};
 
 /// How the end of a body is said.
 #[derive(Debug, Default)]
@@ -60,7 +61,7 @@ impl Coding {
                 let buffer = output.buffer();
                 buffer.extend_from_slice(b"0\r\n");
                 for (name, value) in trailers.iter().filter(|(name, _)| announced.contains(name)) {
-                    line(buffer, name, value);
+                    write_line(buffer, name.as_str().as_bytes(), value.as_bytes());
                 }
                 buffer.extend_from_slice(b"\r\n");
             }
@@ -69,21 +70,11 @@ impl Coding {
     }
 }
 
-/// Writes a header.
-pub(crate) fn line(buffer: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-    let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-    buffer.reserve(name.len() + value.len() + 4);
-    buffer.extend_from_slice(name);
-    buffer.extend_from_slice(b": ");
-    buffer.extend_from_slice(value);
-    buffer.extend_from_slice(b"\r\n");
-}
-
 /// The trailers that `Trailer` announces, without what frames, routes or authenticates a message: a reader who
 /// merges trailers into the head must not be misled (RFC 9110, section 6.5.1).
-pub(crate) fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lines = headers.get_all(header::TRAILER).iter();
-    let names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+pub(crate) fn announced(headers: &Headers) -> Vec<HeaderName> {
+    let lines = headers.all_known(Known::Trailer);
+    let names = lines.flat_map(|line| line.split(|byte| *byte == b','));
     let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
     names.filter(|name| !NO_TRAILERS.contains(name)).collect()
 }

@@ -1,8 +1,9 @@
 //! What a message's headers say of its end and of the connection's (RFC 9112, sections 6.3 and 9.3).
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{Method, StatusCode, Version};
 
 use super::{Decoder, Error, chunked::Chunked};
+use crate::headers::Known;
 
 /// The headers that matter, read one by one; what could be read in two ways is an error.
 pub(crate) struct Framing {
@@ -20,21 +21,26 @@ impl Framing {
         Self { version, length: None, chunked: false, keep_alive, close: false }
     }
 
-    pub(crate) fn read(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), Error> {
-        if *name == header::CONTENT_LENGTH {
-            let length = digits(value.as_bytes()).filter(|_| self.length.is_none());
-            self.length = Some(length.ok_or(Error::Framing("its length is no number, or said twice"))?);
-        } else if *name == header::TRANSFER_ENCODING {
-            let chunked = value.as_bytes().eq_ignore_ascii_case(b"chunked");
-            if !chunked || self.chunked || self.version == Version::HTTP_10 {
-                return Err(Error::Framing("its transfer coding is not chunked alone"));
+    pub(crate) fn read(&mut self, known: Known, value: &[u8]) -> Result<(), Error> {
+        match known {
+            Known::ContentLength => {
+                let length = digits(value).filter(|_| self.length.is_none());
+                self.length = Some(length.ok_or(Error::Framing("its length is no number, or said twice"))?);
             }
-            self.chunked = true;
-        } else if *name == header::CONNECTION {
-            for option in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-                self.close |= option.eq_ignore_ascii_case(b"close");
-                self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            Known::TransferEncoding => {
+                let chunked = value.eq_ignore_ascii_case(b"chunked");
+                if !chunked || self.chunked || self.version == Version::HTTP_10 {
+                    return Err(Error::Framing("its transfer coding is not chunked alone"));
+                }
+                self.chunked = true;
             }
+            Known::Connection => {
+                for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                    self.close |= option.eq_ignore_ascii_case(b"close");
+                    self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ mod decode;
 mod framing;
 mod head_end;
 mod input;
-mod name;
+mod lines;
 mod output;
 mod sending;
 mod stream;
@@ -17,12 +17,14 @@ mod tunnel;
 
 use std::io;
 
-pub(crate) use coding::{Coding, announced, line};
+pub(crate) use coding::{Coding, announced};
 pub(crate) use decode::Decoder;
 pub(crate) use framing::Framing;
-pub(crate) use head_end::{HeadEnd, has_bare_line_feed};
+pub(crate) use head_end::head_end;
 pub(crate) use input::Input;
-pub(crate) use name::name;
+pub(crate) use lines::{
+    LineEnd, Malformed, RequestLine, StatusLine, header_lines, request_line, status_line,
+};
 pub(crate) use output::Output;
 pub(crate) use sending::Sending;
 pub(crate) use stream::Stream;
@@ -49,7 +51,7 @@ pub(crate) enum Error {
     #[error("it closed the connection in the middle of its message")]
     Cut,
     #[error("its message is not HTTP: {0}")]
-    Malformed(#[from] httparse::Error),
+    Malformed(#[from] Malformed),
     #[error("its message is not framed by the rules: {0}")]
     Framing(&'static str),
     #[error("its head has more bytes, or more lines, than it may")]

@@ -3,14 +3,19 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::header;
 use tollgate_usage::{FieldReader, Scanner, TokenUsage, UsageChunkFilter};
 
 use super::{
     Call, Written,
     call::{is_coded, unseal},
 };
-use crate::{admitted::Admitted, amounts::Plan, connection::Connection};
+use crate::{
+    admitted::Admitted,
+    amounts::Plan,
+    connection::Connection,
+    headers::{self, Headers},
+};
 
 /// An answer as it passes.
 pub(crate) struct Answer {
@@ -35,7 +40,7 @@ impl Answer {
     /// looked at.
     pub(crate) fn of(
         admitted: &Admitted,
-        headers: &mut HeaderMap,
+        headers: &mut Headers,
         connection: &Rc<Connection>,
     ) -> Option<Box<Self>> {
         let (call, route) = (admitted.call(), admitted.route()?);
@@ -52,7 +57,7 @@ impl Answer {
         if has_more {
             unseal(headers);
         } else if is_limited {
-            headers.remove(header::CONTENT_LENGTH);
+            headers.remove(&header::CONTENT_LENGTH);
         }
         let filter = has_more.then(UsageChunkFilter::new);
         let reads_on = (scanner.is_some() || plan.is_some()) && route.reads_on();
@@ -194,9 +199,12 @@ impl Answer {
 }
 
 /// The reader of what the route looks at. `None` when the body cannot be decoded.
-fn fields(plan: &Plan, headers: &HeaderMap) -> Option<Box<FieldReader>> {
-    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
-    let coding = codings.next().map(HeaderValue::to_str).transpose().ok()?;
+fn fields(plan: &Plan, headers: &Headers) -> Option<Box<FieldReader>> {
+    let mut codings = headers.all(&header::CONTENT_ENCODING);
+    let coding = match codings.next() {
+        None => None,
+        Some(coding) => Some(headers::text(coding)?),
+    };
     let is_one = codings.next().is_none() && !plan.response_fields.is_empty();
     is_one.then(|| plan.response_fields.reader(coding).map(Box::new))?
 }
@@ -206,16 +214,15 @@ pub(crate) fn join(first: &Bytes, second: Bytes) -> Bytes {
     if first.is_empty() { second } else { Bytes::from([&**first, &*second].concat()) }
 }
 
-fn is_plain_event_stream(headers: &HeaderMap) -> bool {
+fn is_plain_event_stream(headers: &Headers) -> bool {
     media_type(headers).eq_ignore_ascii_case("text/event-stream") && !is_coded(headers)
 }
 
 /// Gemini's streams may be JSON, which everywhere else is an answer that was written before it was sent.
-fn is_stream(call: &Call, headers: &HeaderMap) -> bool {
+fn is_stream(call: &Call, headers: &Headers) -> bool {
     call.is_stream() || !media_type(headers).eq_ignore_ascii_case("application/json")
 }
 
-fn media_type(headers: &HeaderMap) -> &str {
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    media_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim()
+fn media_type(headers: &Headers) -> &str {
+    headers.text(&header::CONTENT_TYPE).and_then(|value| value.split(';').next()).unwrap_or_default().trim()
 }

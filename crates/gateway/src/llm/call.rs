@@ -1,7 +1,7 @@
 //! A request to a model: what it says it may cost, and what is held for it.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use http::{HeaderName, Method, Uri, header};
 use tollgate_config::LlmMeasure;
 use tollgate_core::{Plans, UnixMillis};
 use tollgate_usage::{Asked, IncludeUsage, Request, Response, Scanner, ask};
@@ -10,11 +10,18 @@ use super::Looked;
 use crate::{
     admission::Asking,
     amounts::Measured,
+    headers::Headers,
     live::{Live, Route},
 };
 
 /// Headers that are no longer true when a byte of the body is another.
-const DIGESTS: [&str; 5] = ["content-digest", "repr-digest", "digest", "content-md5", "x-amz-content-sha256"];
+const DIGESTS: [HeaderName; 5] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("x-amz-content-sha256"),
+];
 /// Longer bodies are read on another thread: what takes a millisecond here keeps all others of this worker waiting.
 pub(crate) const READ_HERE_BYTES_MAX: usize = 128 << 10;
 /// How an `Authorization` begins that signs the body too (AWS Signature Version 4).
@@ -84,14 +91,14 @@ impl Call {
         &mut self,
         live: &Live,
         route: &Route,
-        headers: &mut HeaderMap,
+        headers: &mut Headers,
         looked: &mut Looked,
     ) {
         let (Some(options), Some(text)) = (&route.llm, looked.text()) else { return };
         if is_coded(headers) {
             return;
         }
-        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = headers.text(&header::CONTENT_TYPE);
         let Some(mut asked) = self.asked_in(content_type, text).await else { return };
         // Where the path alone would say that nothing is written, what the body says bounds nothing.
         self.bound = bound(live, options.max_output_tokens, &asked).filter(|_| self.request().is_billable());
@@ -119,13 +126,13 @@ impl Call {
         reading.await.ok().flatten()
     }
 
-    fn add_usage(&mut self, edit: &IncludeUsage, headers: &mut HeaderMap, looked: &mut Looked) {
+    fn add_usage(&mut self, edit: &IncludeUsage, headers: &mut Headers, looked: &mut Looked) {
         let Some(text) = looked.text().map(|text| edit.apply(&text)) else { return };
-        if headers.contains_key(header::CONTENT_LENGTH) {
-            headers.insert(header::CONTENT_LENGTH, text.len().into());
+        if headers.has(&header::CONTENT_LENGTH) {
+            headers.insert(&header::CONTENT_LENGTH, &text.len().into());
         }
         // The event that is taken out again has to be readable.
-        headers.remove(header::ACCEPT_ENCODING);
+        headers.remove(&header::ACCEPT_ENCODING);
         looked.replace(text);
         self.adds_usage = true;
     }
@@ -160,14 +167,13 @@ impl Call {
     }
 
     /// The reader of an answer with these headers. `None` when it has nothing to be charged, or cannot be read.
-    pub(crate) fn scanner(&self, route: &Route, headers: &HeaderMap) -> Option<Scanner> {
+    pub(crate) fn scanner(&self, route: &Route, headers: &Headers) -> Option<Scanner> {
         if !self.is_billable {
             return None;
         }
-        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let response = Response {
-            content_type: header(header::CONTENT_TYPE),
-            content_encoding: header(header::CONTENT_ENCODING),
+            content_type: headers.text(&header::CONTENT_TYPE),
+            content_encoding: headers.text(&header::CONTENT_ENCODING),
         };
         match &route.shape {
             Some(shape) => Scanner::with_pointers(shape, response),
@@ -238,21 +244,21 @@ impl Bound {
 }
 
 /// Whether the headers of a message say something of each byte of its body.
-fn is_sealed(headers: &HeaderMap) -> bool {
-    let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-    DIGESTS.iter().any(|name| headers.contains_key(*name)) || authorization.starts_with(SIGNED.as_bytes())
+fn is_sealed(headers: &Headers) -> bool {
+    let authorization = headers.get(&header::AUTHORIZATION).unwrap_or_default();
+    DIGESTS.iter().any(|name| headers.has(name)) || authorization.starts_with(SIGNED.as_bytes())
 }
 
 /// Whether the body of a message is compressed.
-pub(super) fn is_coded(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
-    codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
+pub(super) fn is_coded(headers: &Headers) -> bool {
+    let mut codings = headers.all(&header::CONTENT_ENCODING);
+    codings.any(|coding| !coding.trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Takes from a message what is no longer true when its body is edited.
-pub(super) fn unseal(headers: &mut HeaderMap) {
-    headers.remove(header::CONTENT_LENGTH);
-    for name in DIGESTS {
+pub(super) fn unseal(headers: &mut Headers) {
+    headers.remove(&header::CONTENT_LENGTH);
+    for name in &DIGESTS {
         headers.remove(name);
     }
 }

@@ -128,7 +128,7 @@ async fn wait_on(state: State, place: Place) {
     let Waiting { connection, progress, mut admitted } = waiting;
     progress.deadline.adopt();
     progress.deadline.set_end(place.time_max);
-    let Sent { response, lease } = match sending.await {
+    let Sent { mut head, body: inner, lease } = match sending.await {
         Ok(sent) => sent,
         // As for a client who waits: what gets no answer costs nothing.
         Err(Some(_)) => {
@@ -140,7 +140,6 @@ async fn wait_on(state: State, place: Place) {
         // For however long it might have gone on: it is dropped, and so settled, as that of a client who left.
         Err(None) => return,
     };
-    let (mut head, inner) = response.into_parts();
     admitted.take_reports(&head.headers);
     let answer = Answer::of(&admitted, &mut head.headers, &connection);
     let (status, admitted, busy) = (head.status.as_u16(), Some(admitted), connection.activity.busy());

@@ -49,7 +49,8 @@ impl Profile {
             own = overrides.map(Into::into);
             tier = name.map(Into::into);
             org = org_id.map_or(Org::None, |org| {
-                let value = HeaderValue::try_from(org).ok().filter(identity::is_valid);
+                let value =
+                    HeaderValue::try_from(org).ok().filter(|value| identity::is_valid(value.as_bytes()));
                 value.map_or_else(
                     || {
                         tracing::error!(?subject, "the subject's organisation in the table is no valid id");

@@ -1,8 +1,8 @@
 //! Sending one request to an upstream, with at most one repetition.
 
-use std::{future::poll_fn, rc::Rc, sync::Arc};
+use std::{future::poll_fn, mem, rc::Rc, sync::Arc};
 
-use http::{HeaderValue, Method, Request, Response, Uri, Version, header, request::Parts, uri::PathAndQuery};
+use http::{HeaderValue, Method, Request, Uri, Version, header, uri::PathAndQuery};
 use tollgate_config::Protocol;
 
 use super::{
@@ -15,19 +15,20 @@ use super::{
 use crate::{
     body::{BodyError, Progress, RequestBody},
     connection::Connection as Client,
-    forwarding::Added,
+    head::{RequestHead, ResponseHead},
+    headers::Known,
 };
 
 /// A request as an upstream is to get it; its URI is the target there.
 pub(crate) struct Outgoing {
-    pub(crate) parts: Box<Parts>,
-    pub(crate) added: Added,
+    pub(crate) parts: Box<RequestHead>,
     pub(crate) body: RequestBody,
 }
 
 /// An answer's head, and the connection its body comes over.
 pub(crate) struct Sent {
-    pub(crate) response: Response<UpstreamBody>,
+    pub(crate) head: ResponseHead,
+    pub(crate) body: UpstreamBody,
     pub(crate) lease: Lease,
 }
 
@@ -82,16 +83,16 @@ pub(crate) async fn send(
 }
 
 /// Whether it may be repeated even if the upstream has seen it.
-fn is_repeatable(Outgoing { parts, added: _, body }: &Outgoing) -> bool {
+fn is_repeatable(Outgoing { parts, body }: &Outgoing) -> bool {
     matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
         && matches!(body, RequestBody::Empty)
-        && !parts.headers.contains_key(header::UPGRADE)
+        && !parts.headers.has_known(Known::Upgrade)
 }
 
 impl From<Request<RequestBody>> for Outgoing {
     fn from(request: Request<RequestBody>) -> Self {
         let (parts, body) = request.into_parts();
-        Self { parts: Box::new(parts), added: Added::new(), body }
+        Self { parts: Box::new(parts.into()), body }
     }
 }
 
@@ -104,7 +105,7 @@ async fn attempt(
     let protocol = pool.endpoint.protocol;
     // Over HTTP/2 an upgrade would be lost, and the request an ordinary one.
     let only_h1 = protocol == Protocol::Auto
-        && request.as_ref().is_some_and(|request| request.parts.headers.contains_key(header::UPGRADE));
+        && request.as_ref().is_some_and(|request| request.parts.headers.has_known(Known::Upgrade));
     if let Some(sender) = pool.shared().filter(|_| !only_h1) {
         return send_h2(pool, sender, request, waiter.progress).await;
     }
@@ -154,12 +155,12 @@ async fn send_h1(
     // Of a connection that was idle, only the attempt shows that it was closed.
     let repeatable = on_pooled && is_repeatable(request);
     connection.begin(request, &pool.endpoint.authority);
-    let used = &mut request.parts.headers;
-    match poll_fn(|cx| connection.poll_head(used, |head| client.inform(head), cx)).await {
+    match poll_fn(|cx| connection.poll_head(|head| client.inform(head), cx)).await {
         Ok(head) => {
+            connection.reuse(mem::take(&mut request.parts.headers));
             *unsent = None;
-            let response = head.map(|()| UpstreamBody::H1(Answer::new(connection)));
-            Ok(Sent { response, lease: Lease::new(Rc::clone(pool), in_flight) })
+            let body = UpstreamBody::H1(Answer::new(connection));
+            Ok(Sent { head, body, lease: Lease::new(Rc::clone(pool), in_flight) })
         }
         Err(error) => {
             if !(repeatable && error.is_closed()) {
@@ -178,24 +179,21 @@ async fn send_h2(
     progress: &Progress,
 ) -> Result<Sent, Box<SendError>> {
     let Some(request) = unsent.take() else { return Err(Box::new(SendError::NoneAvailable)) };
-    let copy = is_repeatable(&request).then(|| Outgoing {
-        parts: request.parts.clone(),
-        added: request.added.clone(),
-        body: RequestBody::Empty,
-    });
-    let Outgoing { mut parts, added, body } = request;
-    parts.headers.extend(added);
+    let copy =
+        is_repeatable(&request).then(|| Outgoing { parts: request.parts.clone(), body: RequestBody::Empty });
+    let Outgoing { mut parts, body } = request;
     parts.uri = absolute(&pool.endpoint, parts.uri.path_and_query().cloned());
     parts.version = Version::HTTP_2;
-    parts.headers.remove(header::HOST);
+    parts.headers.remove(&header::HOST);
     // Trailers are passed on; gRPC services refuse calls that do not say so.
-    parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    parts.headers.insert(&header::TE, &HeaderValue::from_static("trailers"));
     let in_flight = pool.endpoint.begin();
     progress.set_sent(true);
-    match sender.try_send_request(Request::from_parts(*parts, body)).await {
+    match sender.try_send_request(parts.into_request(body)).await {
         Ok(response) => {
-            let response = response.map(UpstreamBody::H2);
-            Ok(Sent { response, lease: Lease::new(Rc::clone(pool), in_flight) })
+            let (parts, body) = response.into_parts();
+            let (head, body) = (ResponseHead::from(parts), UpstreamBody::H2(body));
+            Ok(Sent { head, body, lease: Lease::new(Rc::clone(pool), in_flight) })
         }
         Err(mut failed) => {
             *unsent = failed.take_message().map(Outgoing::from);

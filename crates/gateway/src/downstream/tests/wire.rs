@@ -14,7 +14,6 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use http::HeaderMap;
 use tokio::net::TcpStream;
 
 use super::{BYTES_MAX, LINES_MAX, Reader};
@@ -22,6 +21,7 @@ use crate::{
     connection::Activity,
     deadline::Task,
     downstream::{Received, Shared, Wire},
+    headers::Headers,
     http1::{Output, Stream},
 };
 
@@ -47,7 +47,7 @@ async fn connected() -> (net::TcpStream, Shared) {
 /// The next request's body, once its head and what the client sent with it are there.
 async fn next_body(wire: &Shared) -> Received {
     let mut reader = Reader::new(BYTES_MAX, LINES_MAX);
-    let mut used = HeaderMap::new();
+    let mut used = Headers::default();
     let head = poll_fn(|cx| wire.borrow_mut().poll_head(&mut reader, &mut used, false, cx)).await;
     let head = head.unwrap().expect("a head");
     let number = wire.borrow_mut().begin(head.body, &head.asked).expect("a body");

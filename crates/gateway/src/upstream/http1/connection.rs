@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, StatusCode};
 use http_body::{Frame, SizeHint};
 
 use super::{
@@ -16,6 +16,8 @@ use super::{
 };
 use crate::{
     body::RequestBody,
+    head::ResponseHead,
+    headers::Headers,
     http1::{Decoder, Error, Input, Output, Stream},
     upstream::{Outgoing, endpoint::Connected},
 };
@@ -30,6 +32,8 @@ pub(crate) struct Connection {
     reader: Reader,
     decoder: Decoder,
     keep_alive: bool,
+    /// Memory for the answer's headers: that of the last request's, which went this way.
+    spare: Headers,
     connected: Connected,
 }
 
@@ -43,6 +47,7 @@ impl Connection {
             reader: Reader::default(),
             decoder: Decoder::End,
             keep_alive: true,
+            spare: Headers::default(),
             connected,
         }
     }
@@ -54,9 +59,9 @@ impl Connection {
 
     /// Begins an exchange and takes the body of `request`; what it says of its framing and host is replaced.
     pub(crate) fn begin(&mut self, request: &mut Outgoing, host: &HeaderValue) {
-        let Outgoing { parts, added, body } = request;
+        let Outgoing { parts, body } = request;
         let coding = encode::coding(&parts.headers, body);
-        encode::head(self.output.buffer(), (parts, added), host, &coding);
+        encode::head(self.output.buffer(), parts, host, &coding);
         self.upload = Upload::new(mem::replace(body, RequestBody::Empty), coding);
         self.reader = Reader::new(parts.method.clone());
         // Until the answer says otherwise.
@@ -64,16 +69,15 @@ impl Connection {
     }
 
     /// The answer's head, as soon as it is there; the request is sent on meanwhile, and `inform` gets what the
-    /// upstream says before. The request's headers, `used`, are used up once there is a head.
+    /// upstream says before.
     pub(crate) fn poll_head(
         &mut self,
-        used: &mut HeaderMap,
-        inform: impl Fn(Response<()>),
+        inform: impl Fn(ResponseHead),
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Response<()>, Error>> {
+    ) -> Poll<Result<ResponseHead, Error>> {
         let _ = self.poll_upload(cx)?;
         loop {
-            if let Some(head) = self.reader.take(&mut self.input.buffer, used, &inform)? {
+            if let Some(head) = self.reader.take(&mut self.input.buffer, &mut self.spare, &inform)? {
                 return Poll::Ready(self.answered(head));
             }
             if ready!(self.input.poll_read(&mut self.stream, cx))? == 0 {
@@ -82,9 +86,15 @@ impl Connection {
         }
     }
 
-    fn answered(&mut self, head: Head) -> Result<Response<()>, Error> {
+    /// Keeps the memory of a request's headers that are not needed any more.
+    pub(crate) fn reuse(&mut self, mut used: Headers) {
+        used.clear();
+        self.spare = used;
+    }
+
+    fn answered(&mut self, head: Head) -> Result<ResponseHead, Error> {
         let Head { response, body, keep_alive } = head;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS && !self.is_sent() {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS && !self.is_sent() {
             return Err(Error::Framing("it changes the protocol in the middle of a request"));
         }
         self.decoder = body;

@@ -1,18 +1,23 @@
 //! An answer's head.
 
-use std::mem::MaybeUninit;
-
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use bytes::BytesMut;
+use http::{Method, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 
 use super::HEAD_BYTES_MAX;
-use crate::http1::{Decoder, Error, Framing, HEADERS_MAX, HeadEnd, INFORMATIONAL_MAX, name};
+use crate::{
+    head::ResponseHead,
+    headers::{Headers, Line},
+    http1::{
+        Decoder, Error, Framing, HEADERS_MAX, INFORMATIONAL_MAX, LineEnd, Malformed, StatusLine, head_end,
+        header_lines, status_line,
+    },
+};
 
 /// What a head says.
 #[derive(Debug)]
 pub(super) struct Head {
-    pub(super) response: Response<()>,
+    pub(super) response: ResponseHead,
     pub(super) body: Decoder,
     /// Whether the connection can serve another request after this one.
     pub(super) keep_alive: bool,
@@ -33,26 +38,31 @@ impl Reader {
     }
 
     /// Takes the head off `buffer`, once it is there whole, and what informational ones are before it, which
-    /// `inform` gets. Its headers take the place of the request's, `used`, and later those of the client's next
-    /// request take theirs: the memory of one map goes round.
+    /// `inform` gets. Its headers take the place of `used`.
     pub(super) fn take(
         &mut self,
         buffer: &mut BytesMut,
-        used: &mut HeaderMap,
-        mut inform: impl FnMut(Response<()>),
+        used: &mut Headers,
+        mut inform: impl FnMut(ResponseHead),
     ) -> Result<Option<Head>, Error> {
         loop {
-            let Some(HeadEnd { bytes, .. }) = HeadEnd::find(buffer, self.scanned) else {
-                // The end may begin in what is there.
-                self.scanned = buffer.len().saturating_sub(3);
-                return if buffer.len() < HEAD_BYTES_MAX { Ok(None) } else { Err(Error::TooLarge) };
+            if buffer.is_empty() || (self.scanned > 0 && head_end(buffer, self.scanned).is_none()) {
+                return self.wait(buffer);
+            }
+            let (line, end) = match read(buffer, used.begin()) {
+                Ok(Some(read)) => read,
+                // What is wrong with it is said when it is there whole, in however many pieces it comes.
+                Ok(None) | Err(_) if head_end(buffer, self.scanned).is_none() => return self.wait(buffer),
+                Ok(None) => return Err(Error::Framing("its head is not whole")),
+                Err(error) => return Err(error.into()),
             };
             self.scanned = 0;
-            if bytes > HEAD_BYTES_MAX {
+            if end > HEAD_BYTES_MAX {
                 return Err(Error::TooLarge);
             }
-            let head = self.parse(&buffer.split_to(bytes).freeze(), used)?;
-            let status = head.response.status();
+            used.found_in(buffer.split_to(end).freeze());
+            let head = self.head(&line, std::mem::take(used))?;
+            let status = head.response.status;
             if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
                 return Ok(Some(head));
             }
@@ -64,41 +74,31 @@ impl Reader {
         }
     }
 
-    fn parse(&self, head: &Bytes, used: &mut HeaderMap) -> Result<Head, Error> {
-        let mut lines = [const { MaybeUninit::uninit() }; HEADERS_MAX];
-        let mut parsed = httparse::Response::new(&mut []);
-        let parser = httparse::ParserConfig::default();
-        let parsing = parser.parse_response_with_uninit_headers(&mut parsed, head, &mut lines)?;
-        let (httparse::Status::Complete(_), Some(code)) = (parsing, parsed.code) else {
-            return Err(Error::Framing("its head has no status"));
-        };
-        let status = StatusCode::from_u16(code).map_err(|_| Error::Framing("its status is none"))?;
-        let mut response = Response::new(());
-        *response.status_mut() = status;
-        if parsed.version == Some(0) {
-            *response.version_mut() = Version::HTTP_10;
+    /// The head's end may begin in what is there.
+    fn wait(&mut self, buffer: &BytesMut) -> Result<Option<Head>, Error> {
+        self.scanned = buffer.len().saturating_sub(3);
+        if buffer.len() < HEAD_BYTES_MAX { Ok(None) } else { Err(Error::TooLarge) }
+    }
+
+    /// What a head means.
+    fn head(&self, line: &StatusLine, headers: Headers) -> Result<Head, Error> {
+        let status = StatusCode::from_u16(line.code).map_err(|_| Error::Framing("its status is none"))?;
+        let reason = &headers.head()[line.reason.0..line.reason.1];
+        let is_usual = status.canonical_reason().is_some_and(|usual| usual.as_bytes() == reason);
+        let reason = if is_usual || reason.is_empty() { None } else { ReasonPhrase::try_from(reason).ok() };
+        let mut framing = Framing::new(if line.is_11 { Version::HTTP_11 } else { Version::HTTP_10 });
+        for field in headers.iter() {
+            framing.read(field.known, field.value)?;
         }
-        if let Some(reason) = parsed.reason.filter(|reason| status.canonical_reason() != Some(reason))
-            && let Ok(reason) = ReasonPhrase::try_from(reason.as_bytes())
-        {
-            response.extensions_mut().insert(reason);
-        }
-        let mut framing = Framing::new(response.version());
-        // After an informational answer the request may have to be sent again.
-        let mut headers = if status.is_informational() { HeaderMap::new() } else { std::mem::take(used) };
-        headers.clear();
-        headers.reserve(parsed.headers.len());
-        for line in &*parsed.headers {
-            let name = name(line.name.as_bytes());
-            let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value));
-            let (Ok(name), Ok(value)) = (name, value) else {
-                return Err(Error::Framing("a header is not valid"));
-            };
-            framing.read(&name, &value)?;
-            headers.append(name, value);
-        }
-        *response.headers_mut() = headers;
         let body = framing.answer_body(&self.method, status);
+        let response = ResponseHead { status, reason, headers };
         Ok(Head { response, body, keep_alive: framing.keep_alive })
     }
+}
+
+/// Where the parts of a head are.
+fn read(text: &mut [u8], lines: &mut Vec<Line>) -> Result<Option<(StatusLine, usize)>, Malformed> {
+    let Some(line) = status_line(text, LineEnd::Lenient)? else { return Ok(None) };
+    let end = header_lines(text, line.end, LineEnd::Lenient, lines, HEADERS_MAX)?;
+    Ok(end.map(|end| (line, end)))
 }

@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Frame;
 
 use super::head::{Head, Reader};
-use crate::http1::Error;
+use crate::{head::ResponseHead, headers::Headers, http1::Error};
 
 /// What was read of an answer.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ fn read<'a>(
         buffer.extend_from_slice(piece);
         if head.is_none() {
             head =
-                reader.take(&mut buffer, &mut HeaderMap::new(), |head| informational.push(head.status()))?;
+                reader.take(&mut buffer, &mut Headers::default(), |head| informational.push(head.status))?;
         }
         if let Some(Head { body: decoder, .. }) = &mut head {
             while let Some(frame) = decoder.decode(&mut buffer)? {
@@ -50,7 +50,19 @@ fn read<'a>(
     if closes {
         decoder.close()?;
     }
+    let response = as_response(response);
     Ok(decoder.is_end().then_some(Read { response, informational, keep_alive, body, trailers, rest: buffer }))
+}
+
+/// As libraries have it.
+fn as_response(head: ResponseHead) -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers.into_map();
+    if let Some(reason) = head.reason {
+        response.extensions_mut().insert(reason);
+    }
+    response
 }
 
 fn take(frame: Frame<Bytes>, body: &mut Vec<u8>, trailers: &mut Option<HeaderMap>) {

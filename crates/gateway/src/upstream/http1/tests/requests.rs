@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use tokio::io::AsyncWrite;
 
 use crate::{
+    headers::Headers,
     http1::{Coding, Output, announced},
     upstream::http1::encode,
 };
@@ -65,7 +66,7 @@ fn head(method: Method, headers: &[(HeaderName, &'static str)], coding: &Coding)
     }
     let mut buffer = Vec::new();
     let host = HeaderValue::from_static("service:80");
-    encode::head(&mut buffer, (&request.into_parts().0, &Vec::new()), &host, coding);
+    encode::head(&mut buffer, &request.into_parts().0.into(), &host, coding);
     String::from_utf8(buffer).unwrap()
 }
 
@@ -104,8 +105,8 @@ fn a_body_is_as_long_as_it_says() {
 
 #[test]
 fn trailers_pass_if_they_were_announced_and_harm_nobody() {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::TRAILER, HeaderValue::from_static("X-Sum, host,, Transfer-Encoding"));
+    let mut headers = Headers::default();
+    headers.insert(&header::TRAILER, &HeaderValue::from_static("X-Sum, host,, Transfer-Encoding"));
     let mut trailers = HeaderMap::new();
     for name in ["x-sum", "host", "transfer-encoding", "x-other"] {
         trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));

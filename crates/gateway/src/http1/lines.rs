@@ -1,0 +1,325 @@
+//! Reading a head: its lines, in place (RFC 9112, sections 2 to 5).
+//!
+//! Names are brought to lower case where they stand, so that nothing of a head is copied. What could be read in
+//! two ways is an error: folded lines, white space around names, control characters in values, and, where
+//! [`LineEnd::Strict`] says so, a line feed alone.
+
+use crate::headers::{Known, Line, NAME_BYTES_MAX};
+
+/// How lines end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LineEnd {
+    /// By `CRLF`: what comes from clients, who may be heard by others that do not take a line feed alone for an end.
+    Strict,
+    /// By a line feed alone, too.
+    Lenient,
+}
+
+/// Why a head cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Malformed {
+    #[error("its method is none")]
+    Method,
+    #[error("its target is none")]
+    Target,
+    #[error("its version is not HTTP/1.1 or HTTP/1.0")]
+    Version,
+    #[error("its status is none")]
+    Status,
+    #[error("a header's name is none")]
+    Name,
+    #[error("a character that may not stand in a header's value")]
+    Value,
+    #[error("a line feed alone in its head")]
+    LineFeed,
+    #[error("too many header lines")]
+    TooMany,
+}
+
+/// What was read, or `None` where the text ends before.
+pub(crate) type Read<T> = Result<Option<T>, Malformed>;
+
+/// For a character of a token (RFC 9110, section 5.6.2) that in lower case, for every other byte 0.
+const LOWER: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        if byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
+            )
+        {
+            table[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
+
+/// Where the method, the target and the first header line's beginning are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestLine {
+    /// It begins at 0.
+    pub(crate) method_end: usize,
+    /// It begins behind one space.
+    pub(crate) target_end: usize,
+    pub(crate) is_11: bool,
+    pub(crate) end: usize,
+}
+
+/// Where a status line's parts are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StatusLine {
+    pub(crate) is_11: bool,
+    pub(crate) code: u16,
+    pub(crate) reason: (usize, usize),
+    pub(crate) end: usize,
+}
+
+/// Reads a request line.
+pub(crate) fn request_line(text: &[u8], line_end: LineEnd) -> Read<RequestLine> {
+    let is_token = |byte: &u8| LOWER[usize::from(*byte)] != 0;
+    let Some(method_end) = text.iter().position(|byte| !is_token(byte)) else { return Ok(None) };
+    if method_end == 0 || text[method_end] != b' ' {
+        return Err(Malformed::Method);
+    }
+    let target = &text[method_end + 1..];
+    let is_visible = |byte: &u8| *byte > b' ' && *byte != 0x7f;
+    let Some(length) = target.iter().position(|byte| !is_visible(byte)) else { return Ok(None) };
+    if length == 0 || target[length] != b' ' {
+        return Err(Malformed::Target);
+    }
+    let target_end = method_end + 1 + length;
+    let Some((is_11, at)) = version(text, target_end + 1)? else { return Ok(None) };
+    let Some(end) = end_of_line(text, at, line_end)? else { return Ok(None) };
+    let end = end.ok_or(Malformed::Version)?;
+    Ok(Some(RequestLine { method_end, target_end, is_11, end }))
+}
+
+/// Reads a status line. Its reason may be left out, with the space before it.
+pub(crate) fn status_line(text: &[u8], line_end: LineEnd) -> Read<StatusLine> {
+    let Some((is_11, at)) = version(text, 0)? else { return Ok(None) };
+    let Some([space, code @ ..]) = text.get(at..at + 4) else { return Ok(None) };
+    if *space != b' ' || !code.iter().all(u8::is_ascii_digit) {
+        return Err(Malformed::Status);
+    }
+    let code = code.iter().fold(0, |code, digit| code * 10 + u16::from(*digit - b'0'));
+    let at = at + 4;
+    let reason_from = match text.get(at) {
+        None => return Ok(None),
+        Some(b' ') => at + 1,
+        Some(_) => at,
+    };
+    let reason_end = if reason_from == at { at } else { value_end(text, reason_from) };
+    let Some(end) = end_of_line(text, reason_end, line_end)? else { return Ok(None) };
+    let end = end.ok_or(Malformed::Status)?;
+    Ok(Some(StatusLine { is_11, code, reason: (reason_from, reason_end), end }))
+}
+
+fn version(text: &[u8], at: usize) -> Read<(bool, usize)> {
+    const BYTES: usize = b"HTTP/1.1".len();
+    match text.get(at..at + BYTES) {
+        Some(b"HTTP/1.1") => Ok(Some((true, at + BYTES))),
+        Some(b"HTTP/1.0") => Ok(Some((false, at + BYTES))),
+        Some(_) => Err(Malformed::Version),
+        None => Ok(None),
+    }
+}
+
+/// Reads header lines from `at` on, behind those that `lines` has, up to and with the empty line that ends them;
+/// where it ends.
+pub(crate) fn header_lines(
+    text: &mut [u8],
+    mut at: usize,
+    line_end: LineEnd,
+    lines: &mut Vec<Line>,
+    lines_max: usize,
+) -> Read<usize> {
+    loop {
+        let start = at;
+        while let Some(byte) = text.get_mut(at) {
+            let lower = LOWER[usize::from(*byte)];
+            if lower == 0 {
+                break;
+            }
+            *byte = lower;
+            at += 1;
+        }
+        match text.get(at) {
+            None => return Ok(None),
+            Some(b':') if (1..=NAME_BYTES_MAX).contains(&(at - start)) => {}
+            Some(b'\r' | b'\n') if at == start => {
+                return match end_of_line(text, at, line_end)? {
+                    None => Ok(None),
+                    Some(Some(end)) => Ok(Some(end)),
+                    Some(None) => Err(Malformed::Name),
+                };
+            }
+            Some(_) => return Err(Malformed::Name),
+        }
+        let name = (start, at);
+        let known = Known::of(&text[start..at]);
+        at += 1;
+        while matches!(text.get(at), Some(b' ' | b'\t')) {
+            at += 1;
+        }
+        let from = at;
+        at = value_end(text, from);
+        let mut to = at;
+        while to > from && matches!(text[to - 1], b' ' | b'\t') {
+            to -= 1;
+        }
+        let is_plain = text.get(at) == Some(&b'\r');
+        let Some(next) = end_of_line(text, at, line_end)? else { return Ok(None) };
+        at = next.ok_or(Malformed::Value)?;
+        if lines.len() == lines_max {
+            return Err(Malformed::TooMany);
+        }
+        lines.push(Line::new(known, name, (from, to), is_plain.then_some(at)));
+    }
+}
+
+/// Where the line that ends at `at` is over: `None` within the text's end, `Some(None)` where no line ends.
+fn end_of_line(text: &[u8], at: usize, line_end: LineEnd) -> Read<Option<usize>> {
+    match text.get(at..) {
+        None | Some([] | [b'\r']) => Ok(None),
+        Some([b'\r', b'\n', ..]) => Ok(Some(Some(at + 2))),
+        Some([b'\n', ..]) if line_end == LineEnd::Lenient => Ok(Some(Some(at + 1))),
+        Some([b'\n', ..]) => Err(Malformed::LineFeed),
+        Some(_) => Ok(Some(None)),
+    }
+}
+
+/// Where the first byte from `at` on is that may not stand in a value: a control character but the tab
+/// (RFC 9110, section 5.5).
+fn value_end(text: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGHS: u64 = ONES << 7;
+    loop {
+        // Eight at once: the lowest bit of `found` is set for the first of them below 0x20 or at 0x7f. (Higher ones may
+        // be set falsely by a borrow.)
+        while let Some(chunk) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+            let word = u64::from_le_bytes(*chunk);
+            let is_control = word.wrapping_sub(ONES * 0x20) & !word;
+            let delete = word ^ (ONES * 0x7f);
+            let is_delete = delete.wrapping_sub(ONES) & !delete;
+            let found = (is_control | is_delete) & HIGHS;
+            if found == 0 {
+                at += 8;
+                continue;
+            }
+            at += found.trailing_zeros() as usize / 8;
+            break;
+        }
+        while let Some(byte) = text.get(at) {
+            match byte {
+                b'\t' => {
+                    at += 1;
+                    break;
+                }
+                0..=0x1f | 0x7f => return at,
+                _ => at += 1,
+            }
+        }
+        if at >= text.len() {
+            return at;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn is_of_value(byte: u8) -> bool {
+        byte == b'\t' || byte >= 0x20 && byte != 0x7f
+    }
+
+    /// The head as a well-known parser reads it.
+    fn by_httparse(text: &[u8]) -> Option<(Vec<(String, Vec<u8>)>, usize)> {
+        let mut headers = [httparse::EMPTY_HEADER; 64];
+        match httparse::parse_headers(text, &mut headers) {
+            Ok(httparse::Status::Complete((end, headers))) => {
+                let of = |header: &httparse::Header<'_>| (header.name.to_lowercase(), header.value.to_vec());
+                Some((headers.iter().map(of).collect(), end))
+            }
+            _ => None,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_ends_at_the_first_control_character(text: Vec<u8>, from in 0usize..40) {
+            let from = from.min(text.len());
+            let wanted = text[from..].iter().position(|byte| !is_of_value(*byte)).map_or(text.len(), |at| from + at);
+            prop_assert_eq!(value_end(&text, from), wanted);
+        }
+
+        #[test]
+        fn lines_are_those_that_httparse_reads(
+            pieces in proptest::collection::vec("[aA-]{0,3}:?[ \t]{0,2}[bB \t\u{7f}\u{1}é]{0,9}[ \t]{0,2}(\r\n|\r\n|\r\n|\n|\r|)", 0..6),
+            ends in any::<bool>(),
+        ) {
+            let text = pieces.concat() + if ends { "\r\n\r\n" } else { "" };
+            let (mut lines, mut bytes) = (Vec::new(), text.clone().into_bytes());
+            let read = header_lines(&mut bytes, 0, LineEnd::Lenient, &mut lines, 64);
+            let ours = read.ok().flatten().map(|end| {
+                let name = |line: &Line| String::from_utf8(line.name(&bytes).to_vec()).unwrap();
+                (lines.iter().map(|line| (name(line), line.value(&bytes).to_vec())).collect(), end)
+            });
+            prop_assert_eq!(ours, by_httparse(text.as_bytes()));
+        }
+
+        #[test]
+        fn a_request_line_is_the_one_that_httparse_reads(
+            line in "[A-Za-z !]{0,5} ?(/[a-z%?\u{7f}é]{0,4})? ?HTTP/1.[012](\r\n|\n|\r)",
+        ) {
+            let text = line.clone() + "\r\n";
+            let mut request = httparse::Request::new(&mut []);
+            let theirs = matches!(request.parse(text.as_bytes()), Ok(httparse::Status::Complete(_)));
+            let theirs = theirs.then(|| (request.method.unwrap(), request.path.unwrap(), request.version.unwrap()));
+            let ours = request_line(text.as_bytes(), LineEnd::Lenient).ok().flatten();
+            let ours = ours.map(|line| {
+                (&text[..line.method_end], &text[line.method_end + 1..line.target_end], u8::from(line.is_11))
+            });
+            prop_assert_eq!(ours, theirs, "{:?}", text);
+        }
+
+        #[test]
+        fn a_status_line_is_the_one_that_httparse_reads(line in "HTTP/1.[012] ?[0-9]{2,4}( [a-z\u{7f}\t ]{0,4})?(\r\n|\n|\r)") {
+            let text = line.clone() + "\r\n";
+            let mut response = httparse::Response::new(&mut []);
+            let theirs = matches!(response.parse(text.as_bytes()), Ok(httparse::Status::Complete(_)));
+            let theirs = theirs.then(|| (response.code.unwrap(), response.reason.unwrap(), response.version.unwrap()));
+            let ours = status_line(text.as_bytes(), LineEnd::Lenient).ok().flatten();
+            let ours = ours.map(|line| (line.code, &text[line.reason.0..line.reason.1], u8::from(line.is_11)));
+            prop_assert_eq!(ours, theirs, "{:?}", text);
+        }
+    }
+
+    #[test]
+    fn a_line_feed_alone_ends_a_line_only_where_it_may() {
+        for text in ["a: b\n\r\n", "a: b\r\n\n", "a: b\n\n"] {
+            let read =
+                |line_end| header_lines(&mut text.as_bytes().to_vec(), 0, line_end, &mut Vec::new(), 9);
+            assert_eq!(read(LineEnd::Lenient), Ok(Some(text.len())), "{text:?}");
+            assert_eq!(read(LineEnd::Strict), Err(Malformed::LineFeed), "{text:?}");
+        }
+    }
+}
