@@ -1,6 +1,6 @@
 //! Answers that are well formed.
 
-use http::{Method, StatusCode, Version};
+use http::{Method, StatusCode};
 use proptest::prelude::*;
 
 use super::{Read, read, whole};
