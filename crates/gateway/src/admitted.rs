@@ -23,7 +23,7 @@ use crate::{
     body::Progress,
     durable::Durable,
     end::End,
-    headers::{self, Headers},
+    headers::{self, Headers, Known},
     identity::text,
     live::{Grant, Route, RouteCharge, Snapshot},
     llm::{self, Call, CallUsed, Growth, Question, Used, Written},
@@ -221,6 +221,9 @@ impl Admitted {
     pub(crate) fn take_reports(&mut self, headers: &Headers) {
         let Some(inner) = &mut self.0 else { return };
         inner.heard = inner.request.route.plan.as_ref().and_then(|plan| plan.hear(headers));
+        if !headers.may_have(Known::Usage) {
+            return;
+        }
         for (position, charge) in inner.request.route.charges.iter().enumerate() {
             let Some(amount) = reported(headers, charge) else { continue };
             let _ = inner.reported.try_push((position, amount));

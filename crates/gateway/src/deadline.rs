@@ -129,8 +129,13 @@ impl Drop for Deadline {
     }
 }
 
+/// In whole ticks, at least as long. Without numbers of 128 bits, which have to be divided by hand.
 fn ticks(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u64::MAX)
+    const PER_SECOND: u64 = 10;
+    const TICK_NANOS: u32 = TICK.subsec_nanos();
+    const { assert!(TICK_NANOS as u64 * PER_SECOND == 1_000_000_000) };
+    let of_seconds = duration.as_secs().saturating_mul(PER_SECOND);
+    of_seconds.saturating_add(duration.subsec_nanos().div_ceil(TICK_NANOS).into())
 }
 
 /// A spawned task that can be ended from outside.

@@ -12,7 +12,7 @@ use crate::{
     headers::{Headers, Known},
     identity::{Caller, text},
     live::{Live, Route},
-    names::{Claim, TIMESTAMP, USAGE_PREFIX},
+    names::{Claim, TIMESTAMP},
     refusal::{Code, Refusal},
     signature::{Signed, timestamp},
     worker::Worker,
@@ -104,7 +104,7 @@ pub(crate) fn dress(parts: &mut RequestHead, target: &Uri, sender: &Sender<'_>) 
                 && let Some(authority) = authority
             {
                 headers.append_text(&FORWARDED_HOST, |text| {
-                    text.extend_from_slice(authority.as_str().as_bytes())
+                    text.extend_from_slice(authority.as_str().as_bytes());
                 });
             }
         }
@@ -130,6 +130,17 @@ pub(crate) fn dress(parts: &mut RequestHead, target: &Uri, sender: &Sender<'_>) 
 
 /// Takes from an answer what concerned the upstream's connection or the gateway only.
 pub(crate) fn undress(headers: &mut Headers) {
+    const UNDRESSED: [Known; 6] = [
+        Known::Connection,
+        Known::TransferEncoding,
+        Known::Upgrade,
+        Known::KeepAlive,
+        Known::ProxyConnection,
+        Known::Usage,
+    ];
+    if !UNDRESSED.into_iter().any(|known| headers.may_have(known)) {
+        return;
+    }
     let (mut nominated, mut is_chunked) = (Vec::new(), false);
     headers.retain(|field| match field.known {
         Known::Connection => {
@@ -141,8 +152,7 @@ pub(crate) fn undress(headers: &mut Headers) {
             is_chunked = true;
             false
         }
-        Known::Upgrade | Known::KeepAlive | Known::ProxyConnection => false,
-        _ => !field.name.starts_with(USAGE_PREFIX.as_bytes()),
+        known => !UNDRESSED.contains(&known),
     });
     for name in nominated.iter().filter(|name| *name != header::CONTENT_LENGTH) {
         is_chunked |= *name == header::TRANSFER_ENCODING;

@@ -101,7 +101,8 @@ impl Names {
     /// What a name, in lower case, means.
     pub(crate) fn classify(&self, known: Known, name: &[u8]) -> Class {
         match known {
-            Known::Other => {}
+            // What begins like the latter may be a claim's spelling all the same.
+            Known::Other | Known::Usage => {}
             Known::Connection
             | Known::Expect
             | Known::KeepAlive
@@ -119,7 +120,15 @@ impl Names {
             | Known::Traceparent => return Class::Passes,
         }
         if self.lengths & length_bit(name) != 0 {
+            // By the first letter: most names of the same length are ruled out by it.
+            let may_be = |folded: &str| match (name.first(), folded.as_bytes().first()) {
+                (Some(have), Some(want)) => have == want || !have.is_ascii_alphanumeric(),
+                _ => false,
+            };
             for ((exact, folded), claim) in self.claims.iter().zip(CLAIMS) {
+                if !may_be(folded) {
+                    continue;
+                }
                 if exact.as_str().as_bytes() == name {
                     return Class::Identity(claim);
                 }

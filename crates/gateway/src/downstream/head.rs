@@ -123,7 +123,7 @@ fn head(line: &RequestLine, mut headers: Headers) -> Result<Head, Error> {
 
     let mut framing = Framing::new(version);
     let (mut wants_trailers, mut expects_continue) = (false, false);
-    for Field { known, value, .. } in headers.iter() {
+    for Field { known, value, .. } in headers.known() {
         match known {
             Known::Te => wants_trailers |= names(value, b"trailers"),
             Known::Expect => expects_continue = value.eq_ignore_ascii_case(b"100-continue"),

@@ -1,5 +1,7 @@
 //! Names of fields that the gateway itself looks at.
 
+use crate::names::USAGE_PREFIX;
+
 /// A field's name, as far as it matters to the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -19,6 +21,8 @@ pub(crate) enum Known {
     Trailer,
     TransferEncoding,
     Upgrade,
+    /// Any that says what an upstream used of a meter.
+    Usage,
 }
 
 impl Known {
@@ -40,6 +44,7 @@ impl Known {
             16 if name == b"proxy-connection" => Self::ProxyConnection,
             17 if name == b"transfer-encoding" => Self::TransferEncoding,
             19 if name == b"proxy-authorization" => Self::ProxyAuthorization,
+            _ if name.first() == Some(&b'x') && name.starts_with(USAGE_PREFIX.as_bytes()) => Self::Usage,
             _ => Self::Other,
         }
     }

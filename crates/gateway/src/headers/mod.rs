@@ -162,16 +162,26 @@ impl Headers {
 
     /// The values of all fields of this name.
     pub(crate) fn all_known(&self, known: Known) -> impl Iterator<Item = &[u8]> {
-        let fields = self.may_have(known).then(|| self.iter());
-        fields.into_iter().flatten().filter(move |field| field.known == known).map(|field| field.value)
+        let lines = if self.may_have(known) { &self.lines[..] } else { &[] };
+        let lines = lines.iter().filter(move |line| line.known == known);
+        lines.filter_map(|line| line.field(&self.head, &self.own)).map(|field| field.value)
     }
 
     /// The first field of this name.
     pub(crate) fn first_known(&self, known: Known) -> Option<Field<'_>> {
-        self.may_have(known).then(|| self.iter().find(|field| field.known == known))?
+        let mut lines =
+            self.may_have(known).then_some(&self.lines)?.iter().filter(|line| line.known == known);
+        lines.find_map(|line| line.field(&self.head, &self.own))
     }
 
-    fn may_have(&self, known: Known) -> bool {
+    /// The fields that are known.
+    pub(crate) fn known(&self) -> impl Iterator<Item = Field<'_>> {
+        let lines = self.lines.iter().filter(|line| line.known != Known::Other);
+        lines.filter_map(|line| line.field(&self.head, &self.own))
+    }
+
+    /// Whether there is, or was, one of this name.
+    pub(crate) fn may_have(&self, known: Known) -> bool {
         self.seen & known.bit() != 0
     }
 
@@ -241,7 +251,10 @@ impl Headers {
 
     pub(crate) fn remove(&mut self, name: &HeaderName) {
         let name = name.as_str().as_bytes();
-        self.retain(|field| field.name != name);
+        let known = Known::of(name);
+        if self.may_have(known) {
+            self.retain(|field| field.known != known || field.name != name);
+        }
     }
 
     /// Keeps only the fields for which `keeps` holds; each is asked for once, in order.

@@ -53,14 +53,16 @@ impl Coding {
     }
 
     /// Says the end.
-    pub(crate) fn end(&mut self, trailers: &HeaderMap, output: &mut Output) -> Result<(), Error> {
+    pub(crate) fn end(&mut self, trailers: Option<&HeaderMap>, output: &mut Output) -> Result<(), Error> {
         match std::mem::take(self) {
             Self::End | Self::Close | Self::Nothing => {}
             Self::Length(_) => return Err(Error::Body("it is shorter than it said".into())),
             Self::Chunked { announced } => {
                 let buffer = output.buffer();
                 buffer.extend_from_slice(b"0\r\n");
-                for (name, value) in trailers.iter().filter(|(name, _)| announced.contains(name)) {
+                for (name, value) in
+                    trailers.into_iter().flatten().filter(|(name, _)| announced.contains(name))
+                {
                     write_line(buffer, name.as_str().as_bytes(), value.as_bytes());
                 }
                 buffer.extend_from_slice(b"\r\n");

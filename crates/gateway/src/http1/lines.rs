@@ -97,13 +97,12 @@ pub(crate) fn request_line(text: &[u8], line_end: LineEnd) -> Read<RequestLine> 
     if method_end == 0 || text[method_end] != b' ' {
         return Err(Malformed::Method);
     }
-    let target = &text[method_end + 1..];
-    let is_visible = |byte: &u8| *byte > b' ' && *byte != 0x7f;
-    let Some(length) = target.iter().position(|byte| !is_visible(byte)) else { return Ok(None) };
-    if length == 0 || target[length] != b' ' {
-        return Err(Malformed::Target);
+    let target_end = target_end(text, method_end + 1);
+    match text.get(target_end) {
+        None => return Ok(None),
+        Some(b' ') if target_end > method_end + 1 => {}
+        Some(_) => return Err(Malformed::Target),
     }
-    let target_end = method_end + 1 + length;
     let Some((is_11, at)) = version(text, target_end + 1)? else { return Ok(None) };
     let Some(end) = end_of_line(text, at, line_end)? else { return Ok(None) };
     let end = end.ok_or(Malformed::Version)?;
@@ -151,14 +150,7 @@ pub(crate) fn header_lines(
 ) -> Read<usize> {
     loop {
         let start = at;
-        while let Some(byte) = text.get_mut(at) {
-            let lower = LOWER[usize::from(*byte)];
-            if lower == 0 {
-                break;
-            }
-            *byte = lower;
-            at += 1;
-        }
+        at = name_end(text, start);
         match text.get(at) {
             None => return Ok(None),
             Some(b':') if (1..=NAME_BYTES_MAX).contains(&(at - start)) => {}
@@ -204,20 +196,72 @@ fn end_of_line(text: &[u8], at: usize, line_end: LineEnd) -> Read<Option<usize>>
     }
 }
 
+/// Every byte of a word is this.
+const fn all(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// The highest bit of each byte.
+const HIGHS: u64 = all(0x80);
+
+/// The highest bit of each byte of `word` that is in the range; bytes from 0x80 on are in none.
+const fn in_range(word: u64, first: u8, last: u8) -> u64 {
+    let low = word & !HIGHS;
+    // Neither sum carries into the next byte.
+    (low + all(0x80 - first)) & !(low + all(0x7f - last)) & !word & HIGHS
+}
+
+/// Where the first byte from `at` on is that may not stand in a token; those before it are in lower case then.
+fn name_end(text: &mut [u8], mut at: usize) -> usize {
+    // Eight at once: letters, digits and hyphens, of which most names are made.
+    while let Some(chunk) = text.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<8>()) {
+        let word = u64::from_le_bytes(*chunk);
+        let upper = in_range(word, b'A', b'Z');
+        let usual =
+            upper | in_range(word, b'a', b'z') | in_range(word, b'0', b'9') | in_range(word, b'-', b'-');
+        let other = !usual & HIGHS;
+        // Below the first other byte, if there is one.
+        let before = other.wrapping_sub(1) & !other;
+        *chunk = (word | (upper & before) >> 2).to_le_bytes();
+        if other == 0 {
+            at += 8;
+            continue;
+        }
+        at += other.trailing_zeros() as usize / 8;
+        break;
+    }
+    while let Some(byte) = text.get_mut(at) {
+        let lower = LOWER[usize::from(*byte)];
+        if lower == 0 {
+            break;
+        }
+        *byte = lower;
+        at += 1;
+    }
+    at
+}
+
+/// Where the first byte from `at` on is that may not stand in a target: a space or a control character.
+fn target_end(text: &[u8], mut at: usize) -> usize {
+    while let Some(chunk) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*chunk);
+        let found = in_range(word, 0, b' ') | in_range(word, 0x7f, 0x7f);
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = text.get(at..).unwrap_or_default();
+    at + rest.iter().position(|byte| *byte <= b' ' || *byte == 0x7f).unwrap_or(rest.len())
+}
+
 /// Where the first byte from `at` on is that may not stand in a value: a control character but the tab
 /// (RFC 9110, section 5.5).
 fn value_end(text: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
-    const HIGHS: u64 = ONES << 7;
     loop {
-        // Eight at once: the lowest bit of `found` is set for the first of them below 0x20 or at 0x7f. (Higher ones may
-        // be set falsely by a borrow.)
         while let Some(chunk) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
             let word = u64::from_le_bytes(*chunk);
-            let is_control = word.wrapping_sub(ONES * 0x20) & !word;
-            let delete = word ^ (ONES * 0x7f);
-            let is_delete = delete.wrapping_sub(ONES) & !delete;
-            let found = (is_control | is_delete) & HIGHS;
+            let found = in_range(word, 0, 0x1f) | in_range(word, 0x7f, 0x7f);
             if found == 0 {
                 at += 8;
                 continue;
@@ -251,8 +295,11 @@ mod tests {
         byte == b'\t' || byte >= 0x20 && byte != 0x7f
     }
 
+    /// Names and values, and where they end.
+    type Read = (Vec<(String, Vec<u8>)>, usize);
+
     /// The head as a well-known parser reads it.
-    fn by_httparse(text: &[u8]) -> Option<(Vec<(String, Vec<u8>)>, usize)> {
+    fn by_httparse(text: &[u8]) -> Option<Read> {
         let mut headers = [httparse::EMPTY_HEADER; 64];
         match httparse::parse_headers(text, &mut headers) {
             Ok(httparse::Status::Complete((end, headers))) => {
@@ -269,6 +316,27 @@ mod tests {
             let from = from.min(text.len());
             let wanted = text[from..].iter().position(|byte| !is_of_value(*byte)).map_or(text.len(), |at| from + at);
             prop_assert_eq!(value_end(&text, from), wanted);
+        }
+
+        #[test]
+        fn a_name_ends_where_its_token_ends(text: Vec<u8>, usual in "[a-zA-Z0-9-]{0,20}", from in 0usize..20) {
+            let text = [usual.as_bytes(), &text].concat();
+            let from = from.min(text.len());
+            let is_token = |byte: &u8| LOWER[usize::from(*byte)] != 0;
+            let end = text[from..].iter().position(|byte| !is_token(byte)).map_or(text.len(), |at| from + at);
+            let mut wanted = text.clone();
+            wanted[from..end].make_ascii_lowercase();
+            let mut read = text;
+            prop_assert_eq!(name_end(&mut read, from), end);
+            prop_assert_eq!(read, wanted, "nothing else is changed");
+        }
+
+        #[test]
+        fn a_target_ends_at_a_space(text: Vec<u8>, visible in "[!-~]{0,20}", from in 0usize..20) {
+            let text = [visible.as_bytes(), &text].concat();
+            let from = from.min(text.len());
+            let end = text[from..].iter().position(|byte| *byte <= b' ' || *byte == 0x7f);
+            prop_assert_eq!(target_end(&text, from), end.map_or(text.len(), |at| from + at));
         }
 
         #[test]

@@ -6,7 +6,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::Body;
 
 use super::{Coding, Error, Output};
@@ -46,7 +45,7 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Sending<B> {
             let end = match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Error::Body(error))),
-                Poll::Ready(None) => HeaderMap::new(),
+                Poll::Ready(None) => None,
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => {
                         let unread = matches!(self.coding, Coding::Nothing) && !data.is_empty();
@@ -57,13 +56,13 @@ impl<B: Body<Data = Bytes, Error = BodyError> + Unpin> Sending<B> {
                         if !last {
                             continue;
                         }
-                        HeaderMap::new()
+                        None
                     }
-                    Err(frame) => frame.into_trailers().unwrap_or_default(),
+                    Err(frame) => frame.into_trailers().ok(),
                 },
             };
             // After the last data its end is said already.
-            self.coding.end(&end, output)?;
+            self.coding.end(end.as_ref(), output)?;
             self.body = None;
         }
         Poll::Ready(Ok(()))

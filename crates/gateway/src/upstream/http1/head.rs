@@ -87,7 +87,7 @@ impl Reader {
         let is_usual = status.canonical_reason().is_some_and(|usual| usual.as_bytes() == reason);
         let reason = if is_usual || reason.is_empty() { None } else { ReasonPhrase::try_from(reason).ok() };
         let mut framing = Framing::new(if line.is_11 { Version::HTTP_11 } else { Version::HTTP_10 });
-        for field in headers.iter() {
+        for field in headers.known() {
             framing.read(field.known, field.value)?;
         }
         let body = framing.answer_body(&self.method, status);

@@ -99,7 +99,7 @@ fn a_body_is_as_long_as_it_says() {
     let mut coding = Coding::Length(5);
     coding.data(Bytes::from("hel"), false, &mut output).unwrap();
     assert!(coding.data(Bytes::from("lo!"), true, &mut output).is_err(), "longer");
-    assert!(coding.end(&HeaderMap::new(), &mut output).is_err(), "shorter");
+    assert!(coding.end(None, &mut output).is_err(), "shorter");
     assert!(Coding::End.data(Bytes::from("x"), true, &mut output).is_err(), "none");
 }
 
@@ -114,7 +114,7 @@ fn trailers_pass_if_they_were_announced_and_harm_nobody() {
     let mut output = Output::default();
     let mut coding = Coding::Chunked { announced: announced(&headers) };
     coding.data(Bytes::from("abcd"), false, &mut output).unwrap();
-    coding.end(&trailers, &mut output).unwrap();
+    coding.end(Some(&trailers), &mut output).unwrap();
     let mut stream = Narrow { written: Vec::new(), at_once_max: usize::MAX };
     flush(&mut output, &mut stream);
     assert_eq!(stream.written, b"4\r\nabcd\r\n0\r\nx-sum: 1\r\n\r\n");
@@ -146,7 +146,7 @@ proptest! {
             let last = position + 1 == pieces.len();
             coding.data(data.into(), last, &mut output).unwrap();
             if last {
-                coding.end(&HeaderMap::new(), &mut output).unwrap();
+                coding.end(None, &mut output).unwrap();
             }
             if last || !output.has_room() {
                 flush(&mut output, &mut stream);
