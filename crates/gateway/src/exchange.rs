@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use bytes::BufMut as _;
+use bytes::{BufMut as _, Bytes};
 use http::{HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use tollgate_core::{RequestKey, TierIndex, UnixMillis};
@@ -369,14 +369,21 @@ impl Exchange<'_> {
         forwarding::undress(&mut head.headers);
 
         let status = head.status.as_u16();
-        if inner.is_end_stream() {
+        let whole = match &answer {
+            None => inner.take_whole(),
+            Some(_) => inner.is_end_stream().then(Bytes::new),
+        };
+        if let Some(data) = whole {
             if let Some((route, started)) = untimed {
                 route.metrics.took(status, started.elapsed());
             }
             // Nothing more comes, and nothing was held back.
             let _ = answer.as_mut().map(|answer| answer.finish());
-            let measures =
-                Measures { request_bytes: progress.bytes(), ..Measures::of_answer(answer.as_deref()) };
+            let measures = Measures {
+                request_bytes: progress.bytes(),
+                response_bytes: data.len() as u64,
+                ..Measures::of_answer(answer.as_deref())
+            };
             // An upstream that has not read the request cannot serve another on this connection.
             if progress.end() == BodyEnd::Complete {
                 lease.finish(&mut inner);
@@ -389,7 +396,8 @@ impl Exchange<'_> {
             if let Some(durable) = admitted.and_then(|a| a.settle(end, &measures)) {
                 poll_fn(|cx| durable.poll(cx)).await.map_err(|error| admission::not_synced(&error))?;
             }
-            return Ok(Reply::new(head, ResponseBody::empty()));
+            let body = if data.is_empty() { ResponseBody::empty() } else { ResponseBody::full(data) };
+            return Ok(Reply::new(head, body));
         }
         let reads_on = admitted.as_ref().is_some_and(Admitted::awaits_answer);
         let reads_on = reads_on.then(|| Rc::clone(self.connection));

@@ -1,6 +1,7 @@
 //! A request's body as it comes from a client, by protocol.
 
 use std::{
+    mem,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -14,7 +15,8 @@ use crate::downstream::Received;
 
 /// The body of a client's request.
 pub(crate) enum Inbound {
-    Empty,
+    /// What is left of one that came whole with its head; maybe nothing.
+    Whole(Bytes),
     H1(Received),
     H2(Incoming),
 }
@@ -28,7 +30,8 @@ impl Body for Inbound {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
+            Self::Whole(data) if data.is_empty() => Poll::Ready(None),
+            Self::Whole(data) => Poll::Ready(Some(Ok(Frame::data(mem::take(data))))),
             Self::H1(received) => received.poll_frame(cx).map_err(Into::into),
             Self::H2(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
         }
@@ -36,7 +39,7 @@ impl Body for Inbound {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty => true,
+            Self::Whole(data) => data.is_empty(),
             Self::H1(received) => received.is_end(),
             Self::H2(incoming) => incoming.is_end_stream(),
         }
@@ -44,7 +47,7 @@ impl Body for Inbound {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
+            Self::Whole(data) => SizeHint::with_exact(data.len() as u64),
             Self::H1(received) => received.size_hint(),
             Self::H2(incoming) => incoming.size_hint(),
         }

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    mem,
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -25,6 +26,11 @@ use crate::{
 /// What the upstream is sent.
 pub(crate) enum RequestBody {
     Empty,
+    /// What came whole with its head; never nothing.
+    Whole {
+        data: Bytes,
+        progress: Rc<Progress>,
+    },
     Stream(Box<Forwarded>),
 }
 
@@ -142,6 +148,14 @@ impl RequestBody {
             progress.complete();
             return Self::Empty;
         };
+        let inner = match inner {
+            // Of what was looked at, something may be kept by now.
+            Inbound::Whole(data) if looked.is_empty() => {
+                progress.complete();
+                return Self::Whole { data, progress: Rc::clone(progress) };
+            }
+            inner => inner,
+        };
         progress.moved();
         Self::Stream(Box::new(Forwarded {
             looked,
@@ -170,8 +184,15 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.get_mut() {
+        let this = self.get_mut();
+        match this {
             Self::Empty => Poll::Ready(None),
+            Self::Whole { data, progress } => {
+                let data = mem::take(data);
+                progress.bytes.set(data.len() as u64);
+                *this = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
             Self::Stream(forwarded) => forwarded.poll_frame(cx),
         }
     }
@@ -179,6 +200,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
+            Self::Whole { .. } => false,
             Self::Stream(forwarded) => forwarded.looked.is_empty() && forwarded.inner.is_end_stream(),
         }
     }
@@ -186,6 +208,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
+            Self::Whole { data, .. } => SizeHint::with_exact(data.len() as u64),
             Self::Stream(forwarded) => forwarded.size_hint(),
         }
     }

@@ -19,6 +19,7 @@ use super::{
     LINGER_TIME_MAX, Received, Shared, Wire, answer,
     answer::Framed,
     head::{Asked, Head, Reader},
+    wire::Begun,
 };
 use crate::{
     body::{DRAIN_TIME_MAX, Inbound, ResponseBody},
@@ -63,8 +64,11 @@ pub(crate) async fn converse(connection: Rc<Connection>, stream: Stream, live: R
             Ok(None) => break false,
             Err(error) => (turn_away(&connection, refusal(&error, listen)), Asked::UNREADABLE, false),
             Ok(Some(Head { parts, body, asked })) => {
-                let number = wire.borrow_mut().begin(body, &asked);
-                let body = number.map_or(Inbound::Empty, |number| Inbound::H1(Received::new(wire, number)));
+                let begun = wire.borrow_mut().begin(body, &asked);
+                let body = match begun {
+                    Begun::Whole(data) => Inbound::Whole(data),
+                    Begun::Reading(number) => Inbound::H1(Received::new(wire, number)),
+                };
                 let mut answering = pin!(exchange(Rc::clone(&connection), parts, body));
                 let answered = poll_fn(|cx| match answering.as_mut().poll(cx) {
                     Poll::Ready(response) => Poll::Ready(Some(response)),

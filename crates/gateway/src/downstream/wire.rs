@@ -30,6 +30,13 @@ use crate::{
 
 pub(crate) type Shared = Rc<RefCell<Wire>>;
 
+/// The body of a request that begins.
+pub(super) enum Begun {
+    Whole(Bytes),
+    /// There is something to read, for the request of this number.
+    Reading(u64),
+}
+
 /// A connection on which one request is served at a time.
 pub(crate) struct Wire {
     pub(super) stream: Stream,
@@ -105,15 +112,18 @@ impl Wire {
         }
     }
 
-    /// A request begins, with this body; its number, if there is a body to read.
-    pub(super) fn begin(&mut self, body: Decoder, asked: &Asked) -> Option<u64> {
+    /// A request begins, with this body. What is there whole is taken at once.
+    pub(super) fn begin(&mut self, body: Decoder, asked: &Asked) -> Begun {
         self.number += 1;
         self.body = body;
-        // An end that is there already need not be waited for.
-        self.body.advance(&mut self.input.buffer);
         self.expects_continue = asked.expects_continue;
         self.by_http_11 = asked.by_http_11;
-        (!self.is_body_read()).then_some(self.number)
+        if let Some(data) = self.body.take_whole(&mut self.input.buffer) {
+            return Begun::Whole(data);
+        }
+        // An end that is there already need not be waited for.
+        self.body.advance(&mut self.input.buffer);
+        if self.is_body_read() { Begun::Whole(Bytes::new()) } else { Begun::Reading(self.number) }
     }
 
     /// Of the request that is served, or was last.

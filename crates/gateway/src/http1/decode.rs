@@ -62,6 +62,17 @@ impl Decoder {
         }
     }
 
+    /// Takes all that is left, if `buffer` holds it and it is of a known length.
+    pub(crate) fn take_whole(&mut self, buffer: &mut BytesMut) -> Option<Bytes> {
+        let length = match self {
+            Self::End => 0,
+            Self::Length(left) => usize::try_from(*left).ok().filter(|left| *left <= buffer.len())?,
+            Self::Chunked(_) | Self::Close | Self::Failed(_) | Self::Broken => return None,
+        };
+        *self = Self::End;
+        Some(if length == 0 { Bytes::new() } else { buffer.split_to(length).freeze() })
+    }
+
     /// Reads ahead to the end, if `buffer` holds it and no frame is before it: an end that is known need not
     /// be asked for.
     pub(crate) fn advance(&mut self, buffer: &mut BytesMut) {

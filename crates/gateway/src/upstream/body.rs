@@ -20,6 +20,14 @@ pub(crate) enum UpstreamBody {
 }
 
 impl UpstreamBody {
+    /// Takes all that is left, if it is there and as long as its head says.
+    pub(crate) fn take_whole(&mut self) -> Option<Bytes> {
+        match self {
+            Self::H1(answer) => answer.take_whole(),
+            Self::H2(incoming) => incoming.is_end_stream().then(Bytes::new),
+        }
+    }
+
     /// The connection behind it, if nobody else uses it and it can serve another request; if it cannot,
     /// it is closed.
     pub(super) fn finish(&mut self) -> Option<Box<Connection>> {

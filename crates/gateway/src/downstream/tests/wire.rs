@@ -20,7 +20,7 @@ use super::{BYTES_MAX, LINES_MAX, Reader};
 use crate::{
     connection::Activity,
     deadline::Task,
-    downstream::{Received, Shared, Wire},
+    downstream::{Received, Shared, Wire, wire::Begun},
     headers::Headers,
     http1::{Output, Stream},
 };
@@ -50,7 +50,9 @@ async fn next_body(wire: &Shared) -> Received {
     let mut used = Headers::default();
     let head = poll_fn(|cx| wire.borrow_mut().poll_head(&mut reader, &mut used, false, cx)).await;
     let head = head.unwrap().expect("a head");
-    let number = wire.borrow_mut().begin(head.body, &head.asked).expect("a body");
+    let Begun::Reading(number) = wire.borrow_mut().begin(head.body, &head.asked) else {
+        panic!("there is more of the body to read");
+    };
     Received::new(wire, number)
 }
 

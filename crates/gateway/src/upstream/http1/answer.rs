@@ -73,6 +73,14 @@ impl Answer {
         polled
     }
 
+    /// Takes all that is left, if it is there and as long as its head says.
+    pub(crate) fn take_whole(&mut self) -> Option<Bytes> {
+        match &mut self.0 {
+            Carrier::Own(connection) => connection.take_whole(),
+            Carrier::Shared { .. } | Carrier::Gone => self.is_end().then(Bytes::new),
+        }
+    }
+
     /// Whether there is nothing more to come.
     pub(crate) fn is_end(&self) -> bool {
         match &self.0 {

@@ -137,6 +137,11 @@ impl Connection {
         }
     }
 
+    /// Takes all that is left of the answer's body, if it is there and as long as the head says.
+    pub(super) fn take_whole(&mut self) -> Option<Bytes> {
+        self.decoder.take_whole(&mut self.input.buffer)
+    }
+
     /// Whether the request left whole, as far as it was read.
     pub(super) fn is_sent(&self) -> bool {
         self.upload.is_over() && self.output.is_empty() && !self.upload.has_failed()
