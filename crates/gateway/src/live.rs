@@ -113,6 +113,8 @@ pub(crate) struct RouteCharge {
     pub(crate) is_shared: bool,
     /// What it is charged; what they come to is added.
     pub(crate) parts: Vec<Part>,
+    /// What its parts come to, where that is the same for every request that is charged.
+    pub(crate) constant: Option<i64>,
     /// How many parts the charges before it have.
     pub(crate) first_part: usize,
     /// The charges that it is made of, by position.
@@ -359,7 +361,11 @@ impl RouteCharge {
             .collect();
         let is_of_model = parts.iter().any(|part| part.of_model().is_some())
             || made_of.iter().any(|(position, _)| before[*position].is_of_model);
+        // What is not done does not change a level.
+        let adds_up = meter.kind != MeterKind::Level;
+        let add = |sum: i64, part: &Part| Some(sum.saturating_add(part.constant()?));
         Self {
+            constant: adds_up.then(|| parts.iter().try_fold(0, add)).flatten(),
             id: ids.of(&meter.name),
             meter: meter.name.clone(),
             index,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
+use smallvec::SmallVec;
 use tollgate_core::{Grace, Max, OnStoreFailure, Scope, Span, UnixMillis, Usage};
 
 use crate::{
@@ -16,6 +16,10 @@ use crate::{
 
 /// Most limits that one request can be checked against, user's and organisation's together.
 pub const CHECKS_MAX: usize = 16;
+
+/// Limits that a request is checked against without asking for memory: as many as most routes have. What
+/// decisions and holds have of each is moved several times for each request.
+pub(crate) const CHECKS_INLINE: usize = 4;
 
 /// How far behind its subject's latest instant a clock may read without being taken to have stepped
 /// back, in milliseconds. Threads that read it at the same time differ by far less.
@@ -89,10 +93,10 @@ pub struct Standing {
 }
 
 /// The standing of each limit, in the order of [`Terms::checks`].
-pub type Standings = ArrayVec<Standing, CHECKS_MAX>;
+pub type Standings = SmallVec<[Standing; CHECKS_INLINE]>;
 
-/// Positions in [`Terms::checks`] with the percentage newly reached of that limit.
-pub type Warnings = ArrayVec<(u8, u8), CHECKS_MAX>;
+/// Positions in [`Terms::checks`] with the percentage newly reached of that limit; mostly none.
+pub type Warnings = Vec<(u8, u8)>;
 
 /// Why a request was refused; it took nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,7 +217,7 @@ impl Parties<'_> {
             }
         }
 
-        let mut taken: ArrayVec<Taken, CHECKS_MAX> = ArrayVec::new();
+        let mut taken: SmallVec<[Taken; CHECKS_INLINE]> = SmallVec::new();
         let mut standings = Standings::new();
         let mut refusal: Option<Refusal> = None;
         let (mut unleased, mut unavailable) = (false, None);
@@ -224,7 +228,7 @@ impl Parties<'_> {
                 _ => (&mut *user, self.user, asked.user),
             };
             let leased = subject.member.is_some();
-            let position = book.position_or_new(check.counter, check.concurrent, leased);
+            let position = book.position_near(index, check.counter, check.concurrent, leased);
             let failed = asked > 0 && book.calls.failed >= asked;
             let Book { calendar, counters, .. } = book;
             let counter = &mut counters[position];
