@@ -151,6 +151,8 @@ pub(crate) struct Grant {
 pub(crate) struct GrantLimit {
     /// As in `RateLimit-Policy`: `api_calls-minute`; with `-org` for what an organisation shares.
     pub(crate) policy: Box<str>,
+    /// How it is told of in `RateLimit`, behind another and up to what is left of it: `, "api_calls-minute";r=`.
+    pub(crate) item: Box<str>,
     /// Position in [`Route::charges`].
     pub(crate) charge: usize,
     /// How much may be used.
@@ -476,6 +478,7 @@ impl Grant {
                 let quota = units.min(FIELD_INTEGER_MAX);
                 policies.push(format!("\"{policy}\";q={quota}{seconds}"));
                 limits.push(GrantLimit {
+                    item: format!(", \"{policy}\";r=").into(),
                     policy: policy.into(),
                     charge: index,
                     max: HeaderValue::from(units),

@@ -1,6 +1,7 @@
 //! What answers say about limits: `X-RateLimit-*`, and `RateLimit-Policy` / `RateLimit` of
 //! draft-ietf-httpapi-ratelimit-headers.
 
+use arrayvec::ArrayVec;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderName, HeaderValue};
 use tollgate_core::{Max, UnixMillis};
@@ -20,6 +21,11 @@ const UNLIMITED: &[u8] = b"unlimited";
 /// Largest Integer of a structured field (RFC 9651, section 3.3.1); a parser rejects the whole field
 /// for a larger one.
 pub(crate) const FIELD_INTEGER_MAX: i64 = 999_999_999_999_999;
+
+/// Between the limits in `RateLimit`; [`GrantLimit::item`](crate::live::GrantLimit::item) begins with it.
+const ITEM_SEPARATOR: &[u8] = b", ";
+/// Longest remaining and longest time until a limit starts again, and what is between them.
+const ITEM_BYTES_MAX: usize = i64::MAX.ilog10() as usize + 1 + 3 + u64::MAX.ilog10() as usize + 1;
 
 /// Room taken from the allocator at a time for header texts.
 const SCRATCH_BYTES: usize = 4096;
@@ -77,17 +83,21 @@ fn put_limits(buffer: &mut BytesMut, grant: &Grant, standings: &[Standing], now:
     for (index, (limit, (check, standing))) in
         grant.limits.iter().zip(grant.checks.iter().zip(standings)).enumerate()
     {
-        if index > 0 {
-            buffer.put_slice(b", ");
-        }
-        buffer.put_u8(b'"');
-        buffer.put_slice(limit.policy.as_bytes());
-        buffer.put_slice(b"\";r=");
-        put_integer(buffer, remaining(check, standing).min(FIELD_INTEGER_MAX));
-        if let Some(seconds) = seconds_left(standing, now) {
-            buffer.put_slice(b";t=");
-            put_integer(buffer, i64::try_from(seconds).unwrap_or(i64::MAX));
-        }
+        let item = limit.item.as_bytes();
+        buffer.put_slice(if index > 0 { item } else { item.strip_prefix(ITEM_SEPARATOR).unwrap_or(item) });
+        let mut digits = itoa::Buffer::new();
+        let left = digits.format(remaining(check, standing).min(FIELD_INTEGER_MAX)).as_bytes();
+        let Some(seconds) = seconds_left(standing, now) else {
+            buffer.put_slice(left);
+            continue;
+        };
+        // Put together here, as each piece that is put costs more than its bytes.
+        let mut item: ArrayVec<u8, ITEM_BYTES_MAX> = ArrayVec::new();
+        let mut digits = itoa::Buffer::new();
+        let pieces = [left, b";t=", digits.format(seconds).as_bytes()];
+        let fits = pieces.iter().all(|piece| item.try_extend_from_slice(piece).is_ok());
+        debug_assert!(fits);
+        buffer.put_slice(&item);
     }
 }
 
@@ -102,19 +112,24 @@ pub(crate) fn seconds_left(standing: &Standing, now: UnixMillis) -> Option<u64> 
 
 /// The limit of which the smallest part is left.
 fn closest(checks: &[Check], standings: &[Standing]) -> Option<usize> {
-    let part = |index: usize| {
-        let (check, standing) = (&checks[index], &standings[index]);
-        let Max::AtMost(max) = check.max else { return (1, 1) };
-        (i128::from(remaining(check, standing)), i128::from(max.max(1)))
-    };
-    let mut best: Option<(usize, (i128, i128))> = None;
-    for index in 0..checks.len().min(standings.len()) {
-        let (left, max) = part(index);
-        if best.is_none_or(|(_, (best_left, best_max))| left * best_max < best_left * max) {
+    let mut best: Option<(usize, (i64, i64))> = None;
+    for (index, (check, standing)) in checks.iter().zip(standings).enumerate() {
+        let (left, max) = match check.max {
+            Max::AtMost(max) => (remaining(check, standing), max.max(1)),
+            Max::Unlimited => (1, 1),
+        };
+        let is_closer = |(_, (best_left, best_max)): (usize, (i64, i64))| {
+            exactly(left, best_max) < exactly(best_left, max)
+        };
+        if best.is_none_or(is_closer) {
             best = Some((index, (left, max)));
         }
     }
     best.map(|(index, _)| index)
+}
+
+fn exactly(a: i64, b: i64) -> i128 {
+    i128::from(a) * i128::from(b)
 }
 
 pub(crate) fn remaining(check: &Check, standing: &Standing) -> i64 {
