@@ -206,15 +206,16 @@ impl Parties<'_> {
         let mut org = self.org.map(|org| org.lock());
         let horizon = org.as_ref().map_or(user.horizon, |org| org.horizon.max(user.horizon));
         let mut at = settle_clock(now, horizon);
-        for (subject, book, scope) in
-            [(Some(self.user), Some(&mut *user), Scope::User), (self.org, org.as_deref_mut(), Scope::Org)]
-        {
-            if let (Some(member), Some(book)) = (subject.and_then(|s| s.member.as_ref()), book) {
-                track(book, terms.tracked, scope);
-                // Nothing that an epoch's leases admit is charged before it began.
-                let since = member.since();
-                at = if since == UnixMillis::MAX { at } else { at.max(since) };
-            }
+        let mut join = |subject: &Subject, book: &mut Book, scope| {
+            let Some(member) = &subject.member else { return };
+            track(book, terms.tracked, scope);
+            // Nothing that an epoch's leases admit is charged before it began.
+            let since = member.since();
+            at = if since == UnixMillis::MAX { at } else { at.max(since) };
+        };
+        join(self.user, &mut user, Scope::User);
+        if let (Some(subject), Some(book)) = (self.org, &mut org) {
+            join(subject, book, Scope::Org);
         }
 
         let mut taken: SmallVec<[Taken; CHECKS_INLINE]> = SmallVec::new();
