@@ -32,7 +32,7 @@ use crate::{
     kinds,
     meters::MeterIds,
     names::{Names, USAGE_PREFIX},
-    ratelimit::FIELD_INTEGER_MAX,
+    ratelimit::{FIELD_INTEGER_MAX, LineTexts},
     resources,
     signature::Signer,
     telemetry::{self, RouteMetrics, TierMetrics},
@@ -142,6 +142,8 @@ pub(crate) struct Grant {
     pub(crate) overdraws: Vec<Option<i64>>,
     /// `RateLimit-Policy`, the same on every answer.
     pub(crate) policy: Option<HeaderValue>,
+    /// What of it is text in every answer.
+    pub(crate) lines: LineTexts,
     /// What use beyond the limits does, where some do more than refuse.
     pub(crate) beyond: Option<Box<Beyond>>,
 }
@@ -449,6 +451,7 @@ impl Grant {
         let mut overdraws = Vec::new();
         let mut ways = Vec::new();
         let mut policies: Vec<String> = Vec::new();
+        let mut maxima = Vec::new();
         for (index, charge) in charges.iter().enumerate() {
             let hard = limits_of(index).iter().filter(|limit| limit.is_hard());
             overdraws.push(hard.map(|limit| limit.overdraw).min());
@@ -483,6 +486,7 @@ impl Grant {
                     charge: index,
                     max: HeaderValue::from(units),
                 });
+                maxima.push(units);
                 ways.push(Way::new(limit, (window, units), charge));
             }
         }
@@ -493,6 +497,7 @@ impl Grant {
         let policy =
             (!policies.is_empty()).then(|| HeaderValue::from_str(&policies.join(", ")).ok()).flatten();
         let beyond = Beyond::new(ways, &checks);
-        Ok(Self { checks, limits, overdraws, policy, beyond })
+        let lines = LineTexts::new(maxima.into_iter(), policy.as_ref());
+        Ok(Self { checks, limits, overdraws, policy, lines, beyond })
     }
 }

@@ -295,24 +295,21 @@ impl Parties<'_> {
             return Admission::Admitted { hold, standings, unenforced: refusal, warnings: Warnings::new() };
         }
 
-        for taken in &taken {
-            let book: &mut Book = match &mut org {
-                Some(org) if taken.place.in_org() => org,
-                _ => &mut user,
-            };
-            book.counters[taken.place.position()].hold(taken.generation, taken.amount);
-        }
         let mut warnings = Warnings::new();
-        for (index, (standing, taken)) in standings.iter_mut().zip(&taken).enumerate() {
+        for (index, (check, (standing, taken))) in
+            terms.checks.iter().zip(standings.iter_mut().zip(&taken)).enumerate()
+        {
             let book: &mut Book = match &mut org {
                 Some(org) if taken.place.in_org() => org,
                 _ => &mut user,
             };
             let counter = &mut book.counters[taken.place.position()];
-            if !terms.checks[index].concurrent {
+            // Of limits that count on one counter, the first takes it all: what stands after it is the same for them.
+            counter.hold(taken.generation, taken.amount);
+            if !check.concurrent {
                 standing.usage = counter.usage;
             }
-            if let Max::AtMost(max) = terms.checks[index].max
+            if let Max::AtMost(max) = check.max
                 && let Some(percent) = counter.newly_reached(max, terms.warn_at)
             {
                 warnings.push((u8::try_from(index).unwrap_or(u8::MAX), percent));
