@@ -1,8 +1,15 @@
 //! From the limits of a route and tier to a hold, or to the refusal that says why not.
 
-use std::{cell::Cell, future::poll_fn, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    future::{Ready, poll_fn, ready},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use arrayvec::ArrayVec;
+use futures_util::future::Either;
 use http_body::SizeHint;
 use jiff::Timestamp;
 use tollgate_core::{Max, SETTLEMENT_CHARGES_MAX, Scope, UnixMillis};
@@ -96,35 +103,107 @@ pub(crate) struct Applicant<'a> {
     pub(crate) queued: &'a Cell<Option<usize>>,
 }
 
+/// What becomes of a request that asks to be admitted: mostly that is decided when it asks.
+pub(crate) type Admitting<'a> =
+    Either<Ready<Result<Admitted, Refusal>>, Pin<Box<dyn Future<Output = Result<Admitted, Refusal>> + 'a>>>;
+
 /// Takes what the request needs from all its limits, or from none, and hands the hold to `open` on the
 /// spot: it is large, and would be copied at each step of the way back. Where the limits stand then is put
 /// into `standings`, unless they could not be asked.
-pub(crate) async fn admit(
+pub(crate) fn admit<'a>(
+    worker: &'a Worker,
+    applicant: Applicant<'a>,
+    standings: &'a mut Option<Standings>,
+    open: impl FnOnce(Hold) -> Result<Admitted, Refusal> + 'a,
+) -> Admitting<'a> {
+    let (user, org) = match subjects(worker, applicant.caller) {
+        Ok(subjects) => subjects,
+        Err(refusal) => return Either::Left(ready(Err(refusal))),
+    };
+    let parties = Parties { user: &user, org: org.as_ref() };
+    if applicant.waits_at().is_none() {
+        match parties.admit(applicant.terms(), applicant.arrived) {
+            Decision::Admitted { hold, standings: standing, unenforced, warnings } => {
+                let standings = standings.insert(standing);
+                applicant.tell(unenforced.is_some(), &warnings);
+                return Either::Left(ready(applicant.open(hold, standings, open)));
+            }
+            Decision::Refused { refusal, standings: standing } => {
+                *standings = Some(standing);
+                let why = Refused { refusal, standings: None, again_after: None };
+                return Either::Left(ready(Err(refused(applicant, &why, applicant.arrived))));
+            }
+            // Nothing is held, and it is decided again.
+            Decision::NotLoaded | Decision::NotLeased | Decision::Unavailable { .. } => {}
+        }
+    }
+    Either::Right(Box::pin(admit_in_time(worker, applicant, (user, org), standings, open)))
+}
+
+impl<'a> Applicant<'a> {
+    fn grant(&self) -> &'a Grant {
+        self.caller.grant(self.route)
+    }
+
+    /// What use beyond its limits does, where it may have to wait at one. Where nothing is refused, nobody waits.
+    fn waits_at(&self) -> Option<&'a Beyond> {
+        let may_wait = |beyond: &&Beyond| beyond.may_wait && self.live.mode == Mode::Enforce;
+        self.grant().beyond.as_deref().filter(may_wait)
+    }
+
+    fn terms(&self) -> Terms<'a> {
+        let Self { live, route, caller, needs, .. } = *self;
+        let checks = match live.mode {
+            Mode::Enforce => self.grant().strict_checks(),
+            Mode::Observe => &self.grant().checks,
+        };
+        let warn_at = &live.tier(caller.tier).warn_at;
+        Terms { checks, needs, warn_at, mode: live.mode, tracked: &route.tracked }
+    }
+
+    /// Counts what would have been refused, and tells of limits that are nearly used up.
+    fn tell(&self, is_unenforced: bool, warnings: &[(u8, u8)]) {
+        let metrics = &self.live.tiers[self.caller.tier.0].metrics;
+        if is_unenforced {
+            metrics.unenforced.increment(1);
+        }
+        for (check, percent) in warnings {
+            metrics.warnings.increment(1);
+            let limit = &self.grant().limits[usize::from(*check)].policy;
+            tracing::info!(user = text(&self.caller.user), limit = &**limit, percent, "quota warning");
+        }
+    }
+
+    fn open(
+        &self,
+        hold: Hold,
+        standings: &Standings,
+        open: impl FnOnce(Hold) -> Result<Admitted, Refusal>,
+    ) -> Result<Admitted, Refusal> {
+        let graces = self.grant().graces(standings);
+        open(hold).map(|admitted| admitted.in_grace(graces))
+    }
+}
+
+/// As [`admit`], where it takes time.
+async fn admit_in_time(
     worker: &Worker,
     applicant: Applicant<'_>,
+    (user, org): (Arc<Subject>, Option<Arc<Subject>>),
     standings: &mut Option<Standings>,
     open: impl FnOnce(Hold) -> Result<Admitted, Refusal>,
 ) -> Result<Admitted, Refusal> {
-    let Applicant { live, route, caller, needs, arrived, kept_bytes, queued } = applicant;
-    let (user, org) = subjects(worker, caller)?;
+    let Applicant { caller, arrived, kept_bytes, queued, .. } = applicant;
     let parties = Parties { user: &user, org: org.as_ref() };
-    let grant = caller.grant(route);
-    let warn_at = &live.tier(caller.tier).warn_at;
-    let checks = match live.mode {
-        Mode::Enforce => grant.strict_checks(),
-        Mode::Observe => &grant.checks,
-    };
-    let tracked = &*route.tracked;
-    let terms = Terms { checks, needs, warn_at, mode: live.mode, tracked };
+    let (grant, terms) = (applicant.grant(), applicant.terms());
+    let checks = terms.checks;
     // Without those that it has waited for its turn at; each turn takes one of them out, so there is an end to it.
     let mut passed: Option<Box<[Check]>> = None;
-    // Where nothing is refused, nobody waits.
-    let may_wait = |beyond: &&Beyond| beyond.may_wait && live.mode == Mode::Enforce;
-    let mut waiting = match grant.beyond.as_deref().filter(may_wait) {
+    let mut waiting = match applicant.waits_at() {
         None => None,
         Some(beyond) => {
-            let mut waiting = Box::new(Waiting::new(worker, beyond, (caller, kept_bytes), (parties, terms)));
-            let next = Box::pin(waiting.behind_others()).await;
+            let mut waiting = Waiting::new(worker, beyond, (caller, kept_bytes), (parties, terms));
+            let next = waiting.behind_others().await;
             queued.set(waiting.position);
             match next {
                 Next::Again => {}
@@ -145,18 +224,9 @@ pub(crate) async fn admit(
         let terms = Terms { checks: passed.as_deref().unwrap_or(checks), ..terms };
         match parties.admit_asked(terms, now, asked) {
             Decision::Admitted { hold, standings: standing, unenforced, warnings } => {
-                *standings = Some(standing);
-                let metrics = &live.tiers[caller.tier.0].metrics;
-                if unenforced.is_some() {
-                    metrics.unenforced.increment(1);
-                }
-                for (check, percent) in warnings {
-                    metrics.warnings.increment(1);
-                    let limit = &grant.limits[usize::from(check)].policy;
-                    tracing::info!(user = text(&caller.user), limit = &**limit, percent, "quota warning");
-                }
-                let graces = grant.graces(standings.as_deref().unwrap_or_default());
-                return open(hold).map(|admitted| admitted.in_grace(graces));
+                let standings = standings.insert(standing);
+                applicant.tell(unenforced.is_some(), &warnings);
+                return applicant.open(hold, standings, open);
             }
             Decision::Refused { refusal, standings: standing } => {
                 *standings = Some(standing);
@@ -166,7 +236,7 @@ pub(crate) async fn admit(
                         return Err(refused(applicant, &why, now));
                     }
                     Some(waiting) => {
-                        let next = Box::pin(waiting.after(&refusal)).await;
+                        let next = waiting.after(&refusal).await;
                         queued.set(waiting.position);
                         next
                     }
@@ -184,11 +254,10 @@ pub(crate) async fn admit(
                 // It has waited for something that has happened: what was asked and tried before counts no more.
                 (attempt, asked) = (0, Asked::default());
             }
-            // Rare: not part of every exchange's future.
-            Decision::NotLoaded => Box::pin(load(worker, parties, terms, caller)).await?,
+            Decision::NotLoaded => load(worker, parties, terms, caller).await?,
             Decision::NotLeased => {
                 asked = parties.begin_ask(terms, now);
-                Box::pin(answered(parties, asked)).await?;
+                answered(parties, asked).await?;
             }
             Decision::Unavailable { check } => {
                 let limit = &grant.limits[check].policy;

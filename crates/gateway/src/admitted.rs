@@ -8,13 +8,10 @@ use std::{
     time::Instant,
 };
 
-use arrayvec::ArrayVec;
 use http::{HeaderValue, Method};
-use tollgate_core::{
-    Charge, Charges, MeterKind, RequestKey, SETTLEMENT_CHARGES_MAX, SettledBy, Settlement, TierIndex,
-};
-use tollgate_ledger::{OpenError, OpenRequest, Position};
-use tollgate_quota::{Before, Hold, Mark, Mode};
+use tollgate_core::{Charge, Charges, MeterKind, RequestKey, SettledBy, Settlement, TierIndex, UnixMillis};
+use tollgate_ledger::{OpenError, OpenRequest, Outcome, Position};
+use tollgate_quota::{Before, Hold, Mark, Mode, Parties};
 
 use crate::{
     admission::Needs,
@@ -28,7 +25,7 @@ use crate::{
     live::{Grant, Route, RouteCharge, Snapshot},
     llm::{self, Call, CallUsed, Growth, Question, Used, Written},
     measures::{Measures, Model},
-    resources::{self, Claimant, Claiming, Kept},
+    resources::{self, Became, Claimant, Claiming, Kept},
     shared::Shared,
 };
 
@@ -52,8 +49,8 @@ struct Inner {
     needs: Needs,
     /// What was asked of a shared store for more.
     question: Question,
-    /// What the upstream reported, by position of the charge.
-    reported: ArrayVec<(usize, i64), SETTLEMENT_CHARGES_MAX>,
+    /// What the upstream reported, by position of the charge; mostly nothing.
+    reported: Vec<(usize, i64)>,
     /// What else its answer's head said that is looked at.
     heard: Option<Box<Heard>>,
     metadata: Option<String>,
@@ -94,28 +91,34 @@ impl Admitted {
                 amount: charge.unanswered(*need),
                 estimated: true,
             });
-            request.shared.journal.open_request(&request.settlement(&hold, owed.collect(), 0, 0, None))?
+            let Parties { user, org } = hold.parties();
+            let parties = (user.id(), org.map(|org| org.id()));
+            let mut opening = request.settlement(parties, hold.at());
+            opening.charges.extend(owed);
+            request.shared.journal.open_request(&opening)?
         };
         let started = Instant::now();
         let kept = request.kept.take();
-        let reported = ArrayVec::new();
-        let (first, needs) = (needs.clone(), needs.clone());
-        let inner = Inner {
-            request,
-            hold,
-            open,
-            started,
-            progress: None,
-            first,
-            needs,
-            question: Question::default(),
-            reported,
-            heard: None,
-            metadata: None,
-            kept,
-            graces: 0,
-        };
-        Ok(Self(Some(Box::new(inner))))
+        // Written where it stays: it is large.
+        let inner = Box::write(
+            Box::new_uninit(),
+            Inner {
+                request,
+                hold,
+                open,
+                started,
+                progress: None,
+                first: needs.clone(),
+                needs: needs.clone(),
+                question: Question::default(),
+                reported: Vec::new(),
+                heard: None,
+                metadata: None,
+                kept,
+                graces: 0,
+            },
+        );
+        Ok(Self(Some(inner)))
     }
 
     /// It was admitted beyond these limits, one bit each.
@@ -191,12 +194,14 @@ impl Admitted {
         let priced = (request.live.plans(), hold.at());
         let call = request.call.as_deref();
         let call = call.map(|call| CallUsed::of(call, measures.model.answer(), end, priced));
-        let charged = amounts::charge(&Settling {
+        let mut charged = amounts::Charges::new();
+        let settling = Settling {
             route: &request.route,
             end,
             is_charged: request.is_charged(end, true, false),
             took: started.elapsed(),
             measures,
+            request_bytes: measures.request_bytes,
             stated: request.stated.as_deref(),
             heard: heard.as_deref(),
             reported,
@@ -206,7 +211,8 @@ impl Admitted {
             // Limits say how much, not of what.
             is_limited: &|_| false,
             counts_missing: false,
-        });
+        };
+        amounts::charge(&settling, &mut charged);
         Some(request.claimant().claim_late(resources::changed(&charged)?))
     }
 
@@ -226,7 +232,7 @@ impl Admitted {
         }
         for (position, charge) in inner.request.route.charges.iter().enumerate() {
             let Some(amount) = reported(headers, charge) else { continue };
-            let _ = inner.reported.try_push((position, amount));
+            inner.reported.push((position, amount));
         }
     }
 
@@ -247,26 +253,23 @@ impl Drop for Admitted {
 
 impl Inner {
     fn settle(self: Box<Self>, end: End, measures: &Measures<'_>) -> Option<Durable> {
+        // What is large stays where it is.
         let Self {
-            request,
+            ref request,
             hold,
             open,
             started,
-            progress,
-            first,
-            needs,
+            ref progress,
+            ref first,
+            ref needs,
             question: _,
-            reported,
-            heard,
+            ref reported,
+            ref heard,
             metadata,
             kept,
             graces,
         } = *self;
         let progress = progress.as_deref();
-        let measures = &Measures {
-            request_bytes: measures.request_bytes.max(progress.map_or(0, Progress::bytes)),
-            ..*measures
-        };
         let priced = (request.live.plans(), hold.at());
         let call = request.call.as_deref();
         let call = call.map(|call| CallUsed::of(call, measures.model.answer(), end, priced));
@@ -274,42 +277,44 @@ impl Inner {
         let status = end.status();
         let took = started.elapsed();
         let is_limited = |position| request.is_limited(position);
-        let mut charged = amounts::charge(&Settling {
+        let mut charged = amounts::Charges::new();
+        let settling = Settling {
             route: &request.route,
             end,
             is_charged: request.is_charged(end, progress.is_some_and(Progress::is_sent_whole), has_failed),
             took,
             measures,
+            request_bytes: measures.request_bytes.max(progress.map_or(0, Progress::bytes)),
             stated: request.stated.as_deref(),
             heard: heard.as_deref(),
-            reported: &reported,
+            reported,
             call: call.as_ref(),
-            first: &first,
-            needs: &needs,
+            first,
+            needs,
             is_limited: &is_limited,
             counts_missing: true,
-        });
-        let changed = request.route.plan.as_ref().filter(|plan| plan.has_id);
-        let changed = changed.and_then(|_| resources::changed(&charged));
-        let kept = kept.map(|kept| *kept).or_else(|| {
-            let id = changed?;
-            request.claimant().claim_now(id)
-        });
-        let is_unnamed = changed.is_none() && resources::has_unnamed(&charged);
-        let own = is_unnamed.then(|| format!("request:{}", text(&request.request_id)));
-        let became = resources::settle(&mut charged, kept.as_ref(), own.as_deref(), hold.at());
-        for charge in became.unnamed.iter().filter_map(|position| request.route.charges.get(*position)) {
-            charge.missed();
+        };
+        amounts::charge(&settling, &mut charged);
+        let own: Option<String>;
+        let (mut kept, mut became) = (kept, Became::default());
+        let has_ids = request.route.plan.as_ref().is_some_and(|plan| plan.has_id);
+        if has_ids {
+            let changed = resources::changed(&charged);
+            kept = kept.or_else(|| request.claimant().claim_now(changed?).map(Box::new));
+            let is_unnamed = changed.is_none() && resources::has_unnamed(&charged);
+            own = is_unnamed.then(|| format!("request:{}", text(&request.request_id)));
+            became = resources::settle(&mut charged, kept.as_deref(), own.as_deref(), hold.at());
+            for charge in became.unnamed.iter().filter_map(|position| request.route.charges.get(*position)) {
+                charge.missed();
+            }
         }
-        let charges = request.route.charges.iter().zip(&charged);
-        let charges: Charges<'_> = charges
-            .map(|(charge, charged)| {
-                let Charged { amount, estimated, resource: _, job, is_uncertain: _ } = *charged;
-                // A slot is free when the answer ends, but for one of a job that goes on.
-                let amount = if charge.is_slot() && job.is_none() { 0 } else { amount };
-                Charge { meter: &charge.meter, amount, estimated }
-            })
-            .collect();
+        let mut charges = Charges::new();
+        for (charge, charged) in request.route.charges.iter().zip(&charged) {
+            let Charged { amount, estimated, resource: _, job, is_uncertain: _ } = *charged;
+            // A slot is free when the answer ends, but for one of a job that goes on.
+            let amount = if charge.is_slot() && job.is_none() { 0 } else { amount };
+            charges.push(Charge { meter: &charge.meter, amount, estimated });
+        }
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let metadata = match (metadata, &call, measures.model) {
             (None, _, Model::Said { usage, model, .. }) => {
@@ -321,44 +326,60 @@ impl Inner {
         };
         let metadata = metadata.as_deref().or_else(|| end.metadata());
         let with_job = became.job.map(|(_, line)| line.added_to(metadata));
-        let metadata = with_job.as_deref().or(metadata);
+        let mut metadata = with_job.as_deref().or(metadata);
         let marks = OnceCell::new();
-        let settlement = request.settlement(&hold, charges, status, duration_ms, metadata);
-        let mut settlement = Settlement { resource: became.id, ..settlement };
 
         // Journal first: a counter must never know of less than the journal when it is loaded.
-        let counted: ArrayVec<_, SETTLEMENT_CHARGES_MAX> = request
-            .route
-            .charges
-            .iter()
-            .zip(&settlement.charges)
-            .map(|(charge, charged)| (charge.id, charged.amount))
-            .collect();
-        let mut position = Position::default();
+        let counted = request.route.charges.iter().zip(&charges);
+        let counted = counted.map(|(charge, charged)| (charge.id, charged.amount));
+        let (at, mut position) = (hold.at(), Position::default());
         let journal = |before: &Before<'_>| {
-            beyond::mark(&mut settlement, &marks, (request.grant(), &request.route.charges), graces, before);
-            position = open.settle(&settlement);
+            let limits = (request.grant(), &*request.route.charges);
+            metadata = beyond::marked((&charges, metadata), &marks, limits, graces, before);
+            let outcome = Outcome { status, duration_ms, resource: became.id, metadata, charges: &charges };
+            position = open.end(&outcome);
             Mark(position.get())
         };
-        hold.settle_after(journal, counted.iter().copied());
+        hold.settle_after(journal, counted);
 
         if let Some(used) = &call {
             used.teach(&request.shared.learned);
         }
         request.route.metrics.took(status, took);
-        request.route.metrics.settled(settlement.charges.iter().any(|charge| charge.estimated));
-        if request.live.gateway().log.requests {
-            let Settlement { user_id, tier, route, method, request_id, .. } = settlement;
-            tracing::info!(user_id, tier, route, method, status, duration_ms, request_id, "request settled");
-        }
-        if let Some(observer) = &request.shared.on_settled {
-            observer(&settlement);
-        }
-        if let Some(expiry) = became.expiry(&settlement) {
-            request.shared.resources.watch(expiry);
+        request.route.metrics.settled(charges.iter().any(|charge| charge.estimated));
+        let is_logged = request.live.gateway().log.requests;
+        if is_logged || has_ids || request.shared.on_settled.is_some() {
+            let (resource, parties) = (became.id, request.parties());
+            let settlement = Settlement {
+                status,
+                duration_ms,
+                resource,
+                metadata,
+                charges: charges.clone(),
+                ..request.settlement(parties, at)
+            };
+            if is_logged {
+                let Settlement { user_id, tier, route, method, request_id, .. } = settlement;
+                tracing::info!(
+                    user_id,
+                    tier,
+                    route,
+                    method,
+                    status,
+                    duration_ms,
+                    request_id,
+                    "request settled"
+                );
+            }
+            if let Some(observer) = &request.shared.on_settled {
+                observer(&settlement);
+            }
+            if let Some(expiry) = became.expiry(&settlement) {
+                request.shared.resources.watch(expiry);
+            }
         }
         if let Some(kept) = kept {
-            let amount = |position: usize| settlement.charges.get(position).map_or(0, |charge| charge.amount);
+            let amount = |position: usize| charges.get(position).map_or(0, |charge| charge.amount);
             kept.settled(&request.shared, amount);
         }
         request.shared.sync_before_answer.then(|| Durable::new(&request.shared.journal, position))
@@ -388,29 +409,32 @@ impl Admission {
         self.live.mode == Mode::Enforce && overdraws.get(position).is_some_and(Option::is_some)
     }
 
+    /// The user and the organisation.
+    fn parties(&self) -> (&str, Option<&str>) {
+        (text(&self.user), self.org.as_ref().map(text))
+    }
+
+    /// Its settlement, as far as it is known when it is admitted at `at`, without what it is charged.
     fn settlement<'a>(
         &'a self,
-        hold: &Hold,
-        charges: Charges<'a>,
-        status: u16,
-        duration_ms: u64,
-        metadata: Option<&'a str>,
+        (user_id, org_id): (&'a str, Option<&'a str>),
+        at: UnixMillis,
     ) -> Settlement<'a> {
         Settlement {
             key: self.key,
-            at: hold.at(),
-            user_id: text(&self.user),
-            org_id: self.org.as_ref().map(text),
+            at,
+            user_id,
+            org_id,
             tier: &self.live.tier(self.tier).name,
             route: &self.route.name,
             method: self.method.as_str(),
-            status,
-            duration_ms,
+            status: 0,
+            duration_ms: 0,
             request_id: text(&self.request_id),
             resource: None,
-            metadata,
+            metadata: None,
             settled_by: SettledBy::Exchange,
-            charges,
+            charges: Charges::new(),
         }
     }
 

@@ -32,7 +32,7 @@ use crate::{
     kinds,
     meters::MeterIds,
     names::{Names, USAGE_PREFIX},
-    ratelimit::FIELD_INTEGER_MAX,
+    ratelimit::{FIELD_INTEGER_MAX, LineTexts},
     resources,
     signature::Signer,
     telemetry::{self, RouteMetrics, TierMetrics},
@@ -113,6 +113,8 @@ pub(crate) struct RouteCharge {
     pub(crate) is_shared: bool,
     /// What it is charged; what they come to is added.
     pub(crate) parts: Vec<Part>,
+    /// What its parts come to, where that is the same for every request that is charged.
+    pub(crate) constant: Option<i64>,
     /// How many parts the charges before it have.
     pub(crate) first_part: usize,
     /// The charges that it is made of, by position.
@@ -140,6 +142,8 @@ pub(crate) struct Grant {
     pub(crate) overdraws: Vec<Option<i64>>,
     /// `RateLimit-Policy`, the same on every answer.
     pub(crate) policy: Option<HeaderValue>,
+    /// What of it is text in every answer.
+    pub(crate) lines: LineTexts,
     /// What use beyond the limits does, where some do more than refuse.
     pub(crate) beyond: Option<Box<Beyond>>,
 }
@@ -149,6 +153,8 @@ pub(crate) struct Grant {
 pub(crate) struct GrantLimit {
     /// As in `RateLimit-Policy`: `api_calls-minute`; with `-org` for what an organisation shares.
     pub(crate) policy: Box<str>,
+    /// How it is told of in `RateLimit`, behind another and up to what is left of it: `, "api_calls-minute";r=`.
+    pub(crate) item: Box<str>,
     /// Position in [`Route::charges`].
     pub(crate) charge: usize,
     /// How much may be used.
@@ -359,7 +365,11 @@ impl RouteCharge {
             .collect();
         let is_of_model = parts.iter().any(|part| part.of_model().is_some())
             || made_of.iter().any(|(position, _)| before[*position].is_of_model);
+        // What is not done does not change a level.
+        let adds_up = meter.kind != MeterKind::Level;
+        let add = |sum: i64, part: &Part| Some(sum.saturating_add(part.constant()?));
         Self {
+            constant: adds_up.then(|| parts.iter().try_fold(0, add)).flatten(),
             id: ids.of(&meter.name),
             meter: meter.name.clone(),
             index,
@@ -441,6 +451,7 @@ impl Grant {
         let mut overdraws = Vec::new();
         let mut ways = Vec::new();
         let mut policies: Vec<String> = Vec::new();
+        let mut maxima = Vec::new();
         for (index, charge) in charges.iter().enumerate() {
             let hard = limits_of(index).iter().filter(|limit| limit.is_hard());
             overdraws.push(hard.map(|limit| limit.overdraw).min());
@@ -470,10 +481,12 @@ impl Grant {
                 let quota = units.min(FIELD_INTEGER_MAX);
                 policies.push(format!("\"{policy}\";q={quota}{seconds}"));
                 limits.push(GrantLimit {
+                    item: format!(", \"{policy}\";r=").into(),
                     policy: policy.into(),
                     charge: index,
                     max: HeaderValue::from(units),
                 });
+                maxima.push(units);
                 ways.push(Way::new(limit, (window, units), charge));
             }
         }
@@ -484,6 +497,7 @@ impl Grant {
         let policy =
             (!policies.is_empty()).then(|| HeaderValue::from_str(&policies.join(", ")).ok()).flatten();
         let beyond = Beyond::new(ways, &checks);
-        Ok(Self { checks, limits, overdraws, policy, beyond })
+        let lines = LineTexts::new(maxima.into_iter(), policy.as_ref());
+        Ok(Self { checks, limits, overdraws, policy, lines, beyond })
     }
 }

@@ -11,6 +11,11 @@ use crate::{headers::Headers, ratelimit::Scratch};
 pub(crate) trait Lines {
     /// Takes the line that says what `write` writes, in visible ASCII.
     fn say(&mut self, name: &HeaderName, write: impl FnOnce(&mut BytesMut));
+
+    /// Where whole lines can be written as text, with their ends, instead.
+    fn text(&mut self) -> Option<&mut BytesMut> {
+        None
+    }
 }
 
 /// Lines as header fields.
@@ -34,6 +39,10 @@ impl Lines for InText<'_> {
         self.0.put_slice(b": ");
         write(self.0);
         self.0.put_slice(b"\r\n");
+    }
+
+    fn text(&mut self) -> Option<&mut BytesMut> {
+        Some(self.0)
     }
 }
 

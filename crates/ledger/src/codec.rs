@@ -13,7 +13,7 @@
 use arrayvec::ArrayVec;
 use tollgate_core::{Charge, Charges, RequestKey, SettledBy, Settlement, UnixMillis};
 
-use crate::journal::PAYLOAD_BYTES_MAX;
+use crate::journal::{Outcome, PAYLOAD_BYTES_MAX};
 
 /// Longest user or organisation id that is kept, in bytes; a longer one is cut.
 pub const SUBJECT_BYTES_MAX: usize = 256;
@@ -88,7 +88,7 @@ pub(crate) fn encode(settlement: &Settlement<'_>, out: &mut Encoded) {
         settled_by,
         charges,
     } = settlement;
-    let metadata = metadata.filter(|text| text.len() <= METADATA_BYTES_MAX);
+    let metadata = metadata.filter(is_kept);
     let user_id = cut(user_id, SUBJECT_BYTES_MAX);
     let org = cut(org_id.unwrap_or_default(), SUBJECT_BYTES_MAX);
     let tier = cut(tier, NAME_BYTES_MAX);
@@ -128,15 +128,7 @@ pub(crate) fn encode(settlement: &Settlement<'_>, out: &mut Encoded) {
     push(out, request_id.as_bytes());
     push(out, about.as_bytes());
     push(out, more.as_bytes());
-    for Charge { meter, amount, estimated } in charges {
-        let meter = cut(meter, METER_BYTES_MAX);
-        let mut head = [0; CHARGE_HEAD_BYTES];
-        head[..8].copy_from_slice(&amount.to_le_bytes());
-        head[8] = u8::from(*estimated);
-        head[9] = length8(meter);
-        push(out, &head);
-        push(out, meter.as_bytes());
-    }
+    push_charges(out, charges);
 }
 
 /// Appends `opening`'s bytes to `out`, which must be empty: all but its metadata, at most
@@ -146,6 +138,52 @@ pub(crate) fn encode_opening(opening: &Settlement<'_>, out: &mut Encoded) {
         encode(opening, out);
     } else {
         encode(&Settlement { metadata: None, ..opening.clone() }, out);
+    }
+}
+
+/// Appends to `out`, which must be empty, the bytes of the settlement that was opened as `opening` and ended so: what
+/// [`encode`] makes of it whole, without looking at its texts again.
+pub(crate) fn encode_ended(opening: &[u8], outcome: &Outcome<'_>, out: &mut Encoded) {
+    let Outcome { status, duration_ms, resource, metadata, charges } = outcome;
+    let Some((head, rest)) = opening.split_first_chunk::<HEAD_BYTES>() else { return };
+    let mut head = *head;
+    let length16 = |at: usize| usize::from(u16::from_le_bytes([head[at], head[at + 1]]));
+    let short: usize = head[12..16].iter().map(|length| usize::from(*length)).sum();
+    let Some(texts) = rest.get(..length16(4) + length16(6) + short) else { return };
+    let metadata = metadata.filter(is_kept);
+    let about = cut(resource.unwrap_or_default(), RESOURCE_BYTES_MAX);
+    let more = metadata.unwrap_or_default();
+    head[1] = (head[1] & (HAS_ORG | BY_RECOVERY))
+        | flag(resource.is_some(), HAS_RESOURCE)
+        | flag(metadata.is_some(), HAS_METADATA);
+    head[2..4].copy_from_slice(&status.to_le_bytes());
+    head[8..10].copy_from_slice(&self::length16(about));
+    head[10..12].copy_from_slice(&self::length16(more));
+    head[16] = u8::try_from(charges.len()).unwrap_or(u8::MAX);
+    head[42..50].copy_from_slice(&(*duration_ms).min(DURATION_MS_MAX).to_le_bytes());
+
+    push(out, &head);
+    push(out, texts);
+    push(out, about.as_bytes());
+    push(out, more.as_bytes());
+    push_charges(out, charges);
+}
+
+/// Half a JSON object is none.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what `filter` asks for")]
+fn is_kept(metadata: &&str) -> bool {
+    metadata.len() <= METADATA_BYTES_MAX
+}
+
+fn push_charges(out: &mut Encoded, charges: &[Charge<'_>]) {
+    for Charge { meter, amount, estimated } in charges {
+        let meter = cut(meter, METER_BYTES_MAX);
+        let mut head = [0; CHARGE_HEAD_BYTES];
+        head[..8].copy_from_slice(&amount.to_le_bytes());
+        head[8] = u8::from(*estimated);
+        head[9] = length8(meter);
+        push(out, &head);
+        push(out, meter.as_bytes());
     }
 }
 
@@ -361,6 +399,28 @@ mod tests {
         }
 
         #[test]
+        fn what_ends_as_it_says_is_what_is_whole(
+            texts in prop_oneof![texts(1), texts(8)],
+            numbers in any::<(u128, i64, u16, u64, bool)>(),
+            opened in any::<(u16, u64, i64)>(),
+        ) {
+            let whole = settlement(&texts, numbers);
+            let (status, duration_ms, amount) = opened;
+            let mut opening = Settlement { status, duration_ms, resource: None, ..whole.clone() };
+            for charge in &mut opening.charges {
+                charge.amount = amount;
+            }
+            let (mut bytes, mut ended, mut expected) = (Encoded::new(), Encoded::new(), Encoded::new());
+            encode_opening(&opening, &mut bytes);
+            let Settlement { status, duration_ms, resource, metadata, charges, .. } = &whole;
+            let (status, duration_ms, resource, metadata) = (*status, *duration_ms, *resource, *metadata);
+            let outcome = Outcome { status, duration_ms, resource, metadata, charges };
+            encode_ended(&bytes, &outcome, &mut ended);
+            encode(&whole, &mut expected);
+            prop_assert_eq!(ended, expected);
+        }
+
+        #[test]
         fn what_is_too_long_is_cut_to_a_prefix(texts in texts(8), numbers in any::<(u128, i64, u16, u64, bool)>()) {
             let long = settlement(&texts, numbers);
             let mut bytes = Encoded::new();
@@ -379,6 +439,8 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
             let _ = decode(&bytes);
+            let outcome = Outcome { status: 0, duration_ms: 0, resource: None, metadata: None, charges: &[] };
+            encode_ended(&bytes, &outcome, &mut Encoded::new());
         }
 
         #[test]

@@ -16,8 +16,8 @@ pub use codec::{
     RESOURCE_BYTES_MAX, SUBJECT_BYTES_MAX,
 };
 pub use journal::{
-    Durability, Journal, JournalOpenError, JournalOptions, JournalStatus, OpenError, OpenRequest, Position,
-    Recovered, Reserved, SyncFailed, Unanswered,
+    Durability, Journal, JournalOpenError, JournalOptions, JournalStatus, OpenError, OpenRequest, Outcome,
+    Position, Recovered, Reserved, SyncFailed, Unanswered,
 };
 pub use ledger::{
     BeginIdempotent, BeginReply, Begun, EventFilter, FinishIdempotent, FinishReply, FirstLine, FlushReply,

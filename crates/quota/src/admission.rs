@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
+use smallvec::SmallVec;
 use tollgate_core::{Grace, Max, OnStoreFailure, Scope, Span, UnixMillis, Usage};
 
 use crate::{
@@ -16,6 +16,10 @@ use crate::{
 
 /// Most limits that one request can be checked against, user's and organisation's together.
 pub const CHECKS_MAX: usize = 16;
+
+/// Limits that a request is checked against without asking for memory: as many as most routes have. What
+/// decisions and holds have of each is moved several times for each request.
+pub(crate) const CHECKS_INLINE: usize = 4;
 
 /// How far behind its subject's latest instant a clock may read without being taken to have stepped
 /// back, in milliseconds. Threads that read it at the same time differ by far less.
@@ -89,10 +93,10 @@ pub struct Standing {
 }
 
 /// The standing of each limit, in the order of [`Terms::checks`].
-pub type Standings = ArrayVec<Standing, CHECKS_MAX>;
+pub type Standings = SmallVec<[Standing; CHECKS_INLINE]>;
 
-/// Positions in [`Terms::checks`] with the percentage newly reached of that limit.
-pub type Warnings = ArrayVec<(u8, u8), CHECKS_MAX>;
+/// Positions in [`Terms::checks`] with the percentage newly reached of that limit; mostly none.
+pub type Warnings = Vec<(u8, u8)>;
 
 /// Why a request was refused; it took nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,18 +206,19 @@ impl Parties<'_> {
         let mut org = self.org.map(|org| org.lock());
         let horizon = org.as_ref().map_or(user.horizon, |org| org.horizon.max(user.horizon));
         let mut at = settle_clock(now, horizon);
-        for (subject, book, scope) in
-            [(Some(self.user), Some(&mut *user), Scope::User), (self.org, org.as_deref_mut(), Scope::Org)]
-        {
-            if let (Some(member), Some(book)) = (subject.and_then(|s| s.member.as_ref()), book) {
-                track(book, terms.tracked, scope);
-                // Nothing that an epoch's leases admit is charged before it began.
-                let since = member.since();
-                at = if since == UnixMillis::MAX { at } else { at.max(since) };
-            }
+        let mut join = |subject: &Subject, book: &mut Book, scope| {
+            let Some(member) = &subject.member else { return };
+            track(book, terms.tracked, scope);
+            // Nothing that an epoch's leases admit is charged before it began.
+            let since = member.since();
+            at = if since == UnixMillis::MAX { at } else { at.max(since) };
+        };
+        join(self.user, &mut user, Scope::User);
+        if let (Some(subject), Some(book)) = (self.org, &mut org) {
+            join(subject, book, Scope::Org);
         }
 
-        let mut taken: ArrayVec<Taken, CHECKS_MAX> = ArrayVec::new();
+        let mut taken: SmallVec<[Taken; CHECKS_INLINE]> = SmallVec::new();
         let mut standings = Standings::new();
         let mut refusal: Option<Refusal> = None;
         let (mut unleased, mut unavailable) = (false, None);
@@ -224,7 +229,7 @@ impl Parties<'_> {
                 _ => (&mut *user, self.user, asked.user),
             };
             let leased = subject.member.is_some();
-            let position = book.position_or_new(check.counter, check.concurrent, leased);
+            let position = book.position_near(index, check.counter, check.concurrent, leased);
             let failed = asked > 0 && book.calls.failed >= asked;
             let Book { calendar, counters, .. } = book;
             let counter = &mut counters[position];
@@ -290,24 +295,21 @@ impl Parties<'_> {
             return Admission::Admitted { hold, standings, unenforced: refusal, warnings: Warnings::new() };
         }
 
-        for taken in &taken {
-            let book: &mut Book = match &mut org {
-                Some(org) if taken.place.in_org() => org,
-                _ => &mut user,
-            };
-            book.counters[taken.place.position()].hold(taken.generation, taken.amount);
-        }
         let mut warnings = Warnings::new();
-        for (index, (standing, taken)) in standings.iter_mut().zip(&taken).enumerate() {
+        for (index, (check, (standing, taken))) in
+            terms.checks.iter().zip(standings.iter_mut().zip(&taken)).enumerate()
+        {
             let book: &mut Book = match &mut org {
                 Some(org) if taken.place.in_org() => org,
                 _ => &mut user,
             };
             let counter = &mut book.counters[taken.place.position()];
-            if !terms.checks[index].concurrent {
+            // Of limits that count on one counter, the first takes it all: what stands after it is the same for them.
+            counter.hold(taken.generation, taken.amount);
+            if !check.concurrent {
                 standing.usage = counter.usage;
             }
-            if let Max::AtMost(max) = terms.checks[index].max
+            if let Max::AtMost(max) = check.max
                 && let Some(percent) = counter.newly_reached(max, terms.warn_at)
             {
                 warnings.push((u8::try_from(index).unwrap_or(u8::MAX), percent));

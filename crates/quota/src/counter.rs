@@ -136,19 +136,25 @@ impl Counter {
 
     /// Moves the counter to the window that `at` lies in. A later window that begins after everything the
     /// subject was ever charged for is known to be empty; any other has to be loaded.
+    #[inline]
     pub(crate) fn turn_to(&mut self, at: UnixMillis, calendar: &Calendar) -> Readiness {
         if self.doubtful || !self.span.contains(at) {
-            self.doubtful = false;
-            let span = self.key.window.span(at, calendar);
-            if span != self.span {
-                self.enter(span);
-            }
+            self.turn(at, calendar);
         }
         match &self.state {
             State::Ready => Readiness::Ready,
             State::Loading { .. } => Readiness::Loading,
             State::Unknown => Readiness::Unknown,
             State::Leased(_) => Readiness::Leased,
+        }
+    }
+
+    #[cold]
+    fn turn(&mut self, at: UnixMillis, calendar: &Calendar) {
+        self.doubtful = false;
+        let span = self.key.window.span(at, calendar);
+        if span != self.span {
+            self.enter(span);
         }
     }
 
@@ -333,6 +339,8 @@ impl Counter {
     pub(crate) fn newly_reached(&mut self, max: i64, warn_at: &[u8]) -> Option<u8> {
         let used = self.usage.total().saturating_mul(100);
         let reached = |percent: &&u8| used >= max.saturating_mul(i64::from(**percent));
+        // Mostly not even the lowest is.
+        warn_at.first().filter(reached)?;
         let percent = *warn_at.iter().rev().find(reached)?;
         (max > 0 && percent > self.warned_percent).then(|| {
             self.warned_percent = percent;

@@ -68,7 +68,6 @@ pub struct Counters {
 #[derive(Debug)]
 struct Entry {
     scope: Scope,
-    id: Box<str>,
     subject: Arc<Subject>,
 }
 
@@ -106,7 +105,7 @@ impl Counters {
     pub fn find(&self, key: SubjectKey<'_>) -> Option<Arc<Subject>> {
         let hash = self.hasher.hash_one(key);
         let shard = lock(&self.shards[shard_of(hash)]);
-        let same = |entry: &Entry| entry.scope == key.scope && *entry.id == *key.id;
+        let same = |entry: &Entry| entry.scope == key.scope && *entry.subject.id() == *key.id;
         shard.find(hash, same).map(|entry| Arc::clone(&entry.subject))
     }
 
@@ -130,7 +129,7 @@ impl Counters {
     pub fn subject(&self, key: SubjectKey<'_>) -> Result<Arc<Subject>, TooManySubjects> {
         let hash = self.hasher.hash_one(key);
         let mut shard = lock(&self.shards[shard_of(hash)]);
-        let same = |entry: &Entry| entry.scope == key.scope && *entry.id == *key.id;
+        let same = |entry: &Entry| entry.scope == key.scope && *entry.subject.id() == *key.id;
         if let Some(entry) = shard.find(hash, same) {
             return Ok(Arc::clone(&entry.subject));
         }
@@ -144,8 +143,8 @@ impl Counters {
             scope: key.scope,
             id: key.id.into(),
         });
-        let subject = Arc::new(Subject::new(Calendar::default(), member));
-        let entry = Entry { scope: key.scope, id: key.id.into(), subject: Arc::clone(&subject) };
+        let subject = Arc::new(Subject::new(key.id.into(), Calendar::default(), member));
+        let entry = Entry { scope: key.scope, subject: Arc::clone(&subject) };
         shard.insert_unique(hash, entry, |entry| self.hash(entry));
         Ok(subject)
     }
@@ -182,17 +181,15 @@ impl Counters {
     pub fn readings(&self) -> Vec<CounterReading> {
         let mut readings = Vec::new();
         for shard in &self.shards {
-            let subjects: Vec<_> = lock(shard)
-                .iter()
-                .map(|entry| (entry.scope, entry.id.clone(), Arc::clone(&entry.subject)))
-                .collect();
-            for (scope, id, subject) in subjects {
+            let subjects: Vec<_> =
+                lock(shard).iter().map(|entry| (entry.scope, Arc::clone(&entry.subject))).collect();
+            for (scope, subject) in subjects {
                 let book = subject.lock();
                 let known = |counter: &&Counter| matches!(counter.state, State::Ready | State::Leased(_));
                 let known = book.counters.iter().filter(known);
                 readings.extend(known.map(|counter| CounterReading {
                     scope,
-                    subject: id.clone(),
+                    subject: subject.id().into(),
                     key: counter.key,
                     span: counter.span,
                     usage: counter.usage,
@@ -204,7 +201,7 @@ impl Counters {
     }
 
     fn hash(&self, entry: &Entry) -> u64 {
-        self.hasher.hash_one(SubjectKey { scope: entry.scope, id: &entry.id })
+        self.hasher.hash_one(SubjectKey { scope: entry.scope, id: entry.subject.id() })
     }
 }
 

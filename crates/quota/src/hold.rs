@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
+use smallvec::SmallVec;
 use tollgate_core::UnixMillis;
 
-use crate::{CHECKS_MAX, Mark, MeterId, Parties, Subject, ask::enqueue, lease::Lease, subject::Book};
+use crate::{
+    Mark, MeterId, Parties, Subject, admission::CHECKS_INLINE, ask::enqueue, lease::Lease, subject::Book,
+};
 
 /// What one admitted request holds of its limits.
 ///
@@ -18,7 +20,7 @@ pub struct Hold {
     pub(crate) org: Option<Arc<Subject>>,
     at: UnixMillis,
     /// In the order of the checks that it was admitted with.
-    pub(crate) taken: ArrayVec<Taken, CHECKS_MAX>,
+    pub(crate) taken: SmallVec<[Taken; CHECKS_INLINE]>,
     settled: bool,
 }
 
@@ -82,14 +84,14 @@ impl Hold {
         user: Arc<Subject>,
         org: Option<Arc<Subject>>,
         at: UnixMillis,
-        taken: ArrayVec<Taken, CHECKS_MAX>,
+        taken: SmallVec<[Taken; CHECKS_INLINE]>,
     ) -> Self {
         Self { user, org, at, taken, settled: false }
     }
 
     /// A hold that holds nothing, and whose end changes nothing.
     pub(crate) fn of_nothing(user: Arc<Subject>, org: Option<Arc<Subject>>, at: UnixMillis) -> Self {
-        Self { user, org, at, taken: ArrayVec::new(), settled: true }
+        Self { user, org, at, taken: SmallVec::new(), settled: true }
     }
 
     /// The instant that the request is charged at.

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
+use smallvec::SmallVec;
 use tollgate_core::{Scope, UnixMillis};
 
 use crate::{
     Before, CHECKS_MAX, Check, Hold, Mark, MeterId, Parties, Tracked,
+    admission::CHECKS_INLINE,
     ask::track,
     hold::{Place, Taken},
 };
@@ -22,7 +23,7 @@ impl Parties<'_> {
         journal: impl FnOnce(&Before<'_>) -> Mark,
         charges: impl Iterator<Item = (MeterId, i64)> + Clone,
     ) {
-        let mut counted: ArrayVec<Taken, CHECKS_MAX> = checks
+        let mut counted: SmallVec<[Taken; CHECKS_INLINE]> = checks
             .iter()
             .take(CHECKS_MAX)
             .map(|check| Taken {

@@ -20,6 +20,7 @@ use crate::{
 /// One user's or organisation's counters.
 #[derive(Debug)]
 pub struct Subject {
+    id: Box<str>,
     /// Where it is counted, if that is a store shared with other instances.
     pub(crate) member: Option<Member>,
     /// How new the calendar is.
@@ -76,7 +77,7 @@ pub(crate) struct Calls {
 }
 
 impl Subject {
-    pub(crate) fn new(calendar: Calendar, member: Option<Member>) -> Self {
+    pub(crate) fn new(id: Box<str>, calendar: Calendar, member: Option<Member>) -> Self {
         let book = Book {
             calendar,
             counters: Vec::new(),
@@ -90,7 +91,13 @@ impl Subject {
             next_ticket: 0,
             calls: Calls::default(),
         };
-        Self { member, calendar_version: AtomicU64::new(0), ledger: Mutex::new(book) }
+        Self { id, member, calendar_version: AtomicU64::new(0), ledger: Mutex::new(book) }
+    }
+
+    /// What the user or organisation is called.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// Measures windows by `calendar` from now on, unless it was told of a version as new already.
@@ -137,6 +144,21 @@ impl Book {
             self.counters.push(new);
             self.counters.len() - 1
         })
+    }
+
+    /// As [`Book::position_or_new`], where it is looked for at `hint` first: who is on one tier and route has its
+    /// counters in the order of their limits.
+    pub(crate) fn position_near(
+        &mut self,
+        hint: usize,
+        key: CounterKey,
+        concurrent: bool,
+        leased: bool,
+    ) -> usize {
+        match self.counters.get(hint) {
+            Some(counter) if counter.key == key => hint,
+            Some(_) | None => self.position_or_new(key, concurrent, leased),
+        }
     }
 
     pub(crate) fn wake_waiters(&mut self) {

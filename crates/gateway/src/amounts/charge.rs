@@ -28,7 +28,7 @@ use crate::{
 const GONE: [u16; 2] = [404, 410];
 
 /// What is charged of one meter.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Charged<'a> {
     pub(crate) amount: i64,
     pub(crate) estimated: bool,
@@ -39,6 +39,9 @@ pub(crate) struct Charged<'a> {
     /// Whether it may not have happened: then nothing is given back.
     pub(crate) is_uncertain: bool,
 }
+
+/// What is charged of each meter.
+pub(crate) type Charges<'a> = ArrayVec<Charged<'a>, SETTLEMENT_CHARGES_MAX>;
 
 /// The id of a resource or a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub(crate) struct Settling<'a> {
     pub(crate) is_charged: bool,
     pub(crate) took: Duration,
     pub(crate) measures: &'a Measures<'a>,
+    /// How long the request's body was, as far as it went.
+    pub(crate) request_bytes: u64,
     /// What the request said.
     pub(crate) stated: Option<&'a Stated>,
     /// What the answer's head said.
@@ -81,10 +86,9 @@ pub(crate) struct Settling<'a> {
     pub(crate) counts_missing: bool,
 }
 
-/// What is charged of each meter of the route, in its order.
-pub(crate) fn charge<'a>(settling: &Settling<'a>) -> ArrayVec<Charged<'a>, SETTLEMENT_CHARGES_MAX> {
+/// What is charged of each meter of the route, in its order; `charged` is empty before.
+pub(crate) fn charge<'a>(settling: &Settling<'a>, charged: &mut Charges<'a>) {
     let charges = &settling.route.charges;
-    let mut charged: ArrayVec<Charged<'a>, SETTLEMENT_CHARGES_MAX> = ArrayVec::new();
     for (position, charge) in charges.iter().take(SETTLEMENT_CHARGES_MAX).enumerate() {
         charged.push(settling.meter(position, charge));
     }
@@ -100,7 +104,6 @@ pub(crate) fn charge<'a>(settling: &Settling<'a>) -> ArrayVec<Charged<'a>, SETTL
             whole.estimated |= estimated;
         }
     }
-    charged
 }
 
 impl<'a> Settling<'a> {
@@ -122,11 +125,23 @@ impl<'a> Settling<'a> {
         }
     }
 
-    /// The sum of a meter's own parts.
+    /// What is charged of a meter but for what it is made of.
     fn meter(&self, position: usize, charge: &'a RouteCharge) -> Charged<'a> {
         if let Some((amount, estimated)) = self.is_decided(position, charge) {
             return Charged { amount, estimated, ..Charged::default() };
         }
+        match charge.constant {
+            Some(amount) => {
+                let constant = Charged { amount, ..Charged::default() };
+                debug_assert_eq!(constant, self.sum(position, charge));
+                constant
+            }
+            None => self.sum(position, charge),
+        }
+    }
+
+    /// The sum of a meter's own parts.
+    fn sum(&self, position: usize, charge: &'a RouteCharge) -> Charged<'a> {
         let mut sum = Charged::default();
         let mut is_unsaid = false;
         for (number, part) in (charge.first_part..).zip(&charge.parts) {
@@ -264,7 +279,7 @@ impl<'a> Settling<'a> {
                     None => (converted(used.written(*measure)), true),
                 };
             }
-            Source::RequestBytes => return bytes(self.measures.request_bytes),
+            Source::RequestBytes => return bytes(self.request_bytes),
             Source::ResponseBytes => return bytes(self.measures.response_bytes),
             Source::Duration => milliseconds(self.took).map_or(Said::Wrong, Said::Value),
             Source::Upstream => Said::Missing,

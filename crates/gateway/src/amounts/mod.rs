@@ -16,7 +16,7 @@ mod unsaid;
 
 pub(crate) use self::{
     ask::{Body, Sender, Stated, ask},
-    charge::{Charged, Id, JobChange, Settling, charge},
+    charge::{Charged, Charges, Id, JobChange, Settling, charge},
     part::{Measured, Part, PartAmount, Source},
     plan::{Collector, Heard, Plan},
     sums::per_meter,

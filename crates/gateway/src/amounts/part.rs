@@ -115,6 +115,16 @@ impl Part {
         }
     }
 
+    /// How much it is, where nothing that is said or happens changes that.
+    pub(crate) fn constant(&self) -> Option<i64> {
+        let Self { amount, only_if, unless, resource, job } = self;
+        let is_plain = only_if.is_empty() && unless.is_empty() && resource.is_none() && job.is_none();
+        match amount {
+            PartAmount::Constant(amount) if is_plain => Some(*amount),
+            PartAmount::Constant(_) | PartAmount::Measured(_) => None,
+        }
+    }
+
     /// What is held where the request says nothing of it.
     pub(crate) fn flat_need(&self) -> i64 {
         match (&self.job, &self.amount) {

@@ -18,32 +18,43 @@ struct Known<'a> {
     before: &'a Before<'a>,
 }
 
-/// Adds to the metadata of a settlement what of it lies beyond limits: `"grace": true` for the limits in `graces`, and
-/// what is charged for as overage, by what was settled `before`. The text is kept in `text`.
+/// Adds to the metadata of a settlement what [`marked`] adds.
 pub(crate) fn mark<'s>(
     settlement: &mut Settlement<'s>,
+    text: &'s OnceCell<String>,
+    limits: (&Grant, &[RouteCharge]),
+    graces: u32,
+    before: &Before<'_>,
+) {
+    let charged = (&*settlement.charges, settlement.metadata);
+    settlement.metadata = marked(charged, text, limits, graces, before);
+}
+
+/// The metadata of what is charged, with what of it lies beyond limits: `"grace": true` for the limits in `graces`, and
+/// what is charged for as overage, by what was settled `before`. The text is kept in `text`.
+pub(crate) fn marked<'s>(
+    (charged, metadata): (&[Charge<'_>], Option<&'s str>),
     text: &'s OnceCell<String>,
     (grant, charges): (&Grant, &[RouteCharge]),
     graces: u32,
     before: &Before<'_>,
-) {
+) -> Option<&'s str> {
     if grant.beyond.is_none() {
-        return;
+        return metadata;
     }
     let known = Known { grant, charges, graces, before };
     let mut own = String::new();
-    for charged in &settlement.charges {
+    for charged in charged {
         if let Some(object) = known.object(charged) {
             metadata::add_for_meter(&mut own, charged.meter, &object);
         }
     }
     if own.is_empty() {
-        return;
+        return metadata;
     }
     // Of what is too long to be kept, what costs money is.
-    let shared = settlement.metadata.filter(|shared| shared.len() + own.len() <= METADATA_BYTES_MAX);
-    let all = text.get_or_init(|| shared.unwrap_or_default().to_owned() + &own);
-    settlement.metadata = Some(all);
+    let shared = metadata.filter(|shared| shared.len() + own.len() <= METADATA_BYTES_MAX);
+    Some(text.get_or_init(|| shared.unwrap_or_default().to_owned() + &own))
 }
 
 impl Known<'_> {

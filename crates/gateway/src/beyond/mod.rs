@@ -9,7 +9,7 @@ use http::HeaderName;
 use tollgate_core::{Grace, Limit, Max, MeterKind, Over, Queue, Rate, Window};
 use tollgate_quota::{Check, Standing};
 
-pub(crate) use self::marks::mark;
+pub(crate) use self::marks::{mark, marked};
 use crate::{
     live::{Grant, RouteCharge},
     ratelimit::FIELD_INTEGER_MAX,

@@ -51,10 +51,11 @@ pub(crate) struct Proxied {
     untimed: Option<(Arc<Route>, Instant)>,
     /// Until the end of the body.
     lease: Option<Lease>,
-    /// The last frame, kept back until the resource that the answer names is claimed.
-    claiming: Option<(Frame<Bytes>, Claiming)>,
+    /// The last frame, kept back until the resource that the answer names is claimed. Frames are large, and what is
+    /// kept back elsewhere than here makes every answer smaller.
+    claiming: Option<Box<(Frame<Bytes>, Claiming)>>,
     /// The last frame, kept back until its settlement is durable.
-    last: Option<(Frame<Bytes>, Durable)>,
+    last: Option<Box<(Frame<Bytes>, Durable)>>,
     /// Why the answer stops here, kept back until what came before it has left.
     cut: Option<BodyError>,
     /// Kept back until the shared store has said whether it is covered.
@@ -62,7 +63,7 @@ pub(crate) struct Proxied {
     /// What came after what was read last, and is not read yet.
     rest: Bytes,
     /// Kept back until what came before them has left.
-    trailers: Option<Frame<Bytes>>,
+    trailers: Option<Box<Frame<Bytes>>>,
     /// Whose connection it is read on for when the client leaves now, whatever it is.
     reads_on: Option<Rc<Connection>>,
     /// Whether nobody waits for it any more.
@@ -87,7 +88,8 @@ pub(crate) struct Parts {
 
 impl ResponseBody {
     pub(crate) fn proxied(parts: Parts) -> Self {
-        Self::Proxied(Awaited(Some(Box::new(Proxied::new(parts)))))
+        // Written where it stays: it is large.
+        Self::Proxied(Awaited(Some(Box::write(Box::new_uninit(), Proxied::new(parts)))))
     }
 
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
@@ -199,7 +201,7 @@ impl Proxied {
                     if rest.is_empty() {
                         break (frame, true);
                     }
-                    self.trailers = Some(frame);
+                    self.trailers = Some(Box::new(frame));
                     break (Frame::data(rest), false);
                 }
                 Some(Ok(frame)) => {
@@ -244,7 +246,7 @@ impl Proxied {
                 self.hold_back(frame, durable, cx)
             }
             Some(claiming) => {
-                self.claiming = Some((frame, claiming));
+                self.claiming = Some(Box::new((frame, claiming)));
                 self.poll_claiming(cx)
             }
         }
@@ -252,12 +254,14 @@ impl Proxied {
 
     /// The whole answer is there, and waits for the resource that it names.
     fn poll_claiming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some((_, claiming)) = &mut self.claiming else { return Poll::Ready(None) };
+        let Some((_, claiming)) = self.claiming.as_deref_mut() else { return Poll::Ready(None) };
         let kept = ready!(claiming.as_mut().poll(cx));
         if let Some(admitted) = &mut self.admitted {
             admitted.keep(kept);
         }
-        let Some((frame, _)) = self.claiming.take() else { return Poll::Ready(None) };
+        let Some((frame, _)) = self.claiming.take().map(|claiming| *claiming) else {
+            return Poll::Ready(None);
+        };
         let durable = self.end(self.whole());
         self.hold_back(frame, durable, cx)
     }
@@ -353,7 +357,7 @@ impl Proxied {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest)))));
         }
         if let Some(trailers) = self.trailers.take() {
-            return Poll::Ready(Some(Ok(trailers)));
+            return Poll::Ready(Some(Ok(*trailers)));
         }
         let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Pending if self.progress.deadline.poll_passed(cx) => {
@@ -402,7 +406,7 @@ impl Proxied {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match durable {
             Some(durable) => {
-                self.last = Some((frame, durable));
+                self.last = Some(Box::new((frame, durable)));
                 self.poll_last(cx)
             }
             None if frame.data_ref().is_some_and(Bytes::is_empty) => Poll::Ready(None),
@@ -411,9 +415,9 @@ impl Proxied {
     }
 
     fn poll_last(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some((_, durable)) = &self.last else { return Poll::Ready(None) };
+        let Some((_, durable)) = self.last.as_deref() else { return Poll::Ready(None) };
         let result = ready!(durable.poll(cx));
-        let Some((frame, _)) = self.last.take() else { return Poll::Ready(None) };
+        let Some((frame, _)) = self.last.take().map(|last| *last) else { return Poll::Ready(None) };
         match result {
             Err(error) => Poll::Ready(Some(Err(error.into()))),
             Ok(()) if frame.data_ref().is_some_and(Bytes::is_empty) => Poll::Ready(None),

@@ -6,10 +6,7 @@ use arrayvec::ArrayVec;
 use tollgate_core::{SETTLEMENT_CHARGES_MAX, Settlement, UnixMillis};
 
 use super::{Expiry, JobLine, Kept, expiries::Why};
-use crate::amounts::{Charged, Id, JobChange};
-
-/// What each meter is charged.
-type Charges<'a> = ArrayVec<Charged<'a>, SETTLEMENT_CHARGES_MAX>;
+use crate::amounts::{Charged, Charges, Id, JobChange};
 
 /// What an exchange made of its resource, once what it is charged are differences.
 #[derive(Default)]

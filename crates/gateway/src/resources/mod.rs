@@ -32,7 +32,7 @@ mod table;
 use std::sync::{Arc, Mutex};
 
 pub(crate) use self::{
-    becomes::{changed, has_unnamed, settle},
+    becomes::{Became, changed, has_unnamed, settle},
     change::{Change, Line, To, change},
     claim::Unclaimed,
     claiming::{Claimant, Claiming},

@@ -66,7 +66,7 @@ use self::{
 };
 pub use self::{
     options::{Durability, JournalOpenError, JournalOptions, Recovered, Unanswered},
-    request::OpenRequest,
+    request::{OpenRequest, Outcome},
     reserved::Reserved,
     status::{JournalStatus, OpenError, Position, SyncFailed},
 };

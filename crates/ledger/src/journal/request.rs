@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tollgate_core::Settlement;
+use tollgate_core::{Charge, Settlement};
 
 use super::{Journal, Position, slots::Slot};
 use crate::codec::{self, Encoded};
@@ -19,6 +19,21 @@ pub struct OpenRequest {
     slot: Option<Slot>,
 }
 
+/// What is known of a request only when it is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome<'a> {
+    /// The answer's status; 0 when there was none.
+    pub status: u16,
+    /// From admission to settlement, in milliseconds of the monotonic clock.
+    pub duration_ms: u64,
+    /// What the request was about, if the route says so.
+    pub resource: Option<&'a str>,
+    /// As [`Settlement::metadata`].
+    pub metadata: Option<&'a str>,
+    /// What is charged.
+    pub charges: &'a [Charge<'a>],
+}
+
 impl OpenRequest {
     pub(crate) fn new(journal: Arc<Journal>, slot: Slot) -> Self {
         Self { journal, slot: Some(slot) }
@@ -30,6 +45,18 @@ impl OpenRequest {
         codec::encode(settlement, &mut bytes);
         match self.slot.take() {
             Some(slot) => self.journal.shared.settle(slot, &bytes),
+            None => self.journal.tail(),
+        }
+    }
+
+    /// As [`OpenRequest::settle`], where all but the outcome is as the request was opened.
+    pub fn end(mut self, outcome: &Outcome<'_>) -> Position {
+        let mut bytes = Encoded::new();
+        match self.slot.take() {
+            Some(slot) => {
+                codec::encode_ended(slot.payload(), outcome, &mut bytes);
+                self.journal.shared.settle(slot, &bytes)
+            }
             None => self.journal.tail(),
         }
     }

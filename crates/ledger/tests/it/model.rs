@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::{prelude::*, test_runner::TestRunner};
-use tollgate_ledger::{Journal, JournalOptions, OpenRequest, Unanswered};
+use tollgate_core::Settlement;
+use tollgate_ledger::{Journal, JournalOptions, OpenRequest, Outcome, Unanswered};
 
 use crate::common::{Data, Store, on_each_store, open, settle, settlement};
 
@@ -15,6 +16,10 @@ enum Step {
         held: i64,
     },
     Settle {
+        which: prop::sample::Index,
+        used: i64,
+    },
+    End {
         which: prop::sample::Index,
         used: i64,
     },
@@ -45,7 +50,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let which = any::<prop::sample::Index>;
     let step = prop_oneof![
         6 => (0..1000i64).prop_map(|held| Step::Open { held }),
-        4 => (which(), 0..1000i64).prop_map(|(which, used)| Step::Settle { which, used }),
+        2 => (which(), 0..1000i64).prop_map(|(which, used)| Step::Settle { which, used }),
+        2 => (which(), 0..1000i64).prop_map(|(which, used)| Step::End { which, used }),
         1 => which().prop_map(|which| Step::Cancel { which }),
         1 => which().prop_map(|which| Step::Drop { which }),
         1 => (1..120u64).prop_map(|count| Step::Many { count }),
@@ -92,6 +98,16 @@ impl Run {
                     self.expected.insert(number, (used, false));
                 }
             }
+            Step::End { which, used } => {
+                if let Some((number, _, request)) = self.take(which) {
+                    let Settlement { status, duration_ms, resource, metadata, charges, .. } =
+                        &settlement(number, &[("tokens", used)]);
+                    let (status, duration_ms) = (*status, *duration_ms);
+                    let (resource, metadata) = (*resource, *metadata);
+                    request.end(&Outcome { status, duration_ms, resource, metadata, charges });
+                    self.expected.insert(number, (used, false));
+                }
+            }
             Step::Cancel { which } => {
                 if let Some((_, _, request)) = self.take(which) {
                     request.cancel();
@@ -107,7 +123,7 @@ impl Run {
                 let more = "x".repeat(900);
                 for number in (0..count).map(|_| self.number()).collect::<Vec<_>>() {
                     let settlement = settlement(number, &[("tokens", 1)]);
-                    settle(&self.journal, &tollgate_core::Settlement { metadata: Some(&more), ..settlement });
+                    settle(&self.journal, &Settlement { metadata: Some(&more), ..settlement });
                     self.expected.insert(number, (1, false));
                 }
             }
