@@ -1,6 +1,7 @@
 //! The way of a request: accept → identify → route → tier → hold → forward → measure → settle.
 
 use std::{
+    borrow::Cow,
     cell::Cell,
     future::{Future, poll_fn},
     pin::pin,
@@ -180,8 +181,8 @@ async fn serve(
     check_headers(&parts.headers, live)?;
     target::check_method(&parts.method)?;
     let upgrade = upgrade::is_wanted(&parts.headers, parts.version);
-    let host = target::host(&parts.headers, &parts.uri, parts.version)?;
-    let path = target::normal_path(parts.uri.path())?;
+    let host = target::host(&parts.headers, &parts.target, parts.version)?;
+    let path = parts.target.normal_path()?;
     let route = live.route(host, &path, &parts.method).cloned();
 
     // Identify: who is calling; nothing of it is left for the client to say.
@@ -199,10 +200,12 @@ async fn serve(
 
     // Route: what matches nothing is not served.
     let route = route.ok_or_else(|| no_route(&parts))?;
-    let target = forwarding::target(worker, &route, &path, parts.uri.query())?;
     // Borrowed from the request's head, unless a charge looks at it.
     let looked_path = route.plan.as_ref().map(|_| Box::<str>::from(&*path));
-    drop(path);
+    if route.rewrites() || matches!(path, Cow::Owned(_)) {
+        let path = path.into_owned();
+        forwarding::redirect(&mut parts.target, &route, &path)?;
+    }
     context.route = Some(Arc::clone(&route));
 
     // Tier: what the trusted peer says, or else the table of subjects; and what may be sent at all.
@@ -216,7 +219,7 @@ async fn serve(
 
     // Look: what the request says, and what a model is asked for, says what it may cost.
     let mut looked = Looked::default();
-    let mut call = Call::new(&route, &parts.method, &target, upgrade);
+    let mut call = Call::new(&route, &parts.method, &parts.target, upgrade);
     // Behind the body a client who hangs up while it waits is noticed; a long one is not worth keeping for that.
     let may_wait = caller.grant(&route).beyond.as_ref().is_some_and(|beyond| beyond.may_wait);
     let says = call.is_some() || route.plan.as_ref().is_some_and(|plan| plan.reads_request());
@@ -290,8 +293,7 @@ async fn serve(
     if let Some(plan) = &route.plan {
         plan.guard(&mut parts.headers);
     }
-    forwarding::dress(&mut parts, &target, &sender);
-    parts.uri = target;
+    forwarding::dress(&mut parts, &sender);
     let (caller, request_id) = (&caller, &context.request_id);
     let exchange = Exchange { connection, live, route: &route, caller, request_id, body_bytes_max };
     exchange.forward(parts, (looked, unread.take()), upgrade, admitted, busy).await

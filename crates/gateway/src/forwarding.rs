@@ -1,7 +1,6 @@
 //! Requests and answers as the other side is to see them.
 
-use bytes::{BufMut as _, BytesMut};
-use http::{HeaderName, HeaderValue, Uri, header, uri::PathAndQuery};
+use http::{HeaderName, HeaderValue, header};
 
 use tollgate_core::RequestKey;
 use uuid::Uuid;
@@ -15,6 +14,7 @@ use crate::{
     names::{Claim, TIMESTAMP},
     refusal::{Code, Refusal},
     signature::{Signed, timestamp},
+    target::Target,
     worker::Worker,
 };
 
@@ -24,35 +24,11 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The target on the upstream: the normal path under the route's rewrite, and the query as it came.
-pub(crate) fn target(
-    worker: &Worker,
-    route: &Route,
-    path: &str,
-    query: Option<&str>,
-) -> Result<Uri, Refusal> {
-    let (rewrite, rest) = route.rewrite(path);
-    let question = if query.is_some() { "?" } else { "" };
-    let parts = [rewrite, rest, question, query.unwrap_or_default()];
-    // Most requests want what the last one wanted.
-    let last = &mut *worker.last_target.borrow_mut();
-    if is_made_of(last.path_and_query().map_or("", PathAndQuery::as_str), parts) {
-        return Ok(last.clone());
-    }
-    let mut target = BytesMut::with_capacity(parts.iter().map(|part| part.len()).sum());
-    for part in parts {
-        target.put_slice(part.as_bytes());
-    }
-    let target = PathAndQuery::from_maybe_shared(target.freeze())
-        .map_err(|_| Refusal::new(Code::BadRequest, "the request's target is not valid").closing())?;
-    *last = Uri::from(target);
-    Ok(last.clone())
-}
-
-/// Whether `text` is the parts one after another.
-fn is_made_of(text: &str, parts: [&str; 4]) -> bool {
-    let rest = parts.iter().try_fold(text, |text, part| text.strip_prefix(part));
-    rest.is_some_and(str::is_empty)
+/// Makes the target that on the upstream: the normal path under the route's rewrite, and the query as it came.
+pub(crate) fn redirect(target: &mut Target, route: &Route, normal_path: &str) -> Result<(), Refusal> {
+    let invalid = |_| Refusal::new(Code::BadRequest, "the request's target is not valid").closing();
+    let (rewrite, rest) = route.rewrite(normal_path);
+    target.redirect([rewrite, rest]).map_err(invalid)
 }
 
 /// Who sends a request on, for whom.
@@ -66,7 +42,7 @@ pub(crate) struct Sender<'a> {
 
 /// Says to the upstream who is calling and how the request came. What a trusted peer says of the caller is
 /// in the headers already; the client's own words on both are gone.
-pub(crate) fn dress(parts: &mut RequestHead, target: &Uri, sender: &Sender<'_>) {
+pub(crate) fn dress(parts: &mut RequestHead, sender: &Sender<'_>) {
     let Sender { connection, live, caller, key, request_id } = *sender;
     let worker = &connection.worker;
     let headers = &mut parts.headers;
@@ -97,7 +73,7 @@ pub(crate) fn dress(parts: &mut RequestHead, target: &Uri, sender: &Sender<'_>) 
     }
     let proto = HeaderValue::from_static(if connection.tls { "https" } else { "http" });
     headers.append(&FORWARDED_PROTO, via.forwarded_proto.as_ref().unwrap_or(&proto));
-    match (&via.forwarded_host, parts.uri.authority()) {
+    match (&via.forwarded_host, parts.target.authority()) {
         (Some(host), _) => headers.append(&FORWARDED_HOST, host),
         (None, authority) => {
             if !headers.append_copy(&FORWARDED_HOST, Known::Host)
@@ -119,7 +95,7 @@ pub(crate) fn dress(parts: &mut RequestHead, target: &Uri, sender: &Sender<'_>) 
         let signature = signer.sign(&Signed {
             timestamp,
             method: parts.method.as_str(),
-            target: target.path_and_query().map_or("/", |target| target.as_str()),
+            target: str::from_utf8(parts.target.text()).unwrap_or_default(),
             request_id: text(request_id),
             claims: [text(&caller.user), text(&org), text(&email), text(&role), text(tier)],
         });

@@ -4,13 +4,13 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request, response};
 use hyper::ext::ReasonPhrase;
 
-use crate::{body::ResponseBody, headers::Headers, said::Said};
+use crate::{body::ResponseBody, headers::Headers, said::Said, target::Target};
 
 /// What a request says before its body.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RequestHead {
     pub(crate) method: Method,
-    pub(crate) uri: Uri,
+    pub(crate) target: Target,
     pub(crate) version: Version,
     pub(crate) headers: Headers,
 }
@@ -35,16 +35,16 @@ pub(crate) struct Reply {
 impl From<request::Parts> for RequestHead {
     fn from(parts: request::Parts) -> Self {
         let request::Parts { method, uri, version, headers, .. } = parts;
-        Self { method, uri, version, headers: headers.into() }
+        Self { method, target: Target::from(&uri), version, headers: headers.into() }
     }
 }
 
 impl RequestHead {
-    /// As libraries have it.
-    pub(crate) fn into_request<B>(self, body: B) -> Request<B> {
+    /// As libraries have it, for `uri`.
+    pub(crate) fn into_request<B>(self, uri: Uri, body: B) -> Request<B> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
+        *request.uri_mut() = uri;
         *request.version_mut() = self.version;
         *request.headers_mut() = self.headers.into_map();
         request

@@ -330,6 +330,11 @@ impl Route {
             && self.methods.as_ref().is_none_or(|methods| methods.contains(method))
     }
 
+    /// Whether the upstream is asked for another path than the client asks for.
+    pub(crate) fn rewrites(&self) -> bool {
+        self.rewrite.is_some()
+    }
+
     /// What the upstream sees of `path`, which this route matches.
     pub(crate) fn rewrite<'a>(&self, path: &'a str) -> (&str, &'a str) {
         match &self.rewrite {

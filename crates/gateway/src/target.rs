@@ -2,12 +2,19 @@
 
 use std::borrow::Cow;
 
-use http::{Method, Uri, Version, uri::Scheme};
+use bytes::Bytes;
+use http::{
+    Method, Uri, Version,
+    uri::{self, Authority, InvalidUri, PathAndQuery, Scheme},
+};
 
 use crate::headers::{Headers, Known};
 
 /// Longest path, in bytes, that is looked at.
 const PATH_BYTES_MAX: usize = 8 * 1024;
+
+/// Longest target, in bytes, which is what `http` takes.
+const TARGET_BYTES_MAX: usize = 65_534;
 
 /// Why a target cannot be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +41,101 @@ pub(crate) enum TargetError {
     Connect,
     #[error("TRACE is not served: it would show what is said to services")]
     Trace,
+}
+
+/// What a request asks for, and whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// Path and query, as they came or as an upstream is to get them.
+    text: Bytes,
+    path_end: usize,
+    /// Whether the path is in its normal form already.
+    is_normal: bool,
+    /// Where it was said in the absolute form.
+    named: Option<Box<Named>>,
+}
+
+/// Whom a target in the absolute form names (RFC 9112, section 3.2.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Named {
+    scheme: Option<Scheme>,
+    authority: Option<Authority>,
+}
+
+impl Target {
+    /// Reads what stands in a request's first line.
+    pub(crate) fn read(text: Bytes) -> Result<Self, InvalidUri> {
+        match plain_path_end(&text) {
+            Some(path_end) => Ok(Self { text, path_end, is_normal: true, named: None }),
+            None => Uri::from_maybe_shared(text).map(|uri| Self::from(&uri)),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        str::from_utf8(&self.text[..self.path_end]).unwrap_or_default()
+    }
+
+    pub(crate) fn query(&self) -> Option<&str> {
+        self.text.get(self.path_end + 1..).map(|query| str::from_utf8(query).unwrap_or_default())
+    }
+
+    /// Path and query.
+    pub(crate) fn text(&self) -> &[u8] {
+        if self.text.is_empty() { b"/" } else { &self.text }
+    }
+
+    pub(crate) fn authority(&self) -> Option<&Authority> {
+        self.named.as_ref()?.authority.as_ref()
+    }
+
+    /// The path in its normal form.
+    pub(crate) fn normal_path(&self) -> Result<Cow<'_, str>, TargetError> {
+        if self.is_normal && self.path_end <= PATH_BYTES_MAX {
+            return Ok(Cow::Borrowed(self.path()));
+        }
+        normal_path(self.path())
+    }
+
+    /// The same of somebody else: with another path, and the query as it is.
+    pub(crate) fn redirect(&mut self, path: [&str; 2]) -> Result<(), InvalidUri> {
+        let query = self.query().map(|query| ["?", query]).unwrap_or_default();
+        let text = PathAndQuery::from_maybe_shared(Bytes::from([path, query].concat().concat()))?;
+        self.path_end = text.path().len();
+        self.text = Bytes::copy_from_slice(text.as_str().as_bytes());
+        Ok(())
+    }
+
+    /// Path and query, as libraries have it.
+    pub(crate) fn to_path_and_query(&self) -> Option<PathAndQuery> {
+        PathAndQuery::from_maybe_shared(self.text.clone()).ok()
+    }
+
+    /// As libraries have it.
+    pub(crate) fn to_uri(&self) -> Uri {
+        let mut parts = uri::Parts::default();
+        parts.path_and_query = Some(self.text.clone())
+            .filter(|text| !text.is_empty())
+            .and_then(|text| PathAndQuery::from_maybe_shared(text).ok());
+        if let Some(named) = &self.named {
+            (parts.scheme, parts.authority) = (named.scheme.clone(), named.authority.clone());
+        }
+        Uri::from_parts(parts).unwrap_or_default()
+    }
+}
+
+impl From<&Uri> for Target {
+    fn from(uri: &Uri) -> Self {
+        let path = uri.path();
+        let query = uri.query().map(|query| ["?", query]).unwrap_or_default();
+        let (scheme, authority) = (uri.scheme().cloned(), uri.authority().cloned());
+        let is_named = scheme.is_some() || authority.is_some();
+        Self {
+            text: Bytes::from([path, query[0], query[1]].concat()),
+            path_end: path.len(),
+            is_normal: false,
+            named: is_named.then(|| Box::new(Named { scheme, authority })),
+        }
+    }
 }
 
 /// Brings a path into its normal form: unreserved characters decoded, other escapes in upper case, dot
@@ -78,6 +180,17 @@ pub(crate) fn normal_path(path: &str) -> Result<Cow<'_, str>, TargetError> {
         }
     }
     Ok(Cow::Owned(format!("/{}", segments.join("/"))))
+}
+
+/// Where the path ends in a target that has no other parts than path and query, with nothing to normalise, and nothing in
+/// either that could be misread.
+fn plain_path_end(target: &[u8]) -> Option<usize> {
+    let path_end = memchr::memchr(b'?', target).unwrap_or(target.len());
+    let (path, query) = target.split_at(path_end);
+    let is_plain =
+        |byte: &u8| *byte == b'?' || *byte == b'%' || !matches!(PLAIN[usize::from(*byte)], Plain::Never);
+    let is_short = target.len() <= TARGET_BYTES_MAX;
+    (is_short && is_plainly_normal(path) && query.iter().all(is_plain)).then_some(path_end)
 }
 
 /// Whether there is nothing to normalise: the common case, found without allocating.
@@ -180,8 +293,13 @@ fn hex_pair(bytes: &[u8], at: usize) -> Option<u8> {
 }
 
 /// The host that a request is for, without port, if it says so exactly once.
-pub(crate) fn host<'a>(headers: &'a Headers, uri: &'a Uri, version: Version) -> Result<&'a str, TargetError> {
-    if uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
+pub(crate) fn host<'a>(
+    headers: &'a Headers,
+    target: &'a Target,
+    version: Version,
+) -> Result<&'a str, TargetError> {
+    let scheme = target.named.as_ref().and_then(|named| named.scheme.as_ref());
+    if scheme.is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
         return Err(TargetError::Scheme);
     }
     let mut hosts = headers.all_known(Known::Host);
@@ -191,7 +309,7 @@ pub(crate) fn host<'a>(headers: &'a Headers, uri: &'a Uri, version: Version) -> 
     }
     // What is no visible ASCII is no host either.
     let header = header.map(|value| str::from_utf8(value).map_err(|_| TargetError::Host)).transpose()?;
-    let authority = uri.authority().map(http::uri::Authority::as_str);
+    let authority = target.authority().map(Authority::as_str);
     let named = match (header, authority) {
         (Some(header), Some(authority)) if !header.eq_ignore_ascii_case(authority) => {
             return Err(TargetError::HostMismatch);
@@ -288,6 +406,25 @@ mod tests {
     }
 
     proptest! {
+        /// Short cuts lead to the same.
+        #[test]
+        fn a_target_is_what_libraries_read(
+            text in "(http://a:80)?/?[a-zA-Z0-9./%;~:@\"<{ -]{0,20}(\\?[a-z%&=?\"<{/]{0,6})?(#[a-z]{0,2})?",
+        ) {
+            let read = Target::read(Bytes::from(text.clone()));
+            match text.parse::<Uri>() {
+                Err(_) => prop_assert!(read.is_err()),
+                Ok(uri) => {
+                    let read = read.unwrap();
+                    prop_assert_eq!((read.path(), read.query()), (uri.path(), uri.query()));
+                    prop_assert_eq!(read.authority(), uri.authority());
+                    prop_assert_eq!(read.normal_path(), normal_path(uri.path()));
+                    prop_assert_eq!(read.to_uri(), uri.clone());
+                    prop_assert_eq!(Target::from(&uri).to_uri(), uri);
+                }
+            }
+        }
+
         /// Normal means normal: once more changes nothing, and no dot segment or double slash is left.
         #[test]
         fn normalising_is_idempotent(path in "/[a-zA-Z0-9./%;~:@ -]{0,40}") {

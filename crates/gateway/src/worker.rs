@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::BufMut as _;
-use http::{HeaderValue, Uri};
+use http::HeaderValue;
 use slab::Slab;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -71,8 +71,6 @@ pub(crate) struct Worker {
     pub(crate) deadlines: Deadlines,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) date: Date,
-    /// The target of the request that was forwarded last.
-    pub(crate) last_target: RefCell<Uri>,
     random: RefCell<fastrand::Rng>,
     connections: RefCell<Slab<Rc<Connection>>>,
     /// As `deadlines` counts them, for those who are not on this thread's terms.
@@ -107,7 +105,6 @@ impl Worker {
             deadlines: Deadlines::default(),
             scratch: RefCell::default(),
             date: Date::default(),
-            last_target: RefCell::default(),
             random: RefCell::new(fastrand::Rng::new()),
             connections: RefCell::default(),
             ticks: Arc::new(AtomicU64::new(0)),

@@ -19,7 +19,7 @@ pub(super) async fn current(
     speaker: &Speaker,
     context: &mut Context,
 ) -> Result<Reply, Refusal> {
-    let named = Named::of_query(request.parts.uri.query())?;
+    let named = Named::of_query(request.parts.target.query())?;
     let caller = speaker.caller(request, &named).await?;
     context.tier = Some(caller.tier);
     let is_limited = |meter: &&ServedMeter| !Rights::of(request, &caller, meter).checks().is_empty();

@@ -19,7 +19,7 @@ pub(super) async fn tier(
     speaker: &Speaker,
     context: &mut Context,
 ) -> Result<Reply, Refusal> {
-    let named = Named::of_query(request.parts.uri.query())?;
+    let named = Named::of_query(request.parts.target.query())?;
     let caller = speaker.caller(request, &named).await?;
     context.tier = Some(caller.tier);
     let tier = request.live.tier(caller.tier);
@@ -39,7 +39,7 @@ pub(super) async fn limits(
     speaker: &Speaker,
     context: &mut Context,
 ) -> Result<Reply, Refusal> {
-    let named = Named::of_query(request.parts.uri.query())?;
+    let named = Named::of_query(request.parts.target.query())?;
     let caller = speaker.caller(request, &named).await?;
     context.tier = Some(caller.tier);
     let (tier, plans) = (request.live.tier(caller.tier), request.live.plans());

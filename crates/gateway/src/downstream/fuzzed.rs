@@ -109,7 +109,8 @@ fn step(reader: &mut Reader, buffer: &mut BytesMut, body: &mut Decoder, seen: &m
                 *body = decoder;
                 body.advance(buffer);
                 let is_whole = body.is_end();
-                let request = parts.into_request(());
+                let uri = parts.target.to_uri();
+                let request = parts.into_request(uri, ());
                 seen.requests.push(Seeing { request, asked, body: Vec::new(), trailers: None, is_whole });
             }
         }

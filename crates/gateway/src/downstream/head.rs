@@ -3,12 +3,13 @@
 use std::mem;
 
 use bytes::{Buf as _, BytesMut};
-use http::{Method, Uri, Version, header};
+use http::{Method, Version, header};
 
 use crate::{
     head::RequestHead,
     headers::{Field, Headers, Known, Line},
     http1::{Decoder, Error, Framing, LineEnd, Malformed, RequestLine, head_end, header_lines, request_line},
+    target::Target,
 };
 
 /// What a head says.
@@ -117,7 +118,7 @@ fn head(line: &RequestLine, mut headers: Headers) -> Result<Head, Error> {
     let text = headers.head();
     let method =
         Method::from_bytes(&text[..line.method_end]).map_err(|_| Error::Framing("its method is none"))?;
-    let uri = Uri::from_maybe_shared(text.slice(line.method_end + 1..line.target_end))
+    let target = Target::read(text.slice(line.method_end + 1..line.target_end))
         .map_err(|_| Error::Framing("its target is none"))?;
     let version = if line.is_11 { Version::HTTP_11 } else { Version::HTTP_10 };
 
@@ -141,7 +142,7 @@ fn head(line: &RequestLine, mut headers: Headers) -> Result<Head, Error> {
         wants_trailers,
         expects_continue: expects_continue && line.is_11,
     };
-    Ok(Head { parts: Box::new(RequestHead { method, uri, version, headers }), body, asked })
+    Ok(Head { parts: Box::new(RequestHead { method, target, version, headers }), body, asked })
 }
 
 /// Whether a list has this option.

@@ -44,7 +44,8 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<Read>, 
         }
     }
     let Some(Head { parts, body: decoder, asked }) = head else { return Ok(None) };
-    let request = parts.into_request(());
+    let uri = parts.target.to_uri();
+    let request = parts.into_request(uri, ());
     Ok(decoder.is_end().then_some(Read { request, asked, body, trailers, rest: buffer }))
 }
 

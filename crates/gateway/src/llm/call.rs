@@ -1,7 +1,7 @@
 //! A request to a model: what it says it may cost, and what is held for it.
 
 use bytes::Bytes;
-use http::{HeaderName, Method, Uri, header};
+use http::{HeaderName, Method, header};
 use tollgate_config::LlmMeasure;
 use tollgate_core::{Plans, UnixMillis};
 use tollgate_usage::{Asked, IncludeUsage, Request, Response, Scanner, ask};
@@ -12,6 +12,7 @@ use crate::{
     amounts::Measured,
     headers::Headers,
     live::{Live, Route},
+    target::Target,
 };
 
 /// Headers that are no longer true when a byte of the body is another.
@@ -31,7 +32,7 @@ const SIGNED: &str = "AWS4-";
 pub(crate) struct Call {
     method: Method,
     /// As the upstream is sent it.
-    target: Uri,
+    target: Target,
     /// Whether a model has to work for the answer: not for polls, counts and cancellations.
     is_billable: bool,
     /// Whether the answers come over a WebSocket.
@@ -56,7 +57,12 @@ pub(crate) struct Bound {
 
 impl Call {
     /// What can be told from the head. `None` when the route charges nothing that a model's answer says.
-    pub(crate) fn new(route: &Route, method: &Method, target: &Uri, is_upgrade: bool) -> Option<Box<Self>> {
+    pub(crate) fn new(
+        route: &Route,
+        method: &Method,
+        target: &Target,
+        is_upgrade: bool,
+    ) -> Option<Box<Self>> {
         route.llm.as_ref()?;
         // The paths of a service whose answers have a shape of their own say nothing.
         let is_billable = match route.shape {

@@ -182,14 +182,14 @@ async fn send_h2(
     let copy =
         is_repeatable(&request).then(|| Outgoing { parts: request.parts.clone(), body: RequestBody::Empty });
     let Outgoing { mut parts, body } = request;
-    parts.uri = absolute(&pool.endpoint, parts.uri.path_and_query().cloned());
+    let uri = absolute(&pool.endpoint, parts.target.to_path_and_query());
     parts.version = Version::HTTP_2;
     parts.headers.remove(&header::HOST);
     // Trailers are passed on; gRPC services refuse calls that do not say so.
     parts.headers.insert(&header::TE, &HeaderValue::from_static("trailers"));
     let in_flight = pool.endpoint.begin();
     progress.set_sent(true);
-    match sender.try_send_request(parts.into_request(body)).await {
+    match sender.try_send_request(parts.into_request(uri, body)).await {
         Ok(response) => {
             let (parts, body) = response.into_parts();
             let (head, body) = (ResponseHead::from(parts), UpstreamBody::H2(body));

@@ -20,9 +20,8 @@ pub(super) fn coding(headers: &Headers, body: &impl Body) -> Coding {
 
 /// Writes a request's head, framed as `coding` is.
 pub(super) fn head(buffer: &mut Vec<u8>, head: &RequestHead, host: &HeaderValue, coding: &Coding) {
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    for piece in [head.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
-        buffer.extend_from_slice(piece.as_bytes());
+    for piece in [head.method.as_str().as_bytes(), b" ", head.target.text(), b" HTTP/1.1\r\n"] {
+        buffer.extend_from_slice(piece);
     }
     write_line(buffer, b"host", host.as_bytes());
     let is_ours = |known| matches!(known, Known::Host | Known::ContentLength | Known::TransferEncoding);
