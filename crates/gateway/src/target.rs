@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::{
     Method, Uri, Version,
-    uri::{self, Authority, InvalidUri, PathAndQuery, Scheme},
+    uri::{Authority, InvalidUri, PathAndQuery, Scheme},
 };
 
 use crate::headers::{Headers, Known};
@@ -111,8 +111,9 @@ impl Target {
     }
 
     /// As libraries have it.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn to_uri(&self) -> Uri {
-        let mut parts = uri::Parts::default();
+        let mut parts = http::uri::Parts::default();
         parts.path_and_query = Some(self.text.clone())
             .filter(|text| !text.is_empty())
             .and_then(|text| PathAndQuery::from_maybe_shared(text).ok());

@@ -204,11 +204,9 @@ const fn all(byte: u8) -> u64 {
 /// The highest bit of each byte.
 const HIGHS: u64 = all(0x80);
 
-/// The highest bit of each byte of `word` that is in the range; bytes from 0x80 on are in none.
-const fn in_range(word: u64, first: u8, last: u8) -> u64 {
-    let low = word & !HIGHS;
-    // Neither sum carries into the next byte.
-    (low + all(0x80 - first)) & !(low + all(0x7f - last)) & !word & HIGHS
+/// The highest bit of each byte that is at least `first`; of bytes below 0x80, so that no sum carries into the next.
+const fn at_least(low: u64, first: u8) -> u64 {
+    low + all(0x80 - first)
 }
 
 /// Where the first byte from `at` on is that may not stand in a token; those before it are in lower case then.
@@ -216,13 +214,16 @@ fn name_end(text: &mut [u8], mut at: usize) -> usize {
     // Eight at once: letters, digits and hyphens, of which most names are made.
     while let Some(chunk) = text.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<8>()) {
         let word = u64::from_le_bytes(*chunk);
-        let upper = in_range(word, b'A', b'Z');
-        let usual =
-            upper | in_range(word, b'a', b'z') | in_range(word, b'0', b'9') | in_range(word, b'-', b'-');
-        let other = !usual & HIGHS;
+        let low = word & !HIGHS;
+        let folded = low | all(0x20);
+        let letters = at_least(folded, b'a') & !at_least(folded, b'z' + 1);
+        let digits = at_least(low, b'0') & !at_least(low, b'9' + 1);
+        let hyphens = at_least(low, b'-') & !at_least(low, b'-' + 1);
+        let other = (!(letters | digits | hyphens) | word) & HIGHS;
         // Below the first other byte, if there is one.
         let before = other.wrapping_sub(1) & !other;
-        *chunk = (word | (upper & before) >> 2).to_le_bytes();
+        // A letter in upper case lacks the bit 0x20, which is two below the highest.
+        *chunk = (word | (letters & !(word << 2) & before & HIGHS) >> 2).to_le_bytes();
         if other == 0 {
             at += 8;
             continue;
@@ -241,11 +242,17 @@ fn name_end(text: &mut [u8], mut at: usize) -> usize {
     at
 }
 
+/// The highest bit of each byte that is at most `last`, or 0x7f.
+const fn controls(word: u64, last: u8) -> u64 {
+    let low = word & !HIGHS;
+    (!at_least(low, last + 1) | at_least(low, 0x7f)) & !word & HIGHS
+}
+
 /// Where the first byte from `at` on is that may not stand in a target: a space or a control character.
 fn target_end(text: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let word = u64::from_le_bytes(*chunk);
-        let found = in_range(word, 0, b' ') | in_range(word, 0x7f, 0x7f);
+        let found = controls(word, b' ');
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
         }
@@ -261,7 +268,7 @@ fn value_end(text: &[u8], mut at: usize) -> usize {
     loop {
         while let Some(chunk) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
             let word = u64::from_le_bytes(*chunk);
-            let found = in_range(word, 0, 0x1f) | in_range(word, 0x7f, 0x7f);
+            let found = controls(word, 0x1f);
             if found == 0 {
                 at += 8;
                 continue;
