@@ -15,10 +15,15 @@ use std::{
 
 use super::{
     OpenError, Position,
+    mapped::Pages,
     record::{FRAME_BYTES, RECORD_BYTES_MAX, record_bytes},
     segment::{HEADER_BYTES, Segment},
     slots::Slot,
 };
+
+/// A segment that is full in less is followed by one whose pages were made ready. Under less traffic what the first
+/// write to a page costs is not worth to have the system write the page to disk twice: it does so after half a minute.
+const BUSY: Duration = Duration::from_secs(10);
 
 /// A segment file on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +33,8 @@ pub(crate) struct OnDisk {
     pub(crate) bytes: u64,
     /// Offset behind the last record; none while records are still appended.
     pub(crate) end: Option<u64>,
-    /// When it was left, or found by this process: its records are not newer.
+    /// When it was left, or found by this process: its records are not newer. When it was begun, while records are
+    /// appended.
     pub(crate) left: Instant,
 }
 
@@ -51,6 +57,8 @@ pub(crate) struct Writer {
     spare_records: u64,
     /// Left behind, for the keeper to unmap.
     retired: Vec<Segment>,
+    /// Whether the last one left was full within [`BUSY`].
+    busy: bool,
     /// Files to sync before a later position counts as durable; empty when nobody syncs.
     unsynced: Vec<Arc<File>>,
     keeps_unsynced: bool,
@@ -112,6 +120,7 @@ impl Writer {
             spares: VecDeque::new(),
             spare_records: 0,
             retired: Vec::new(),
+            busy: false,
             unsynced: Vec::new(),
             keeps_unsynced,
             on_disk,
@@ -170,6 +179,7 @@ impl Writer {
         let next = self.spares.pop_front()?;
         self.spare_records = self.spare_records.saturating_sub(next.records());
         if let Some(current) = self.on_disk.back_mut() {
+            self.busy = current.left.elapsed() < BUSY;
             current.end = Some(self.at as u64);
             current.left = Instant::now();
         }
@@ -192,6 +202,14 @@ impl Writer {
     pub(crate) fn add_spare(&mut self, spare: Segment) {
         self.spare_records += spare.records();
         self.spares.push_back(spare);
+    }
+
+    /// The pages of the segment that comes next, for somebody to make them ready; none when that is done, or not
+    /// worth it.
+    pub(crate) fn take_unready(&mut self) -> Option<Pages> {
+        let next = self.spares.front_mut().filter(|next| self.busy && !next.ready)?;
+        next.ready = true;
+        Some(next.region.pages())
     }
 
     /// Which files hold the records up to the tail that may not be on disk.
