@@ -342,3 +342,38 @@ pub(crate) const fn records_in(bytes: u64) -> u64 {
 fn offset(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::{
+        super::{
+            segment::{self, Header},
+            store::Disk,
+        },
+        *,
+    };
+
+    #[test]
+    fn the_next_segment_is_made_ready_once_and_only_while_segments_fill_fast() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Uuid::now_v7();
+        let segment = |number: u64| {
+            let header = Header { journal, base: number * 65536, bytes: 65536 };
+            segment::create(dir.path(), header, &Disk).unwrap()
+        };
+        let mut writer = Writer::new(segment(0), VecDeque::new(), false);
+        let fill = |writer: &mut Writer| while !writer.append(&[7; 1000], 0).unwrap().moved_on {};
+        (1..5).for_each(|number| writer.add_spare(segment(number)));
+        assert!(writer.take_unready().is_none(), "nothing was written");
+        fill(&mut writer);
+        assert!(writer.take_unready().is_some());
+        assert!(writer.take_unready().is_none(), "it is done");
+        writer.on_disk.back_mut().unwrap().left -= BUSY;
+        fill(&mut writer);
+        assert!(writer.take_unready().is_none(), "the last one took long");
+        fill(&mut writer);
+        assert!(writer.take_unready().is_some());
+    }
+}

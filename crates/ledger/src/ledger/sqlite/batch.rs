@@ -41,11 +41,11 @@ macro_rules! roll_up {
     };
 }
 
-/// Settlements inserted at once, in bytes: some 600, half a millisecond to a millisecond. They are in the order of
+/// Settlements inserted at once, in bytes: some 300, half a millisecond. They are in the order of
 /// their ids among themselves, which is almost that of all, and stay in the processor's cache.
-const PIECE_BYTES: usize = 128 << 10;
+const PIECE_BYTES: usize = 64 << 10;
 /// Sums added to at once: as long.
-const PIECE_SUMS: usize = 64;
+const PIECE_SUMS: usize = 100;
 
 /// A batch of settlements on its way.
 pub(super) struct Batch<'a> {
@@ -143,7 +143,7 @@ impl Batch<'_> {
             pause();
             Ok::<_, ShipError>(())
         };
-        let reached = feed::next_payloads(journal, *from, feed::BATCH_BYTES_MAX, |position, payload| {
+        let mut each = |position, payload: &[u8]| {
             if let Err(error) = lines.push(position, payload) {
                 return Ok(Err(error));
             }
@@ -151,7 +151,17 @@ impl Batch<'_> {
                 piece(lines)?;
             }
             Ok::<_, ShipError>(Ok(()))
-        })?;
+        };
+        let (tail, mut reached, mut left) = (journal.tail(), *from, feed::BATCH_BYTES_MAX);
+        // A segment at a time: that one ends is no reason to commit.
+        while reached < tail && left > 0 {
+            let next = feed::next_payloads(journal, reached, left, &mut each)?;
+            if next <= reached {
+                break;
+            }
+            left = left.saturating_sub(next.get() - reached.get());
+            reached = next;
+        }
         piece(lines)?;
         Ok(reached)
     }

@@ -79,3 +79,64 @@ impl Lines {
 fn end(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use tollgate_core::{Charge, SettledBy, Settlement, UnixMillis};
+
+    use super::*;
+    use crate::codec::Encoded;
+
+    fn payload(key: u128, user_id: &str, meters: &[&'static str]) -> Encoded {
+        let charge = |meter: &&'static str| Charge { meter, amount: 1, estimated: false };
+        let settlement = Settlement {
+            key: RequestKey::from_bits(key << 8),
+            at: UnixMillis(0),
+            user_id,
+            org_id: None,
+            tier: "",
+            route: "/",
+            method: "GET",
+            status: 200,
+            duration_ms: 1,
+            request_id: "",
+            resource: None,
+            metadata: None,
+            settled_by: SettledBy::Exchange,
+            charges: meters.iter().map(charge).collect(),
+        };
+        let mut bytes = Encoded::new();
+        codec::encode(&settlement, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn lines_come_in_the_order_of_their_ids_and_what_cannot_be_read_is_left_out() {
+        let mut lines = Lines::default();
+        let mut unreadable = payload(2, "eve", &["calls"]);
+        let text = unreadable.windows(3).position(|text| text == b"eve").unwrap();
+        unreadable[text] = 0xff;
+        assert!(codec::decode(&unreadable).is_err());
+        let payloads = [
+            payload(3, "first", &["calls", "tokens"]),
+            unreadable,
+            payload(1, "ada", &["calls"]),
+            payload(3, "second", &["calls"]),
+        ];
+        for (position, payload) in (0..).zip(&payloads) {
+            lines.push(Position::new(position), payload).unwrap();
+        }
+        assert_eq!(lines.count(), 5);
+        lines.sort();
+        let mut given = Vec::new();
+        let each = |event: &Event<'_>| {
+            given.push((event.settlement.user_id.to_owned(), event.charge.meter.to_owned()));
+            Ok(())
+        };
+        lines.each(each).unwrap();
+        let given: Vec<_> = given.iter().map(|(user, meter)| (user.as_str(), meter.as_str())).collect();
+        assert_eq!(given, [("ada", "calls"), ("first", "calls"), ("first", "tokens"), ("second", "calls")]);
+        lines.clear();
+        assert_eq!((lines.count(), lines.bytes()), (0, 0));
+    }
+}

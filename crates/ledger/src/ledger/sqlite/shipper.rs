@@ -39,6 +39,8 @@ pub(crate) struct Shipper {
     waiting: Waiting,
     /// Whether the last look at the journal ended before its end.
     unfinished: bool,
+    /// When to look at the journal even if nobody asks.
+    next: Instant,
     pause: Pause,
     expect: Expect,
     /// Its memory is kept from batch to batch.
@@ -52,6 +54,7 @@ impl Shipper {
             connection,
             waiting: Waiting::default(),
             unfinished: false,
+            next: Instant::now(),
             pause: Pause::default(),
             expect: Expect::default(),
             lines: Lines::default(),
@@ -88,7 +91,7 @@ impl Shipper {
         match self.pause.until() {
             Some(until) => until.saturating_duration_since(Instant::now()),
             None if self.unfinished => Duration::ZERO,
-            None => PERIOD,
+            None => self.next.saturating_duration_since(Instant::now()),
         }
     }
 
@@ -101,6 +104,7 @@ impl Shipper {
     /// Ships batches up to what is the journal's end now, or until it is time to look at the queue.
     fn ship(&mut self) {
         let started = Instant::now();
+        self.next = started + PERIOD;
         let tail = self.shared.journal.tail();
         // A backlog is shipped like everybody's work.
         let polite_until = if self.unfinished { started } else { started + POLITE_MAX };
