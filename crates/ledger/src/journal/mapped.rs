@@ -44,11 +44,6 @@ impl Pages {
         let bytes = bytes.min(self.0.len().saturating_sub(at));
         self.0.advise_range(Advice::PopulateWrite, at, bytes)
     }
-
-    /// How many bytes they are.
-    pub(crate) fn bytes(&self) -> usize {
-        self.0.len()
-    }
 }
 
 impl Region {
@@ -156,7 +151,6 @@ mod tests {
         let mut region = Region::map(&file, 3 * 4096).unwrap();
         region.write(4095, b"ab");
         let pages = region.pages();
-        assert_eq!(pages.bytes(), 3 * 4096);
         pages.make_ready(0, 4096).unwrap();
         pages.make_ready(4096, usize::MAX).unwrap();
         assert_eq!(region.read(4094, 4), b"\0ab\0");

@@ -81,6 +81,14 @@ pub(crate) struct Chores {
     pub(crate) kept: Option<Duration>,
 }
 
+/// A segment whose pages are not ready to be written.
+#[derive(Debug)]
+pub(crate) struct Unready {
+    pub(crate) pages: Pages,
+    pub(crate) file: Arc<File>,
+    pub(crate) bytes: usize,
+}
+
 /// How long shipped segments are kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Keeping {
@@ -206,10 +214,10 @@ impl Writer {
 
     /// The pages of the segment that comes next, for somebody to make them ready; none when that is done, or not
     /// worth it.
-    pub(crate) fn take_unready(&mut self) -> Option<Pages> {
+    pub(crate) fn take_unready(&mut self) -> Option<Unready> {
         let next = self.spares.front_mut().filter(|next| self.busy && !next.ready)?;
         next.ready = true;
-        Some(next.region.pages())
+        Some(Unready { pages: next.region.pages(), file: Arc::clone(&next.file), bytes: next.bytes })
     }
 
     /// Which files hold the records up to the tail that may not be on disk.

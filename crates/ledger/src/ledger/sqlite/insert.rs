@@ -5,8 +5,8 @@ use tollgate_core::{Charge, Event, Settlement};
 use uuid::Uuid;
 
 /// A statement is begun and ended once for all its rows, and a row that comes behind the one before it need not
-/// be looked for from the root: one of 16 costs 6,400 instructions, one alone 9,000. One of 64 costs 5,900, and
-/// as much more to bind, because so many texts do not fit into what SQLite has at hand for small things.
+/// be looked for from the root: one of 16 costs 5,900 instructions, one alone 9,100. 64 at once cost more, because so
+/// many texts do not fit into what SQLite has at hand for small things.
 const ROWS: [usize; 2] = [16, 1];
 
 /// What becomes of a line that is there.
