@@ -32,6 +32,8 @@ pub const METADATA_BYTES_MAX: usize = 1024;
 
 const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 50;
+/// Where in the head the number of charges is.
+const CHARGES_AT: usize = 16;
 const CHARGE_HEAD_BYTES: usize = 10;
 
 const HAS_ORG: u8 = 1;
@@ -114,7 +116,7 @@ pub(crate) fn encode(settlement: &Settlement<'_>, out: &mut Encoded) {
     head[13] = length8(route);
     head[14] = length8(method);
     head[15] = length8(request_id);
-    head[16] = u8::try_from(charges.len()).unwrap_or(u8::MAX);
+    head[CHARGES_AT] = u8::try_from(charges.len()).unwrap_or(u8::MAX);
     head[18..34].copy_from_slice(&key.to_bits().to_le_bytes());
     head[34..42].copy_from_slice(&at.0.to_le_bytes());
     head[42..50].copy_from_slice(&(*duration_ms).min(DURATION_MS_MAX).to_le_bytes());
@@ -220,6 +222,26 @@ pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
 #[cold]
 fn cut_long(text: &str, bytes_max: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
+}
+
+/// What a settlement says of itself before it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Glance {
+    pub(crate) key: RequestKey,
+    pub(crate) charges: usize,
+}
+
+/// Reads a settlement's key and how many charges it has; that [`decode`] can read the rest is not said by it.
+pub(crate) fn glance(bytes: &[u8]) -> Result<Glance, DecodeError> {
+    let mut rest = Rest(bytes);
+    let [version] = rest.array()?;
+    if version != VERSION {
+        return Err(DecodeError::Version(version));
+    }
+    rest.take(CHARGES_AT - 1)?;
+    let [charges, _] = rest.array()?;
+    let key = RequestKey::from_bits(u128::from_le_bytes(rest.array()?));
+    Ok(Glance { key, charges: charges.into() })
 }
 
 /// Reads a settlement; its texts borrow from `bytes`.
@@ -395,6 +417,8 @@ mod tests {
             let settlement = settlement(&texts, numbers);
             let mut bytes = Encoded::new();
             encode(&settlement, &mut bytes);
+            let glance = glance(&bytes).unwrap();
+            prop_assert_eq!((glance.key, glance.charges), (settlement.key, settlement.charges.len()));
             prop_assert_eq!(decode(&bytes), Ok(settlement));
         }
 
@@ -438,7 +462,7 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-            let _ = decode(&bytes);
+            prop_assert!(glance(&bytes).is_ok() || decode(&bytes).is_err());
             let outcome = Outcome { status: 0, duration_ms: 0, resource: None, metadata: None, charges: &[] };
             encode_ended(&bytes, &outcome, &mut Encoded::new());
         }

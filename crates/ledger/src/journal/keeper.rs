@@ -1,22 +1,26 @@
 //! The keeper: a thread that does the journal's file work ahead of the requests.
 //!
-//! It allocates spare segments, unmaps those left behind, and deletes those the ledger has and that need
-//! not be kept. It sleeps until there is something to do, or to try again after a failure.
+//! It allocates spare segments, makes the pages of the next one ready under much traffic, unmaps those left
+//! behind, and deletes those the ledger has and that need not be kept. It sleeps until there is something to do, or to try again after a failure.
 
 use std::{
     fs, io,
+    os::unix::fs::FileExt,
     sync::{Condvar, Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
 use super::{
     Position, Shared, lock,
     segment::{self, HEADER_BYTES, Header, Segment},
-    writer::{Chores, Keeping, OnDisk, records_in},
+    writer::{Chores, Keeping, OnDisk, Unready, records_in},
 };
 
 /// From a failure to the next attempt.
 const RETRY: Duration = Duration::from_millis(500);
+/// Pages made ready at once, in bytes: a fraction of a millisecond, then others have the processor.
+const READY_BYTES: usize = 256 << 10;
 
 /// What the keeper is told.
 #[derive(Debug, Default)]
@@ -72,6 +76,8 @@ impl Orders {
 pub(crate) fn run(shared: &Shared) {
     let (mut failing, mut patience) = (false, None);
     while let Some(shipped) = shared.orders.wait(patience) {
+        // First, because requests are on their way to it.
+        make_ready(shared);
         let tidied = tidy(shared, shipped);
         let done = make_spares(shared).and(tidied);
         match &done {
@@ -87,6 +93,21 @@ pub(crate) fn run(shared: &Shared) {
         }
         failing = done.is_err();
         patience = done.unwrap_or(Some(RETRY));
+    }
+}
+
+/// Makes the pages of the next segment ready if that is worth it, so that no request has to. They are read first:
+/// the system then makes many of them at once, which halves what they cost.
+fn make_ready(shared: &Shared) {
+    let Some(Unready { pages, file, bytes }) = lock(&shared.writer).take_unready() else { return };
+    let mut buffer = vec![0; READY_BYTES.min(bytes)];
+    for at in (0..bytes).step_by(READY_BYTES) {
+        // That it fails is for those to say who need what is read.
+        let _ = file.read_at(&mut buffer, at as u64);
+        if pages.make_ready(at, READY_BYTES).is_err() {
+            return;
+        }
+        thread::yield_now();
     }
 }
 

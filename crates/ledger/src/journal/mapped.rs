@@ -19,7 +19,7 @@ use std::{
     },
 };
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 
 /// The sole owner of some bytes of a mapped file.
 #[derive(Debug)]
@@ -27,6 +27,23 @@ pub(crate) struct Region {
     map: Arc<MmapRaw>,
     start: usize,
     bytes: usize,
+}
+
+/// The pages of a mapping, for somebody who neither reads nor writes them.
+#[derive(Debug)]
+pub(crate) struct Pages(Arc<MmapRaw>);
+
+impl Pages {
+    /// Has those in `bytes` bytes from `at`, a multiple of 4096, in memory and writable, as the first write to each
+    /// would: many at once, and in this thread. Changes no byte.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not know how to, or refuses: the first writes do it then.
+    pub(crate) fn make_ready(&self, at: usize, bytes: usize) -> io::Result<()> {
+        let bytes = bytes.min(self.0.len().saturating_sub(at));
+        self.0.advise_range(Advice::PopulateWrite, at, bytes)
+    }
 }
 
 impl Region {
@@ -47,6 +64,11 @@ impl Region {
         self.start += bytes;
         self.bytes = rest;
         Some(front)
+    }
+
+    /// All pages of the mapping.
+    pub(crate) fn pages(&self) -> Pages {
+        Pages(Arc::clone(&self.map))
     }
 
     /// Copies `data` to `at`.
@@ -120,6 +142,20 @@ mod tests {
         assert_eq!(&bytes, b"\0\0\0\0\x07\0\0\x0012345678abcd");
         assert_eq!(front.read(8, 3), b"123");
         assert!(rest.split_front(4096).is_none());
+    }
+
+    #[test]
+    fn making_pages_ready_changes_nothing_and_what_is_behind_the_end_is_left_alone() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(3 * 4096).unwrap();
+        let mut region = Region::map(&file, 3 * 4096).unwrap();
+        region.write(4095, b"ab");
+        let pages = region.pages();
+        pages.make_ready(0, 4096).unwrap();
+        pages.make_ready(4096, usize::MAX).unwrap();
+        assert_eq!(region.read(4094, 4), b"\0ab\0");
+        region.write(4095, b"cd");
+        assert_eq!(region.read(4094, 4), b"\0cd\0");
     }
 
     #[test]

@@ -21,11 +21,10 @@ pub(crate) enum ReadError {
     Version { path: PathBuf, offset: u64, source: DecodeError },
 }
 
-/// A settlement, and its bytes as [`codec::decode`] takes them.
+/// A settlement.
 #[derive(Debug)]
 pub(crate) struct Record<'a> {
     pub(crate) position: Position,
-    pub(crate) payload: &'a [u8],
     pub(crate) settlement: Settlement<'a>,
 }
 
@@ -72,6 +71,19 @@ impl Journal {
         bytes_max: u64,
         mut each: impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<Position, E> {
+        self.read_payloads(stretch, bytes_max, |position, payload| match codec::decode(payload) {
+            Ok(settlement) => each(Record { position, settlement }).map(Ok),
+            Err(error) => Ok(Err(error)),
+        })
+    }
+
+    /// As [`Journal::read_records`], but what a record means is for `each` to say, or that it means nothing.
+    pub(crate) fn read_payloads<E: From<ReadError>>(
+        &self,
+        stretch: Stretch,
+        bytes_max: u64,
+        mut each: impl FnMut(Position, &[u8]) -> Result<Result<(), DecodeError>, E>,
+    ) -> Result<Position, E> {
         let Stretch { base, start, end } = stretch;
         let path = segment::path(self.dir(), base);
         let unread = |source| ReadError::Read { path: path.clone(), source };
@@ -79,16 +91,15 @@ impl Journal {
         while reader.at() < end && reader.at() - start < bytes_max {
             let (offset, damage) = match reader.next().map_err(unread)? {
                 None => break,
-                Some(Item::Record { offset, payload }) => match codec::decode(payload) {
-                    Ok(settlement) => {
-                        each(Record { position: Position::new(base + offset), payload, settlement })?;
-                        continue;
+                Some(Item::Record { offset, payload }) => {
+                    match each(Position::new(base + offset), payload)? {
+                        Ok(()) => continue,
+                        Err(source @ DecodeError::Version(_)) => {
+                            return Err(ReadError::Version { path, offset, source }.into());
+                        }
+                        Err(error) => (offset, error.to_string()),
                     }
-                    Err(source @ DecodeError::Version(_)) => {
-                        return Err(ReadError::Version { path, offset, source }.into());
-                    }
-                    Err(error) => (offset, error.to_string()),
-                },
+                }
                 Some(Item::Damage { offset, until }) => {
                     (offset, format!("no record can be read up to {until}"))
                 }

@@ -90,6 +90,8 @@ pub(crate) struct Segment {
     pub(crate) base: u64,
     pub(crate) bytes: usize,
     pub(crate) region: Region,
+    /// Whether its pages were made ready.
+    pub(crate) ready: bool,
     /// For syncing it.
     pub(crate) file: Arc<File>,
 }
@@ -138,7 +140,7 @@ fn fill(path: &Path, header: Header, store: &dyn SegmentStore) -> io::Result<Seg
     store.sync(&file)?;
     let bytes = usize::try_from(header.bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
     let region = Region::map(&file, header.bytes)?;
-    Ok(Segment { base: header.base, bytes, region, file: Arc::new(file) })
+    Ok(Segment { base: header.base, bytes, region, ready: false, file: Arc::new(file) })
 }
 
 /// Makes or empties a file that only this user can read: it names users.

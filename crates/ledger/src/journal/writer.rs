@@ -15,10 +15,15 @@ use std::{
 
 use super::{
     OpenError, Position,
+    mapped::Pages,
     record::{FRAME_BYTES, RECORD_BYTES_MAX, record_bytes},
     segment::{HEADER_BYTES, Segment},
     slots::Slot,
 };
+
+/// A segment that is full in less is followed by one whose pages were made ready. Under less traffic what the first
+/// write to a page costs is not worth to have the system write the page to disk twice: it does so after half a minute.
+const BUSY: Duration = Duration::from_secs(10);
 
 /// A segment file on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +33,8 @@ pub(crate) struct OnDisk {
     pub(crate) bytes: u64,
     /// Offset behind the last record; none while records are still appended.
     pub(crate) end: Option<u64>,
-    /// When it was left, or found by this process: its records are not newer.
+    /// When it was left, or found by this process: its records are not newer. When it was begun, while records are
+    /// appended.
     pub(crate) left: Instant,
 }
 
@@ -51,6 +57,8 @@ pub(crate) struct Writer {
     spare_records: u64,
     /// Left behind, for the keeper to unmap.
     retired: Vec<Segment>,
+    /// Whether the last one left was full within [`BUSY`].
+    busy: bool,
     /// Files to sync before a later position counts as durable; empty when nobody syncs.
     unsynced: Vec<Arc<File>>,
     keeps_unsynced: bool,
@@ -71,6 +79,14 @@ pub(crate) struct Chores {
     pub(crate) shipped: Vec<OnDisk>,
     /// After how long there are more.
     pub(crate) kept: Option<Duration>,
+}
+
+/// A segment whose pages are not ready to be written.
+#[derive(Debug)]
+pub(crate) struct Unready {
+    pub(crate) pages: Pages,
+    pub(crate) file: Arc<File>,
+    pub(crate) bytes: usize,
 }
 
 /// How long shipped segments are kept.
@@ -112,6 +128,7 @@ impl Writer {
             spares: VecDeque::new(),
             spare_records: 0,
             retired: Vec::new(),
+            busy: false,
             unsynced: Vec::new(),
             keeps_unsynced,
             on_disk,
@@ -170,6 +187,7 @@ impl Writer {
         let next = self.spares.pop_front()?;
         self.spare_records = self.spare_records.saturating_sub(next.records());
         if let Some(current) = self.on_disk.back_mut() {
+            self.busy = current.left.elapsed() < BUSY;
             current.end = Some(self.at as u64);
             current.left = Instant::now();
         }
@@ -192,6 +210,14 @@ impl Writer {
     pub(crate) fn add_spare(&mut self, spare: Segment) {
         self.spare_records += spare.records();
         self.spares.push_back(spare);
+    }
+
+    /// The pages of the segment that comes next, for somebody to make them ready; none when that is done, or not
+    /// worth it.
+    pub(crate) fn take_unready(&mut self) -> Option<Unready> {
+        let next = self.spares.front_mut().filter(|next| self.busy && !next.ready)?;
+        next.ready = true;
+        Some(Unready { pages: next.region.pages(), file: Arc::clone(&next.file), bytes: next.bytes })
     }
 
     /// Which files hold the records up to the tail that may not be on disk.
@@ -323,4 +349,39 @@ pub(crate) const fn records_in(bytes: u64) -> u64 {
 
 fn offset(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::{
+        super::{
+            segment::{self, Header},
+            store::Disk,
+        },
+        *,
+    };
+
+    #[test]
+    fn the_next_segment_is_made_ready_once_and_only_while_segments_fill_fast() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Uuid::now_v7();
+        let segment = |number: u64| {
+            let header = Header { journal, base: number * 65536, bytes: 65536 };
+            segment::create(dir.path(), header, &Disk).unwrap()
+        };
+        let mut writer = Writer::new(segment(0), VecDeque::new(), false);
+        let fill = |writer: &mut Writer| while !writer.append(&[7; 1000], 0).unwrap().moved_on {};
+        (1..5).for_each(|number| writer.add_spare(segment(number)));
+        assert!(writer.take_unready().is_none(), "nothing was written");
+        fill(&mut writer);
+        assert!(writer.take_unready().is_some());
+        assert!(writer.take_unready().is_none(), "it is done");
+        writer.on_disk.back_mut().unwrap().left -= BUSY;
+        fill(&mut writer);
+        assert!(writer.take_unready().is_none(), "the last one took long");
+        fill(&mut writer);
+        assert!(writer.take_unready().is_some());
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     Journal, Position,
+    codec::DecodeError,
     journal::{ReadError, Record},
 };
 
@@ -40,4 +41,16 @@ pub(super) fn next(
         each(record);
         Ok(())
     })
+}
+
+/// As [`next`], but a record is given as [`Journal::read_payloads`] gives it.
+pub(super) fn next_payloads<E: From<ReadError>>(
+    journal: &Journal,
+    from: Position,
+    bytes_max: u64,
+    each: impl FnMut(Position, &[u8]) -> Result<Result<(), DecodeError>, E>,
+) -> Result<Position, E> {
+    let tail = journal.tail();
+    let Some(stretch) = journal.stretch(from) else { return Ok(tail) };
+    journal.read_payloads(stretch, bytes_max, each)
 }

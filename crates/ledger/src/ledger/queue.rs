@@ -58,6 +58,12 @@ impl Queue {
         ask.refuse(refused);
     }
 
+    /// Whether nobody asks, and nobody gave the order to stop.
+    pub(super) fn is_empty(&self) -> bool {
+        let inner = lock(&self.inner);
+        inner.asks.is_empty() && inner.stop.is_none()
+    }
+
     /// Waits for questions, for the order to stop, or for `timeout`.
     pub(super) fn wait(&self, timeout: Duration) -> Turn {
         let inner = lock(&self.inner);

@@ -12,6 +12,7 @@ on_each_store!(
     every_line_keeps_its_own_columns,
     a_batch_shipped_again_changes_nothing,
     of_a_batch_that_is_there_in_part_only_the_rest_counts,
+    a_line_that_is_there_is_found_wherever_in_a_batch_it_is,
     amounts_at_the_bound_neither_wrap_nor_stop_shipping,
     shipping_frees_a_full_journal,
     a_journal_that_was_full_when_its_process_died_opens_again,
@@ -140,6 +141,25 @@ fn of_a_batch_that_is_there_in_part_only_the_rest_counts(store: &Store) {
 
 fn ada() -> Subject {
     Subject::User("ada".to_owned())
+}
+
+/// A batch of many settlements is inserted in pieces, and none of them stays when a later one is there already.
+fn a_line_that_is_there_is_found_wherever_in_a_batch_it_is(store: &Store) {
+    let data = store.data();
+    let (journal, _) = data.journal();
+    let of = |number| settlement(number, &[("calls", 1), ("tokens", 10)]);
+    settle(&journal, &of(1500));
+    data.ship(&journal);
+    for number in 0..1700 {
+        settle(&journal, &of(number));
+    }
+    data.ship(&journal);
+    assert_eq!(data.events().len(), 3400);
+    for (meter, sum) in [("calls", 1700), ("tokens", 17_000)] {
+        assert_eq!(data.reader().sum(&ada(), meter, Span::ALWAYS).unwrap(), sum);
+    }
+    let report = data.audit();
+    assert!(report.is_clean(), "{:#?}", report.differences);
 }
 
 fn amounts_at_the_bound_neither_wrap_nor_stop_shipping(store: &Store) {

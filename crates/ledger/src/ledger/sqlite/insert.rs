@@ -1,16 +1,26 @@
 //! Inserting lines: several with one statement, that is told only what differs from what it was told before.
 
-use rusqlite::{CachedStatement, Connection, Result};
+use rusqlite::{CachedStatement, Connection, Error, Result, ffi::SQLITE_CONSTRAINT_PRIMARYKEY};
 use tollgate_core::{Charge, Event, Settlement};
 use uuid::Uuid;
 
 /// A statement is begun and ended once for all its rows, and a row that comes behind the one before it need not
-/// be looked for from the root: one of 16 costs 6,400 instructions, one alone 9,000. One of 64 costs 5,900, and
-/// as much more to bind, because so many texts do not fit into what SQLite has at hand for small things.
+/// be looked for from the root: one of 16 costs 5,900 instructions, one alone 9,100. 64 at once cost more, because so
+/// many texts do not fit into what SQLite has at hand for small things.
 const ROWS: [usize; 2] = [16, 1];
+
+/// What becomes of a line that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repeated {
+    /// It stays, and the statement fails: the lines before it are inserted. So SQLite need not be able to take them
+    /// back, for which it would copy each page before the first change by the statement.
+    Fail,
+    /// It stays.
+    Ignore,
+}
 const COLUMNS: usize = 15;
 
-/// Inserts a known number of lines.
+/// Inserts a known number of lines, none of which is there.
 pub(super) struct Inserts<'c> {
     /// As many rows each as [`ROWS`] says.
     inserts: [Insert<'c>; ROWS.len()],
@@ -24,14 +34,23 @@ pub(super) struct Inserts<'c> {
 }
 
 impl<'c> Inserts<'c> {
-    /// For so many lines.
-    pub(super) fn prepare(connection: &'c Connection, lines: usize) -> Result<Self> {
+    /// For no line yet.
+    pub(super) fn prepare(connection: &'c Connection) -> Result<Self> {
         let [many, one] = ROWS;
-        let inserts = [Insert::prepare(connection, many)?, Insert::prepare(connection, one)?];
-        Ok(Self { inserts, current: 0, filled: 0, left: lines, inserted: 0 })
+        let insert = |rows| Insert::prepare(connection, rows, Repeated::Fail);
+        Ok(Self { inserts: [insert(many)?, insert(one)?], current: 0, filled: 0, left: 0, inserted: 0 })
     }
 
-    /// Inserts the event's line, now or with those to come.
+    /// So many lines come.
+    pub(super) fn expect(&mut self, lines: usize) {
+        self.left += lines;
+    }
+
+    /// Inserts the event's line, now or with those to come that are expected.
+    ///
+    /// # Errors
+    ///
+    /// When it is there, [`is_repeated`] says.
     pub(super) fn insert(&mut self, event: &Event<'_>) -> Result<()> {
         if self.filled == 0 {
             self.current = ROWS.iter().position(|rows| *rows <= self.left).unwrap_or(ROWS.len() - 1);
@@ -47,10 +66,15 @@ impl<'c> Inserts<'c> {
         Ok(())
     }
 
-    /// How many lines were inserted, and not there before.
+    /// How many lines were inserted.
     pub(super) fn inserted(&self) -> usize {
         self.inserted
     }
+}
+
+/// Whether a line was there.
+pub(super) fn is_repeated(error: &Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_CONSTRAINT_PRIMARYKEY)
 }
 
 /// A prepared statement, and what its texts are bound to: SQLite copies what it is given.
@@ -81,11 +105,15 @@ struct Row {
 
 impl<'c> Insert<'c> {
     /// Inserts so many lines at once.
-    pub(super) fn prepare(connection: &'c Connection, rows: usize) -> Result<Self> {
+    pub(super) fn prepare(connection: &'c Connection, rows: usize, repeated: Repeated) -> Result<Self> {
+        let (fail, ignore) = match repeated {
+            Repeated::Fail => ("OR FAIL", ""),
+            Repeated::Ignore => ("", "ON CONFLICT (id) DO NOTHING"),
+        };
         let row = format!("({})", ["?"; COLUMNS].join(", "));
         let sql = format!(
-            "INSERT INTO usage_ledger (id, at, user_id, org_id, tier, meter, amount, estimated, route, method, \
-             status, duration_ms, request_id, resource, metadata) VALUES {} ON CONFLICT (id) DO NOTHING",
+            "INSERT {fail} INTO usage_ledger (id, at, user_id, org_id, tier, meter, amount, estimated, route, method, \
+             status, duration_ms, request_id, resource, metadata) VALUES {} {ignore}",
             vec![row; rows].join(", ")
         );
         let mut statement = connection.prepare_cached(&sql)?;
@@ -94,7 +122,7 @@ impl<'c> Insert<'c> {
         Ok(Self { statement, rows: (0..rows).map(Row::unbound).collect() })
     }
 
-    /// Inserts what was bound, unless it is there; how many lines were inserted.
+    /// Inserts what was bound; how many lines were inserted.
     pub(super) fn execute(&mut self) -> Result<usize> {
         self.statement.raw_execute()
     }

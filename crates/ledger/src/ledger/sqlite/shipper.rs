@@ -8,7 +8,7 @@ use std::{
 
 use rusqlite::Connection;
 
-use super::{batch, batch::Batch, idempotency, resources, sums};
+use super::{batch, batch::Batch, idempotency, lines::Lines, resources, sums};
 use crate::{
     journal::ReadError,
     ledger::{
@@ -20,9 +20,13 @@ use crate::{
     },
 };
 
+/// For so long after it began to ship, the thread offers the processor to others every millisecond or less: a
+/// request that shares it would else wait until the system takes it away, some milliseconds.
+const POLITE_MAX: Duration = Duration::from_millis(250);
+
 /// Why a batch was not shipped.
 #[derive(Debug, thiserror::Error)]
-enum ShipError {
+pub(super) enum ShipError {
     #[error("the ledger's SQLite file: {0}")]
     Sqlite(#[from] rusqlite::Error),
     #[error(transparent)]
@@ -35,8 +39,12 @@ pub(crate) struct Shipper {
     waiting: Waiting,
     /// Whether the last look at the journal ended before its end.
     unfinished: bool,
+    /// When to look at the journal even if nobody asks.
+    next: Instant,
     pause: Pause,
     expect: Expect,
+    /// Its memory is kept from batch to batch.
+    lines: Lines,
 }
 
 impl Shipper {
@@ -46,8 +54,10 @@ impl Shipper {
             connection,
             waiting: Waiting::default(),
             unfinished: false,
+            next: Instant::now(),
             pause: Pause::default(),
             expect: Expect::default(),
+            lines: Lines::default(),
         }
     }
 
@@ -81,7 +91,7 @@ impl Shipper {
         match self.pause.until() {
             Some(until) => until.saturating_duration_since(Instant::now()),
             None if self.unfinished => Duration::ZERO,
-            None => PERIOD,
+            None => self.next.saturating_duration_since(Instant::now()),
         }
     }
 
@@ -94,9 +104,12 @@ impl Shipper {
     /// Ships batches up to what is the journal's end now, or until it is time to look at the queue.
     fn ship(&mut self) {
         let started = Instant::now();
+        self.next = started + PERIOD;
         let tail = self.shared.journal.tail();
+        // A backlog is shipped like everybody's work.
+        let polite_until = if self.unfinished { started } else { started + POLITE_MAX };
         while self.shared.shipped() < tail && started.elapsed() < PERIOD {
-            match self.ship_batch() {
+            match self.ship_batch(polite_until) {
                 Ok(()) => self.pause.succeeded(&self.shared),
                 Err(error) => return self.pause.failed(&self.shared, &error),
             }
@@ -104,12 +117,20 @@ impl Shipper {
         self.unfinished = self.shared.shipped() < tail;
     }
 
-    /// One transaction.
-    fn ship_batch(&mut self) -> Result<(), ShipError> {
-        let Shared { journal, .. } = &*self.shared;
-        let batch = Batch::read(journal, self.shared.shipped())?;
-        self.expect = batch.commit(&self.connection, journal.id(), self.expect)?;
-        self.shared.has_shipped(batch.reached);
+    /// One transaction. Until `polite_until` others have the processor between its pieces.
+    fn ship_batch(&mut self, polite_until: Instant) -> Result<(), ShipError> {
+        let Shared { journal, queue, .. } = &*self.shared;
+        let pause = || {
+            if Instant::now() < polite_until && queue.is_empty() {
+                thread::yield_now();
+            }
+        };
+        let from = self.shared.shipped();
+        let Self { connection, lines, .. } = self;
+        let batch = Batch { connection, journal, from, lines, pause: &pause };
+        let (reached, expect) = batch.ship(self.expect)?;
+        self.expect = expect;
+        self.shared.has_shipped(reached);
         Ok(())
     }
 
