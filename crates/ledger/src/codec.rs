@@ -170,7 +170,6 @@ pub(crate) fn encode_ended(opening: &[u8], outcome: &Outcome<'_>, out: &mut Enco
 }
 
 /// Half a JSON object is none.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what `filter` asks for")]
 fn is_kept(metadata: &&str) -> bool {
     metadata.len() <= METADATA_BYTES_MAX
 }

@@ -113,7 +113,6 @@ pub struct Refusal {
 /// The decision on a request.
 #[derive(Debug)]
 #[must_use]
-#[expect(clippy::large_enum_variant, reason = "on the request path, a move is cheaper than an allocation")]
 pub enum Admission {
     /// It fits: everything it needs is held.
     Admitted {
