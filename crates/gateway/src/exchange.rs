@@ -1,7 +1,6 @@
 //! The way of a request: accept → identify → route → tier → hold → forward → measure → settle.
 
 use std::{
-    borrow::Cow,
     cell::Cell,
     future::{Future, poll_fn},
     pin::pin,
@@ -202,9 +201,8 @@ async fn serve(
     let route = route.ok_or_else(|| no_route(&parts))?;
     // Borrowed from the request's head, unless a charge looks at it.
     let looked_path = route.plan.as_ref().map(|_| Box::<str>::from(&*path));
-    if route.rewrites() || matches!(path, Cow::Owned(_)) {
-        let path = path.into_owned();
-        forwarding::redirect(&mut parts.target, &route, &path)?;
+    if let Some(redirected) = forwarding::redirected(worker, &route, (&parts.target, &path))? {
+        parts.target.set(redirected);
     }
     context.route = Some(Arc::clone(&route));
 

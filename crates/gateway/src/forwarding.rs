@@ -1,5 +1,8 @@
 //! Requests and answers as the other side is to see them.
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 
 use tollgate_core::RequestKey;
@@ -24,11 +27,19 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Makes the target that on the upstream: the normal path under the route's rewrite, and the query as it came.
-pub(crate) fn redirect(target: &mut Target, route: &Route, normal_path: &str) -> Result<(), Refusal> {
+/// What is asked for on the upstream: the normal path under the route's rewrite, and the query as it came. `None` where that
+/// is what the client asks for.
+pub(crate) fn redirected(
+    worker: &Worker,
+    route: &Route,
+    (target, normal_path): (&Target, &Cow<'_, str>),
+) -> Result<Option<(Bytes, usize)>, Refusal> {
+    if !route.rewrites() && matches!(normal_path, Cow::Borrowed(_)) {
+        return Ok(None);
+    }
     let invalid = |_| Refusal::new(Code::BadRequest, "the request's target is not valid").closing();
     let (rewrite, rest) = route.rewrite(normal_path);
-    target.redirect([rewrite, rest]).map_err(invalid)
+    target.with_path([rewrite, rest], &mut worker.scratch.borrow_mut()).map(Some).map_err(invalid)
 }
 
 /// Who sends a request on, for whom.

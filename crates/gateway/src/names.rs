@@ -33,13 +33,16 @@ pub(crate) enum Claim {
 /// Claims in the order in which they are signed.
 pub(crate) const CLAIMS: [Claim; 5] = [Claim::User, Claim::Org, Claim::Email, Claim::Role, Claim::Tier];
 
+/// Lengths of names that are told apart.
+const LENGTHS: usize = 32;
+
 /// The configured names, ready to compare with.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
     claims: [(HeaderName, String); 5],
     signature: Option<HeaderName>,
-    /// Bit N: some claim's name has N bytes, or N plus a multiple of 64.
-    lengths: u64,
+    /// At N: one bit for each claim whose name has N bytes, or N plus a multiple of that many.
+    by_length: [u8; LENGTHS],
 }
 
 /// When the headers are signed, the time of the signature.
@@ -82,9 +85,12 @@ impl Names {
             };
             (name.clone(), fold(name.as_str()))
         });
-        let lengths = claims.iter().fold(0, |bits, (_, folded)| bits | length_bit(folded.as_bytes()));
+        let mut by_length = [0; LENGTHS];
+        for (claim, (_, folded)) in claims.iter().enumerate() {
+            by_length[folded.len() % LENGTHS] |= 1 << claim;
+        }
         let signature = identity.signature.as_ref().map(|signature| signature.header.clone());
-        Self { claims, signature, lengths }
+        Self { claims, signature, by_length }
     }
 
     /// The header that carries `claim`.
@@ -119,22 +125,13 @@ impl Names {
             | Known::Host
             | Known::Traceparent => return Class::Passes,
         }
-        if self.lengths & length_bit(name) != 0 {
-            // By the first letter: most names of the same length are ruled out by it.
-            let may_be = |folded: &str| match (name.first(), folded.as_bytes().first()) {
-                (Some(have), Some(want)) => have == want || !have.is_ascii_alphanumeric(),
-                _ => false,
-            };
-            for ((exact, folded), claim) in self.claims.iter().zip(CLAIMS) {
-                if !may_be(folded) {
-                    continue;
-                }
-                if exact.as_str().as_bytes() == name {
-                    return Class::Identity(claim);
-                }
-                if folds_to(name, folded) {
-                    return Class::Misspelt;
-                }
+        for claim in self.of_length(name.len()) {
+            let (exact, folded) = &self.claims[claim];
+            if exact.as_str().as_bytes() == name {
+                return Class::Identity(CLAIMS[claim]);
+            }
+            if folds_to(name, folded) {
+                return Class::Misspelt;
             }
         }
         let is_signature = |signature: &HeaderName| folds_to(name, signature.as_str());
@@ -143,6 +140,16 @@ impl Names {
             _ if self.signature.as_ref().is_some_and(is_signature) => Class::Reserved,
             _ => Class::Passes,
         }
+    }
+
+    /// The claims whose names may have so many bytes.
+    fn of_length(&self, length: usize) -> impl Iterator<Item = usize> {
+        let mut left = self.by_length[length % LENGTHS];
+        std::iter::from_fn(move || {
+            let claim = left.checked_ilog2()? as usize;
+            left &= !(1 << claim);
+            Some(claim)
+        })
     }
 
     fn is_reserved(&self, text: &[u8]) -> bool {

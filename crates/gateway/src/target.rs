@@ -2,13 +2,16 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes};
 use http::{
     Method, Uri, Version,
     uri::{Authority, InvalidUri, PathAndQuery, Scheme},
 };
 
-use crate::headers::{Headers, Known};
+use crate::{
+    headers::{Headers, Known},
+    ratelimit::Scratch,
+};
 
 /// Longest path, in bytes, that is looked at.
 const PATH_BYTES_MAX: usize = 8 * 1024;
@@ -96,13 +99,27 @@ impl Target {
         normal_path(self.path())
     }
 
-    /// The same of somebody else: with another path, and the query as it is.
-    pub(crate) fn redirect(&mut self, path: [&str; 2]) -> Result<(), InvalidUri> {
-        let query = self.query().map(|query| ["?", query]).unwrap_or_default();
-        let text = PathAndQuery::from_maybe_shared(Bytes::from([path, query].concat().concat()))?;
-        self.path_end = text.path().len();
-        self.text = Bytes::copy_from_slice(text.as_str().as_bytes());
-        Ok(())
+    /// The text with another path, and the query as it is; and where its path ends.
+    pub(crate) fn with_path(
+        &self,
+        path: [&str; 2],
+        scratch: &mut Scratch,
+    ) -> Result<(Bytes, usize), InvalidUri> {
+        let query = &self.text[self.path_end..];
+        let text = scratch.text(|text| {
+            path.iter().for_each(|part| text.put_slice(part.as_bytes()));
+            text.put_slice(query);
+        });
+        // What is in its normal form stands under any path.
+        if !self.is_normal {
+            PathAndQuery::from_maybe_shared(text.clone())?;
+        }
+        Ok((text, path.iter().map(|part| part.len()).sum()))
+    }
+
+    /// Asks for that.
+    pub(crate) fn set(&mut self, (text, path_end): (Bytes, usize)) {
+        (self.text, self.path_end) = (text, path_end);
     }
 
     /// Path and query, as libraries have it.
