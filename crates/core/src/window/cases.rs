@@ -189,14 +189,17 @@ proptest! {
             for place in places.chain([span.start.0, span.end.0 - 1]) {
                 prop_assert_eq!(window.span(UnixMillis(place), &calendar), span, "at {}", place);
             }
-            // A zone may leave out a day, or change its offset by one.
+            // A zone may leave out a day, or change its offset by one; and its clocks by an hour in the same window, as
+            // Samoa's in 2011.
             let (least, most) = match window {
                 Window::Minute => (60_000, 60_000),
                 Window::Hour => (HOUR_MS, HOUR_MS),
                 Window::Day => (1, 50 * HOUR_MS),
-                Window::Week => (6 * DAY_MS, 8 * DAY_MS),
+                Window::Week => (6 * DAY_MS - HOUR_MS, 8 * DAY_MS + HOUR_MS),
                 Window::Month | Window::BillingMonth => (27 * DAY_MS - HOUR_MS, 32 * DAY_MS + HOUR_MS),
-                Window::Days(n) => ((i64::from(n) - 1) * DAY_MS, (i64::from(n) + 1) * DAY_MS),
+                Window::Days(n) => {
+                    ((i64::from(n) - 1) * DAY_MS - HOUR_MS, (i64::from(n) + 1) * DAY_MS + HOUR_MS)
+                }
                 Window::Lifetime => (i64::MAX, i64::MAX),
             };
             prop_assert!((least..=most).contains(&length), "{length} ms");
@@ -206,4 +209,20 @@ proptest! {
             span = next;
         }
     }
+}
+
+/// The clocks of Samoa went forward in September 2011, and Friday, the 30th of December, did not happen: a window of 155
+/// days over both lacks 25 hours, and the next begins where it ends.
+#[test]
+fn a_window_may_lack_a_day_and_an_hour() {
+    let samoa = Calendar::new(TimeZone::get("Pacific/Apia").unwrap(), None);
+    let mut span = Window::Days(155).span(UnixMillis(1_141_210_800_000), &samoa);
+    let mut lengths = Vec::new();
+    for _ in 0..14 {
+        let next = Window::Days(155).span(span.end, &samoa);
+        assert_eq!(next.start, span.end);
+        lengths.push(span.end.since(span.start));
+        span = next;
+    }
+    assert_eq!(lengths.iter().min(), Some(&(154 * DAY_MS - HOUR_MS)));
 }
