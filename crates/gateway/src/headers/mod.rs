@@ -137,7 +137,8 @@ impl Headers {
             *self = Self::default();
             return;
         }
-        self.head.clear();
+        // Not cleared: that would keep what was read in memory.
+        self.head = Bytes::new();
         self.own.clear();
         self.lines.clear();
         self.seen = 0;

@@ -36,6 +36,10 @@ impl Input {
         stream: &mut (impl AsyncRead + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
+        // Where nobody has a slice of it any more, the same memory serves for every message: it is in the cache.
+        if self.buffer.is_empty() {
+            let _ = self.buffer.try_reclaim(READ_BYTES_MIN);
+        }
         // What is left of the room serves for small reads: memory is given back when its last slice is.
         if self.buffer.capacity() - self.buffer.len() < self.room / 2 {
             self.is_large |= self.buffer.len() + self.room > READ_BYTES_MIN;
