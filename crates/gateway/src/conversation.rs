@@ -39,9 +39,15 @@ const H2_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Serves a connection until it ends.
 pub(crate) async fn converse(stream: Stream, is_h2: bool, connection: Rc<Connection>, live: Rc<Snapshot>) {
-    if !is_h2 {
-        return downstream::converse(connection, stream, live).await;
+    if is_h2 {
+        // Large: not part of every connection's future.
+        Box::pin(converse_h2(stream, connection, live)).await;
+    } else {
+        downstream::converse(connection, stream, live).await;
     }
+}
+
+async fn converse_h2(stream: Stream, connection: Rc<Connection>, live: Rc<Snapshot>) {
     let listen = &live.gateway().listen;
     let (worker, activity) = (Rc::clone(&connection.worker), Arc::clone(&connection.activity));
     activity.multiplex();

@@ -281,7 +281,9 @@ impl Worker {
                     }
                 }
                 Some(tls) => {
-                    if let Ok(Ok(stream)) = time::timeout(header_timeout, tls.accept(stream)).await {
+                    // Large: not part of every connection's future.
+                    let accepting = Box::pin(time::timeout(header_timeout, tls.accept(stream)));
+                    if let Ok(Ok(stream)) = accepting.await {
                         let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                         converse(Stream::tls(stream), is_h2, connection, live).await;
                     }
