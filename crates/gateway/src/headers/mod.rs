@@ -77,11 +77,11 @@ impl Line {
     }
 
     pub(crate) fn name<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        &text[self.name.0..self.name.1]
+        text.get(self.name.0..self.name.1).unwrap_or_default()
     }
 
     pub(crate) fn value<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        &text[self.value.0..self.value.1]
+        text.get(self.value.0..self.value.1).unwrap_or_default()
     }
 
     /// `None` if it is gone.

@@ -110,3 +110,11 @@ fn lines_pass_as_they_came_but_for_their_names_and_ends() {
     let headers = read("Accept:a\nX-B: b\r\nX-C:  c \nX-D: d\r\n");
     assert_eq!(written(&headers, |_| true), "accept: a\r\nx-b: b\r\nx-c: c\r\nx-d: d\r\n");
 }
+
+#[test]
+fn what_was_read_is_given_back_when_it_is_forgotten() {
+    let mut headers = read("accept: a\r\n");
+    let head = headers.head().clone();
+    headers.clear();
+    assert!(head.is_unique(), "an idle connection keeps nothing of its last message");
+}

@@ -62,3 +62,31 @@ impl Input {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    fn read(input: &mut Input, mut message: &[u8]) -> *const u8 {
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(matches!(input.poll_read(&mut message, &mut cx), Poll::Ready(Ok(1..))));
+        input.buffer.as_ptr()
+    }
+
+    /// What is slice by slice in the memory of the last one is in nobody's cache.
+    #[test]
+    fn the_same_memory_serves_unless_somebody_holds_a_part_of_it() {
+        let mut input = Input::new(READ_BYTES_MIN);
+        let first = read(&mut input, b"one");
+        drop(input.buffer.split().freeze());
+        assert_eq!(read(&mut input, b"two"), first);
+        let held = input.buffer.split().freeze();
+        assert_ne!(read(&mut input, b"three"), first);
+        drop(input.buffer.split());
+        assert_eq!(held, &b"two"[..]);
+        drop(held);
+        assert_eq!(read(&mut input, b"four"), first);
+    }
+}
