@@ -41,6 +41,9 @@ pub(crate) struct Options {
     /// Compare what several gateways need: counters in Redis, the ledger in Postgres, and nginx that counts in Redis.
     #[arg(long)]
     shared: bool,
+    /// Keep load and upstream awake: then no proxy pays for waking them, which a slow one has to do more often.
+    #[arg(long, conflicts_with_all = ["shared", "instructions"])]
+    awake: bool,
     /// Compare these only.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Kind>,
@@ -102,7 +105,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         return streams::run(options, &contestants);
     }
     let shared = contestants.iter().any(|contestant| contestant.kind.is_shared());
-    let stage = Stage::set(options.cores, shared)?;
+    let stage = Stage::set(options.cores, shared, options.awake)?;
     if options.instructions {
         let drive = |_: &Contestant, running: &Running, requests: u64| -> anyhow::Result<u64> {
             Ok(stage.load(running, &["--requests", &requests.to_string()])?.requests)
@@ -120,7 +123,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 /// # Errors
 /// When the binary does not start, answers anything but 200, or does not end by itself.
 pub(crate) fn train(options: &TrainOptions) -> anyhow::Result<()> {
-    let stage = Stage::set(options.cores, options.kind.is_shared())?;
+    let stage = Stage::set(options.cores, options.kind.is_shared(), false)?;
     let contestant = Contestant::new(options.kind, "training", options.binary.clone());
     let profile = options.profile.to_str().context("the profile's path is not UTF-8")?;
     let running = stage.start(&contestant, &[], &[("LLVM_PROFILE_FILE", profile)])?;

@@ -46,6 +46,9 @@ pub(crate) struct Options {
     /// Process whose CPU time to read.
     #[arg(long)]
     watch: Option<u32>,
+    /// Never sleep, so that no proxy has to wake it.
+    #[arg(long)]
+    awake: bool,
     /// Redis that is asked what it did meanwhile.
     #[arg(long)]
     redis: Option<SocketAddr>,
@@ -76,7 +79,7 @@ pub(crate) struct Report {
 /// # Errors
 /// When a connection fails or stalls, or the watched process is gone.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let mut client = Client::connect(options.target, options.connections, &request_texts(options))?;
+    let mut client = Client::connect(options, &request_texts(options))?;
     let report = match options.requests {
         Some(requests) => run_requests(&mut client, options, requests),
         None => run_timed(&mut client, options),

@@ -11,6 +11,7 @@ mod driver;
 mod http1;
 mod load;
 mod origin;
+mod ready;
 mod streams;
 mod yardstick;
 

@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use rustix::event::epoll;
 
 use crate::http1::Message;
+use crate::ready::wait;
 
 /// Upstream connections held at once: far more than any proxy opens for the bench's load.
 const CONNECTIONS_MAX: usize = 4096;
@@ -26,6 +27,9 @@ pub(crate) struct Options {
     /// Address to listen on.
     #[arg(long)]
     listen: SocketAddr,
+    /// Never sleep, so that no proxy has to wake it.
+    #[arg(long)]
+    awake: bool,
 }
 
 /// Serves until it is ended.
@@ -35,7 +39,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(options.listen).with_context(|| format!("listen on {}", options.listen))?;
-    Origin::new(listener)?.serve()
+    Origin::new(listener)?.serve(options.awake)
 }
 
 struct Origin {
@@ -64,14 +68,10 @@ impl Origin {
         Ok(Self { epoll, listener, connections: Vec::new(), answer: answer.into_bytes() })
     }
 
-    fn serve(mut self) -> anyhow::Result<()> {
+    fn serve(mut self, awake: bool) -> anyhow::Result<()> {
         let mut events = Vec::with_capacity(EVENTS_PER_WAIT_MAX);
         loop {
-            events.clear();
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
-                Err(rustix::io::Errno::INTR) => continue,
-                waited => waited?,
-            };
+            wait(&self.epoll, &mut events, None, awake)?;
             for event in &events {
                 let key = event.data.u64();
                 if key == LISTENER { self.accept()? } else { self.answer(usize::try_from(key)?) }

@@ -27,6 +27,8 @@ pub(super) struct Stage {
     origin: SocketAddr,
     _origin: Option<Process>,
     work: Work,
+    /// Whether load and upstream never sleep.
+    awake: bool,
     servers: Option<Servers>,
 }
 
@@ -51,18 +53,19 @@ pub(super) struct Launch {
 
 impl Stage {
     /// Starts the upstream, and with `shared` the servers that gateways share.
-    pub(super) fn set(cores: Cores, shared: bool) -> anyhow::Result<Self> {
+    pub(super) fn set(cores: Cores, shared: bool, awake: bool) -> anyhow::Result<Self> {
         keep_to(cores.load_core)?;
         let dir = tempfile::Builder::new().prefix("tollgate-bench-").tempdir()?;
         let own_program = std::env::current_exe()?;
         let origin = free_address()?;
         let mut command = pinned(cores.load_core);
         command.arg(&own_program).args(["origin", "--listen", &origin.to_string()]);
+        command.args(awake.then_some("--awake"));
         let mut process = Process::start("origin", command, &dir.path().join("origin.log"))?;
         process.wait_until(START_MAX, || listens(origin))?;
         let servers = shared.then(Servers::start);
         let (_origin, work) = (Some(process), Work::Calls);
-        Ok(Self { cores, dir, own_program, origin, _origin, work, servers })
+        Ok(Self { cores, dir, own_program, origin, _origin, work, awake, servers })
     }
 
     /// A stage for streams, whose upstream this process itself is.
@@ -70,7 +73,7 @@ impl Stage {
         keep_to(cores.load_core)?;
         let dir = tempfile::Builder::new().prefix("tollgate-bench-").tempdir()?;
         let (own_program, work) = (std::env::current_exe()?, Work::Streams);
-        Ok(Self { cores, dir, own_program, origin, _origin: None, work, servers: None })
+        Ok(Self { cores, dir, own_program, origin, _origin: None, work, awake: false, servers: None })
     }
 
     /// Starts a contestant behind `prefix` (valgrind and its options, or nothing) and waits until it is ready.
@@ -109,6 +112,7 @@ impl Stage {
         let mut command = pinned(self.cores.load_core);
         command.arg(&self.own_program).args(["load", "--target", &running.listen.to_string()]);
         command.args(["--watch", &running.process.id().to_string()]).args(args);
+        command.args(self.awake.then_some("--awake"));
         if let Some(redis) = running.redis {
             command.args(["--redis", &redis.to_string()]);
         }

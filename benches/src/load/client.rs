@@ -1,15 +1,16 @@
 //! The client's connections on one epoll: a write when a request may be sent, a read when an answer has come.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
-use rustix::event::{Timespec, epoll};
+use rustix::event::epoll;
 
-use super::STALL_MAX;
 use super::histogram::Histogram;
+use super::{Options, STALL_MAX};
 use crate::http1::{Message, status};
+use crate::ready::wait;
 
 /// Bytes of one answer, head and body.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
@@ -19,6 +20,8 @@ const SHOWN_BYTES_MAX: usize = 600;
 
 pub(super) struct Client {
     epoll: rustix::fd::OwnedFd,
+    /// Whether it never sleeps.
+    awake: bool,
     connections: Vec<Connection>,
     events: Vec<epoll::Event>,
     requests: Vec<Vec<u8>>,
@@ -40,11 +43,8 @@ struct Connection {
 }
 
 impl Client {
-    pub(super) fn connect(
-        target: SocketAddr,
-        connections: u16,
-        requests: &[Vec<u8>],
-    ) -> anyhow::Result<Self> {
+    pub(super) fn connect(options: &Options, requests: &[Vec<u8>]) -> anyhow::Result<Self> {
+        let Options { target, connections, awake, .. } = *options;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let connections = (0..connections)
             .map(|slot| {
@@ -59,6 +59,7 @@ impl Client {
             .collect::<anyhow::Result<Vec<_>>>()?;
         Ok(Self {
             epoll,
+            awake,
             connections,
             events: Vec::with_capacity(EVENTS_PER_WAIT_MAX),
             requests: requests.to_vec(),
@@ -83,15 +84,9 @@ impl Client {
     /// # Errors
     /// When no answer came for [`STALL_MAX`], or a connection failed.
     pub(super) fn turn(&mut self) -> anyhow::Result<()> {
-        let patience = Timespec { tv_sec: i64::try_from(STALL_MAX.as_secs())?, tv_nsec: 0 };
         let mut events = std::mem::take(&mut self.events);
-        events.clear();
-        let ready =
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&patience)) {
-                Err(rustix::io::Errno::INTR) => Ok(0),
-                Ok(0) => bail!("no answer for {} s", STALL_MAX.as_secs()),
-                waited => waited,
-            }?;
+        let ready = wait(&self.epoll, &mut events, Some(STALL_MAX), self.awake)?;
+        ensure!(ready > 0, "no answer for {} s", STALL_MAX.as_secs());
         for event in &events[..ready] {
             let slot = usize::try_from(event.data.u64())?;
             if self.receive(slot)? {
