@@ -76,10 +76,10 @@ impl Orders {
 pub(crate) fn run(shared: &Shared) {
     let (mut failing, mut patience) = (false, None);
     while let Some(shipped) = shared.orders.wait(patience) {
-        // First, because requests are on their way to it.
-        make_ready(shared);
         let tidied = tidy(shared, shipped);
         let done = make_spares(shared).and(tidied);
+        // Last: it takes its time, and without it the first write to each page takes a little more.
+        make_ready(shared);
         match &done {
             Err(error) if !failing => tracing::warn!(
                 dir = %shared.dir.display(),

@@ -281,8 +281,11 @@ impl Shared {
         let tail = writer.tail();
         self.tail.store(tail.get(), Ordering::Release);
         let Some(appended) = appended else {
-            // The reservation excludes it. Should it be wrong, the slot stays, and the next start charges it.
-            debug_assert!(false, "no room for a reserved record");
+            // The reservation excludes it, and an opening that is damaged. Should it be wrong, the slot stays, and the next
+            // start charges it.
+            drop(writer);
+            tracing::error!("a settlement could not be written: the next start charges what was held for it");
+            debug_assert!(false, "no room for a reserved record, or a damaged opening");
             return tail;
         };
         writer.release(slot);

@@ -213,9 +213,9 @@ impl Writer {
     }
 
     /// The pages of the segment that comes next, for somebody to make them ready; none when that is done, or not
-    /// worth it.
+    /// worth it. Where the disk is waited for, it is not: a page that was made ready is written, even empty.
     pub(crate) fn take_unready(&mut self) -> Option<Unready> {
-        let next = self.spares.front_mut().filter(|next| self.busy && !next.ready)?;
+        let next = self.spares.front_mut().filter(|next| self.busy && !self.keeps_unsynced && !next.ready)?;
         next.ready = true;
         Some(Unready { pages: next.region.pages(), file: Arc::clone(&next.file), bytes: next.bytes })
     }

@@ -197,13 +197,18 @@ impl Data {
 
     /// The only segment with records, or the first of several.
     pub(crate) fn first_segment(&self) -> PathBuf {
+        self.segments().remove(0)
+    }
+
+    /// All segments with records, in their order.
+    pub(crate) fn segments(&self) -> Vec<PathBuf> {
         let mut segments: Vec<_> = fs::read_dir(self.journal_dir())
             .unwrap()
             .map(|entry| entry.unwrap().path())
             .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("segment-"))
             .collect();
         segments.sort();
-        segments.remove(0)
+        segments
     }
 
     /// What a process that dies now leaves behind: its files as they are.

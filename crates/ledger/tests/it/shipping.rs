@@ -286,6 +286,29 @@ fn failing_shipping_shows_and_ends() {
     assert_eq!(ledger.status().last_error, None);
 }
 
+/// Batches go on across segments; one that cannot be read holds back what is behind it, and nothing before it.
+#[test]
+fn what_is_before_a_segment_that_cannot_be_read_arrives() {
+    const SETTLEMENTS: i64 = 2000;
+    let data = Data::new();
+    let (journal, _) = data.journal();
+    for number in 0..SETTLEMENTS {
+        settle(&journal, &settlement(number.unsigned_abs(), &[("calls", 1)]));
+    }
+    let third = data.segments().remove(2);
+    let aside = data.path().join("aside");
+    std::fs::rename(&third, &aside).unwrap();
+    let ledger = data.ledger(&journal);
+    wait_until(|| ledger.status().failing_since.is_some());
+    wait_until(|| data.count("usage_ledger") > 0);
+    assert!(data.count("usage_ledger") < SETTLEMENTS && ledger.shipped() < journal.tail());
+    std::fs::rename(&aside, &third).unwrap();
+    wait_until(|| ledger.shipped() == journal.tail());
+    ledger.shutdown(FOREVER).unwrap();
+    assert_eq!(data.count("usage_ledger"), SETTLEMENTS);
+    assert!(data.audit().is_clean());
+}
+
 #[test]
 fn a_shutdown_in_vain_says_what_stays() {
     let data = Data::new();

@@ -53,6 +53,8 @@ pub(super) struct Batch<'a> {
     pub(super) journal: &'a Journal,
     /// The position of the first.
     pub(super) from: Position,
+    /// Whether it ends with a segment, at the latest.
+    pub(super) by_segment: bool,
     /// For the settlements of a piece.
     pub(super) lines: &'a mut Lines,
     /// Called after each piece.
@@ -134,7 +136,7 @@ impl Batch<'_> {
         &mut self,
         mut each: impl FnMut(&Lines) -> Result<()>,
     ) -> std::result::Result<Position, ShipError> {
-        let Self { connection: _, journal, from, lines, pause } = self;
+        let Self { connection: _, journal, from, by_segment, lines, pause } = self;
         lines.clear();
         let mut piece = |lines: &mut Lines| {
             lines.sort();
@@ -161,6 +163,9 @@ impl Batch<'_> {
             }
             left = left.saturating_sub(next.get() - reached.get());
             reached = next;
+            if *by_segment {
+                break;
+            }
         }
         piece(lines)?;
         Ok(reached)

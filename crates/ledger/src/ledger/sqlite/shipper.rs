@@ -23,6 +23,8 @@ use crate::{
 /// For so long after it began to ship, the thread offers the processor to others every millisecond or less: a
 /// request that shares it would else wait until the system takes it away, some milliseconds.
 const POLITE_MAX: Duration = Duration::from_millis(250);
+/// How long nothing is locked between two batches of a backlog: each takes some 40 ms, and SQLite looks every 100 ms at most.
+const UNLOCKED: Duration = Duration::from_millis(2);
 
 /// Why a batch was not shipped.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,8 @@ pub(crate) struct Shipper {
     waiting: Waiting,
     /// Whether the last look at the journal ended before its end.
     unfinished: bool,
+    /// Whether a batch ends with a segment: the last one failed.
+    by_segment: bool,
     /// When to look at the journal even if nobody asks.
     next: Instant,
     pause: Pause,
@@ -54,6 +58,7 @@ impl Shipper {
             connection,
             waiting: Waiting::default(),
             unfinished: false,
+            by_segment: false,
             next: Instant::now(),
             pause: Pause::default(),
             expect: Expect::default(),
@@ -111,7 +116,16 @@ impl Shipper {
         while self.shared.shipped() < tail && started.elapsed() < PERIOD {
             match self.ship_batch(polite_until) {
                 Ok(()) => self.pause.succeeded(&self.shared),
-                Err(error) => return self.pause.failed(&self.shared, &error),
+                Err(error) => {
+                    // What is whole in front of a segment that cannot be read is shipped without it.
+                    self.by_segment = true;
+                    return self.pause.failed(&self.shared, &error);
+                }
+            }
+            self.by_segment = false;
+            if self.shared.shipped() < tail {
+                // A file that is always locked would be nobody else's: `tollgate subject` writes to it, too.
+                thread::sleep(UNLOCKED);
             }
         }
         self.unfinished = self.shared.shipped() < tail;
@@ -127,7 +141,7 @@ impl Shipper {
         };
         let from = self.shared.shipped();
         let Self { connection, lines, .. } = self;
-        let batch = Batch { connection, journal, from, lines, pause: &pause };
+        let batch = Batch { connection, journal, from, by_segment: self.by_segment, lines, pause: &pause };
         let (reached, expect) = batch.ship(self.expect)?;
         self.expect = expect;
         self.shared.has_shipped(reached);
