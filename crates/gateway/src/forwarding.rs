@@ -141,10 +141,9 @@ pub(crate) fn undress(headers: &mut Headers) {
         }
         known => !UNDRESSED.contains(&known),
     });
-    for name in nominated.iter().filter(|name| *name != header::CONTENT_LENGTH) {
-        is_chunked |= *name == header::TRANSFER_ENCODING;
-        headers.remove(name);
-    }
+    nominated.retain(|name| name != header::CONTENT_LENGTH);
+    is_chunked |= nominated.contains(&header::TRANSFER_ENCODING);
+    headers.remove_all(nominated);
     if is_chunked {
         // The body was read by its chunks (RFC 9112, section 6.3): a length beside them would cut it.
         headers.remove(&header::CONTENT_LENGTH);

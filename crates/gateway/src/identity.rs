@@ -186,9 +186,7 @@ pub(crate) fn identify(headers: &mut Headers, peer: IpAddr, live: &Live) -> Resu
     if let Some(wrong) = wrong {
         return Err(wrong);
     }
-    for name in &nominated {
-        headers.remove(name);
-    }
+    headers.remove_all(nominated);
 
     let [user, org, claimed, email, role] = claims;
     let calendars = Calendars::default();

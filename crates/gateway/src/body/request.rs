@@ -26,12 +26,16 @@ use crate::{
 /// What the upstream is sent.
 pub(crate) enum RequestBody {
     Empty,
-    /// What came whole with its head; never nothing.
-    Whole {
-        data: Bytes,
-        progress: Rc<Progress>,
-    },
+    /// What came whole with its head.
+    Whole(Whole),
     Stream(Box<Forwarded>),
+}
+
+/// A client's body in one piece.
+pub(crate) struct Whole {
+    /// Empty when it was passed on, or given up.
+    data: Bytes,
+    progress: Rc<Progress>,
 }
 
 /// A client's body, passed on frame by frame.
@@ -151,8 +155,8 @@ impl RequestBody {
         let inner = match inner {
             // Of what was looked at, something may be kept by now.
             Inbound::Whole(data) if looked.is_empty() => {
-                progress.complete();
-                return Self::Whole { data, progress: Rc::clone(progress) };
+                progress.moved();
+                return Self::Whole(Whole { data, progress: Rc::clone(progress) });
             }
             inner => inner,
         };
@@ -170,8 +174,10 @@ impl RequestBody {
 
     /// Lets it go: it is complete only if it came to its end.
     pub(crate) fn give_up(self) {
-        if let Self::Stream(mut forwarded) = self {
-            forwarded.given_up = true;
+        match self {
+            Self::Empty => {}
+            Self::Whole(mut whole) => drop(mem::take(&mut whole.data)),
+            Self::Stream(mut forwarded) => forwarded.given_up = true,
         }
     }
 }
@@ -187,9 +193,8 @@ impl Body for RequestBody {
         let this = self.get_mut();
         match this {
             Self::Empty => Poll::Ready(None),
-            Self::Whole { data, progress } => {
-                let data = mem::take(data);
-                progress.bytes.set(data.len() as u64);
+            Self::Whole(whole) => {
+                let data = whole.take();
                 *this = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
@@ -200,7 +205,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Whole { .. } => false,
+            Self::Whole(_) => false,
             Self::Stream(forwarded) => forwarded.looked.is_empty() && forwarded.inner.is_end_stream(),
         }
     }
@@ -208,8 +213,27 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Whole { data, .. } => SizeHint::with_exact(data.len() as u64),
+            Self::Whole(whole) => SizeHint::with_exact(whole.data.len() as u64),
             Self::Stream(forwarded) => forwarded.size_hint(),
+        }
+    }
+}
+
+impl Whole {
+    /// Passes it on.
+    fn take(&mut self) -> Bytes {
+        let data = mem::take(&mut self.data);
+        self.progress.bytes.set(data.len() as u64);
+        self.progress.complete();
+        data
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        // The upstream answered, or went away, without reading it.
+        if !self.data.is_empty() {
+            self.progress.complete();
         }
     }
 }

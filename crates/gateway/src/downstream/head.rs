@@ -2,13 +2,16 @@
 
 use std::mem;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use http::{Method, Version, header};
 
 use crate::{
     head::RequestHead,
     headers::{Field, Headers, Known, Line},
-    http1::{Decoder, Error, Framing, LineEnd, Malformed, RequestLine, head_end, header_lines, request_line},
+    http1::{
+        Decoder, Error, Framing, LineEnd, Malformed, RequestLine, head_end, header_lines, request_line,
+        skip_empty_lines,
+    },
     target::Target,
 };
 
@@ -87,17 +90,6 @@ impl Reader {
     fn wait(&mut self, buffer: &BytesMut) -> Result<Option<Head>, Error> {
         self.scanned = buffer.len().saturating_sub(3);
         if buffer.len() <= self.bytes_max { Ok(None) } else { Err(Error::TooLarge) }
-    }
-}
-
-/// Some clients end bodies with a line too many (RFC 9112, section 2.2).
-fn skip_empty_lines(buffer: &mut BytesMut) {
-    loop {
-        match &**buffer {
-            [b'\r', b'\n', ..] => buffer.advance(2),
-            [b'\n', ..] => buffer.advance(1),
-            _ => return,
-        }
     }
 }
 

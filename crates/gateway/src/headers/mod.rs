@@ -258,6 +258,17 @@ impl Headers {
         }
     }
 
+    /// Removes all fields of these names, however many there are: who sends them may have chosen both lists.
+    pub(crate) fn remove_all(&mut self, mut names: Vec<HeaderName>) {
+        if names.is_empty() {
+            return;
+        }
+        names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        let is_named =
+            |name: &[u8]| names.binary_search_by(|named| named.as_str().as_bytes().cmp(name)).is_ok();
+        self.retain(|field| !is_named(field.name));
+    }
+
     /// Keeps only the fields for which `keeps` holds; each is asked for once, in order.
     pub(crate) fn retain(&mut self, mut keeps: impl FnMut(Field<'_>) -> bool) {
         for line in &mut self.lines {

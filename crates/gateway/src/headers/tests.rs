@@ -33,6 +33,7 @@ enum Change {
     Append(&'static str, String),
     Insert(&'static str, String),
     Remove(&'static str),
+    RemoveAll(Vec<&'static str>),
     /// All whose value has an even length stay.
     Retain,
 }
@@ -46,6 +47,7 @@ fn changes() -> impl Strategy<Value = Change> {
         (names(), "[a-z]{0,3}").prop_map(|(name, value)| Change::Append(name, value)),
         (names(), "[a-z]{0,3}").prop_map(|(name, value)| Change::Insert(name, value)),
         names().prop_map(Change::Remove),
+        proptest::collection::vec(names(), 0..4).prop_map(Change::RemoveAll),
         Just(Change::Retain),
     ]
 }
@@ -76,6 +78,10 @@ proptest! {
                 Change::Remove(n) => {
                     map.remove(n);
                     headers.remove(&name(n));
+                }
+                Change::RemoveAll(all) => {
+                    all.iter().for_each(|n| drop(map.remove(*n)));
+                    headers.remove_all(all.into_iter().map(name).collect());
                 }
                 Change::Retain => {
                     let pairs = map.iter().filter(|(_, value)| value.len() % 2 == 0);

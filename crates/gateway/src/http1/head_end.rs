@@ -1,4 +1,6 @@
-//! Where a message's head ends.
+//! Where a message's head begins and ends.
+
+use bytes::{Buf as _, BytesMut};
 
 /// The length of the head that `buffer` begins with: it ends with the first empty line, which is looked for from `from` on.
 pub(crate) fn head_end(buffer: &[u8], from: usize) -> Option<usize> {
@@ -11,6 +13,17 @@ pub(crate) fn head_end(buffer: &[u8], from: usize) -> Option<usize> {
             _ => None,
         }
     })
+}
+
+/// Some end bodies with a line too many (RFC 9112, section 2.2).
+pub(crate) fn skip_empty_lines(buffer: &mut BytesMut) {
+    loop {
+        match &**buffer {
+            [b'\r', b'\n', ..] => buffer.advance(2),
+            [b'\n', ..] => buffer.advance(1),
+            _ => return,
+        }
+    }
 }
 
 #[cfg(test)]

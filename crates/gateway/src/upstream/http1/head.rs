@@ -10,7 +10,7 @@ use crate::{
     headers::{Headers, Line},
     http1::{
         Decoder, Error, Framing, HEADERS_MAX, INFORMATIONAL_MAX, LineEnd, Malformed, StatusLine, head_end,
-        header_lines, status_line,
+        header_lines, skip_empty_lines, status_line,
     },
 };
 
@@ -46,6 +46,9 @@ impl Reader {
         mut inform: impl FnMut(ResponseHead),
     ) -> Result<Option<Head>, Error> {
         loop {
+            if self.scanned == 0 {
+                skip_empty_lines(buffer);
+            }
             if buffer.is_empty() || (self.scanned > 0 && head_end(buffer, self.scanned).is_none()) {
                 return self.wait(buffer);
             }

@@ -72,6 +72,16 @@ fn informational_answers_are_told_apart_from_the_answer_and_a_switch_is_one() {
 }
 
 #[test]
+fn empty_lines_before_an_answer_are_none_of_it() {
+    for before in ["\r\n", "\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n\r\n"] {
+        let answer = format!("{before}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        for read in [whole(&answer), read(&Method::GET, answer.as_bytes().chunks(1), false)] {
+            assert_eq!(read.unwrap().expect("the end").body, b"ok", "{answer:?}");
+        }
+    }
+}
+
+#[test]
 fn what_the_head_says_otherwise_is_kept() {
     let answer = b"HTTP/1.0 299 Quite Fine\nX-Odd: \x80\xff\nContent-Length: 0\n\n";
     let read = whole(answer).unwrap().expect("the end");
