@@ -10,7 +10,7 @@ use crate::{
     headers::{Field, Headers, Known, Line},
     http1::{
         Decoder, Error, Framing, LineEnd, Malformed, RequestLine, head_end, header_lines, request_line,
-        skip_empty_lines,
+        skip_empty_line,
     },
     target::Target,
 };
@@ -65,7 +65,7 @@ impl Reader {
     /// Takes a head off `buffer`, once it is there whole. Its headers take the place of the last answer's, `used`.
     pub(super) fn take(&mut self, buffer: &mut BytesMut, used: &mut Headers) -> Result<Option<Head>, Error> {
         if self.scanned == 0 {
-            skip_empty_lines(buffer);
+            while skip_empty_line(buffer) {}
         } else if head_end(buffer, self.scanned).is_none() {
             return self.wait(buffer);
         }

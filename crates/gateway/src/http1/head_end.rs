@@ -15,15 +15,15 @@ pub(crate) fn head_end(buffer: &[u8], from: usize) -> Option<usize> {
     })
 }
 
-/// Some end bodies with a line too many (RFC 9112, section 2.2).
-pub(crate) fn skip_empty_lines(buffer: &mut BytesMut) {
-    loop {
-        match &**buffer {
-            [b'\r', b'\n', ..] => buffer.advance(2),
-            [b'\n', ..] => buffer.advance(1),
-            _ => return,
-        }
-    }
+/// Takes an empty line that `buffer` begins with: some end bodies with a line too many (RFC 9112, section 2.2).
+pub(crate) fn skip_empty_line(buffer: &mut BytesMut) -> bool {
+    let bytes = match &**buffer {
+        [b'\r', b'\n', ..] => 2,
+        [b'\n', ..] => 1,
+        _ => return false,
+    };
+    buffer.advance(bytes);
+    true
 }
 
 #[cfg(test)]

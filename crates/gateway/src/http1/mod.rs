@@ -20,7 +20,7 @@ use std::io;
 pub(crate) use coding::{Coding, announced};
 pub(crate) use decode::Decoder;
 pub(crate) use framing::Framing;
-pub(crate) use head_end::{head_end, skip_empty_lines};
+pub(crate) use head_end::{head_end, skip_empty_line};
 pub(crate) use input::Input;
 pub(crate) use lines::{
     LineEnd, Malformed, RequestLine, StatusLine, header_lines, request_line, status_line,

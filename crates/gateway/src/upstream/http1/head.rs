@@ -10,7 +10,7 @@ use crate::{
     headers::{Headers, Line},
     http1::{
         Decoder, Error, Framing, HEADERS_MAX, INFORMATIONAL_MAX, LineEnd, Malformed, StatusLine, head_end,
-        header_lines, skip_empty_lines, status_line,
+        header_lines, skip_empty_line, status_line,
     },
 };
 
@@ -29,12 +29,14 @@ pub(super) struct Reader {
     method: Method,
     /// How much was looked through for the head's end.
     scanned: usize,
+    /// Whether there was an empty line before it: more than one is no answer.
+    has_skipped: bool,
     informational: usize,
 }
 
 impl Reader {
     pub(super) fn new(method: Method) -> Self {
-        Self { method, scanned: 0, informational: 0 }
+        Self { method, ..Self::default() }
     }
 
     /// Takes the head off `buffer`, once it is there whole, and what informational ones are before it, which
@@ -46,8 +48,11 @@ impl Reader {
         mut inform: impl FnMut(ResponseHead),
     ) -> Result<Option<Head>, Error> {
         loop {
-            if self.scanned == 0 {
-                skip_empty_lines(buffer);
+            if self.scanned == 0 && !self.has_skipped {
+                self.has_skipped = skip_empty_line(buffer);
+            }
+            if self.has_skipped && matches!(buffer.first(), Some(b'\r' | b'\n')) {
+                return Err(Error::Framing("its head has no status"));
             }
             if buffer.is_empty() || (self.scanned > 0 && head_end(buffer, self.scanned).is_none()) {
                 return self.wait(buffer);
@@ -59,7 +64,7 @@ impl Reader {
                 Ok(None) => return Err(Error::Framing("its head is not whole")),
                 Err(error) => return Err(error.into()),
             };
-            self.scanned = 0;
+            (self.scanned, self.has_skipped) = (0, false);
             if end > HEAD_BYTES_MAX {
                 return Err(Error::TooLarge);
             }
