@@ -1,6 +1,6 @@
 //! Header lines that the gateway says of its own in answers.
 //!
-//! HTTP/1 is text: there they are written as such, and a map of headers never knows of them.
+//! HTTP/1 is text: there they are written as such, and the list of headers never knows of them.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::HeaderName;

@@ -53,7 +53,7 @@ pub(crate) async fn converse(connection: Rc<Connection>, stream: Stream, live: R
     let _closing = Closing(wire);
     let listen = &live.gateway().listen;
     let mut reader = Reader::new(listen.header_bytes_max, listen.headers_max);
-    // The memory of one map goes round: from the client's request to the upstream's, its answer and back.
+    // The memory of an answer's list serves for the next request's, and that for the next answer on the upstream's connection.
     let mut used = Headers::default();
     let lingers = loop {
         let head = poll_fn(|cx| {

@@ -40,7 +40,7 @@ impl Reader {
     }
 
     /// Takes the head off `buffer`, once it is there whole, and what informational ones are before it, which
-    /// `inform` gets. Its headers take the place of `used`.
+    /// `inform` gets. Its headers take the place of `used`, the list of a request before.
     pub(super) fn take(
         &mut self,
         buffer: &mut BytesMut,
