@@ -53,6 +53,7 @@ mod subjects;
 mod target;
 mod telemetry;
 mod too_large;
+mod turn;
 mod upgrade;
 mod upstream;
 mod waiting;

@@ -17,6 +17,7 @@ use crate::{
     connection::Connection as Client,
     head::{RequestHead, ResponseHead},
     headers::Known,
+    turn,
 };
 
 /// A request as an upstream is to get it; its URI is the target there.
@@ -151,10 +152,11 @@ async fn send_h1(
 ) -> Result<Sent, Box<SendError>> {
     let Some(request) = unsent else { return Err(Box::new(SendError::NoneAvailable)) };
     let in_flight = pool.endpoint.begin();
-    progress.set_sent(true);
     // Of a connection that was idle, only the attempt shows that it was closed.
     let repeatable = on_pooled && is_repeatable(request);
     connection.begin(request, &pool.endpoint.authority);
+    turn::others_first().await;
+    progress.set_sent(true);
     match poll_fn(|cx| connection.poll_head(|head| client.inform(head), cx)).await {
         Ok(head) => {
             connection.reuse(mem::take(&mut request.parts.headers));
