@@ -339,15 +339,16 @@ impl Exchange<'_> {
         }
 
         let request = Outgoing { parts, body };
+        // Large: made where it is awaited.
         let sending =
-            sending(Rc::clone(self.connection), Arc::clone(upstream), request, Rc::clone(&progress));
+            || sending(Rc::clone(self.connection), Arc::clone(upstream), request, Rc::clone(&progress));
         // What says what is charged is awaited and read all the same when the client leaves.
         let sent = match admitted.take_if(|admitted| admitted.awaits_answer()) {
-            None => pin!(sending).await,
+            None => sending().await,
             Some(held) => {
                 let (connection, progress) = (Rc::clone(self.connection), Rc::clone(&progress));
                 let waiting = Waiting { connection, progress, admitted: held };
-                let (sent, waiting) = Awaited::new(sending, waiting).await;
+                let (sent, waiting) = Awaited::new(sending(), waiting).await;
                 admitted = waiting.map(|waiting| waiting.admitted);
                 sent
             }
