@@ -1,4 +1,5 @@
-//! Turns of a worker's tasks: all that are ready read and decide, then all write.
+//! Turns of a worker's tasks: over HTTP/1, all that are ready read and decide, then all write what begins a request or
+//! an answer.
 //!
 //! What is written to a socket of this machine wakes whoever reads it, and waking a core that sleeps costs more than
 //! the rest of writing. Who is still busy with the last bytes need not be woken: so the writes follow each other, and
@@ -6,7 +7,7 @@
 
 use std::{future::poll_fn, mem, task::Poll};
 
-/// Ready when each task that was ready had its turn. With nobody else it costs one more poll, and no time.
+/// Ready when each task had its turn that this thread had woken. With nobody else it costs one more poll, and no time.
 /// Cancelling it does nothing.
 pub(crate) async fn others_first() {
     let mut is_later = false;

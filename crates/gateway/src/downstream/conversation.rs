@@ -113,7 +113,10 @@ async fn write(
     wire.borrow_mut().only_close_ends = matches!(coding, Coding::Close);
     let mut sending = Sending::new(Some(body).filter(|body| !body.is_end_stream()), coding);
     let (mut failure, mut is_later) = (None, false);
-    turn::others_first().await;
+    // A worker that is ending may end the task in between.
+    if !connection.worker.is_draining() {
+        turn::others_first().await;
+    }
     let sent = poll_fn(|cx| {
         // Whoever is gone takes nothing more, also where the end of the answer is there by now.
         if mem::replace(&mut is_later, true) && wire.borrow_mut().poll_gone(cx).is_ready() {

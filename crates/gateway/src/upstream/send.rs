@@ -8,7 +8,7 @@ use tollgate_config::Protocol;
 use super::{
     Endpoint, Lease, Upstream, UpstreamBody,
     connect::{ConnectError, Fresh, connect},
-    endpoint::display,
+    endpoint::{InFlight, display},
     http1::{Answer, Connection},
     pool::{Pool, SendH2},
 };
@@ -107,11 +107,17 @@ async fn attempt(
     // Over HTTP/2 an upgrade would be lost, and the request an ordinary one.
     let only_h1 = protocol == Protocol::Auto
         && request.as_ref().is_some_and(|request| request.parts.headers.has_known(Known::Upgrade));
+    // From here on it counts for whoever picks a URL.
+    let in_flight = pool.endpoint.begin();
     if let Some(sender) = pool.shared().filter(|_| !only_h1) {
-        return send_h2(pool, sender, request, waiter.progress).await;
+        return send_h2(pool, sender, request, waiter.progress, in_flight).await;
     }
-    if pooled && let Some(connection) = pool.take_idle() {
-        return send_h1(pool, connection, request, waiter, true).await;
+    if pooled {
+        // Before a connection is looked at: nothing comes between that and what is written to it.
+        turn::others_first().await;
+        if let Some(connection) = pool.take_idle() {
+            return send_h1(pool, connection, request, waiter, in_flight, true).await;
+        }
     }
     // Where one connection can serve all, one connects and the others wait for it.
     let connecting = match protocol {
@@ -121,7 +127,7 @@ async fn attempt(
     };
     if let Some(sender) = pool.shared().filter(|_| !only_h1) {
         drop(connecting);
-        return send_h2(pool, sender, request, waiter.progress).await;
+        return send_h2(pool, sender, request, waiter.progress, in_flight).await;
     }
     // Rare, and large: not part of every exchange's future.
     let fresh = Box::pin(connect(pool, only_h1)).await;
@@ -134,8 +140,8 @@ async fn attempt(
     // What is waited for is the connection, not somebody else's answer.
     drop(connecting);
     match fresh {
-        Ok(Fresh::H1(connection)) => send_h1(pool, connection, request, waiter, false).await,
-        Ok(Fresh::H2(sender)) => send_h2(pool, sender, request, waiter.progress).await,
+        Ok(Fresh::H1(connection)) => send_h1(pool, connection, request, waiter, in_flight, false).await,
+        Ok(Fresh::H2(sender)) => send_h2(pool, sender, request, waiter.progress, in_flight).await,
         Err(error) => {
             let error = SendError::Connect { url: display(&pool.endpoint.url), error };
             Err(Box::new(error))
@@ -148,15 +154,14 @@ async fn send_h1(
     mut connection: Box<Connection>,
     unsent: &mut Unsent,
     Waiter { client, progress }: Waiter<'_>,
+    in_flight: InFlight,
     on_pooled: bool,
 ) -> Result<Sent, Box<SendError>> {
     let Some(request) = unsent else { return Err(Box::new(SendError::NoneAvailable)) };
-    let in_flight = pool.endpoint.begin();
+    progress.set_sent(true);
     // Of a connection that was idle, only the attempt shows that it was closed.
     let repeatable = on_pooled && is_repeatable(request);
     connection.begin(request, &pool.endpoint.authority);
-    turn::others_first().await;
-    progress.set_sent(true);
     match poll_fn(|cx| connection.poll_head(|head| client.inform(head), cx)).await {
         Ok(head) => {
             connection.reuse(mem::take(&mut request.parts.headers));
@@ -179,6 +184,7 @@ async fn send_h2(
     mut sender: SendH2,
     unsent: &mut Unsent,
     progress: &Progress,
+    in_flight: InFlight,
 ) -> Result<Sent, Box<SendError>> {
     let Some(request) = unsent.take() else { return Err(Box::new(SendError::NoneAvailable)) };
     let copy =
@@ -189,7 +195,6 @@ async fn send_h2(
     parts.headers.remove(&header::HOST);
     // Trailers are passed on; gRPC services refuse calls that do not say so.
     parts.headers.insert(&header::TE, &HeaderValue::from_static("trailers"));
-    let in_flight = pool.endpoint.begin();
     progress.set_sent(true);
     match sender.try_send_request(parts.into_request(uri, body)).await {
         Ok(response) => {
