@@ -57,12 +57,26 @@ impl Body {
     /// when all were read and none could.
     pub(crate) fn feed_to_boundary(&mut self, chunk: &[u8]) -> Option<usize> {
         let mut read = 0;
-        // Byte by byte: this is for the rest of one event, once in a stream.
         while self.place().is_none() {
-            self.read(chunk.get(read..=read)?);
-            read += 1;
+            let rest = chunk.get(read..).filter(|rest| !rest.is_empty())?;
+            read += self.step(rest);
         }
         Some(read)
+    }
+
+    /// Reads some bytes, none beyond the next place, or none and is changed; returns how many. `rest` is not empty.
+    fn step(&mut self, rest: &[u8]) -> usize {
+        let Self { cut, document, readings } = self;
+        match cut {
+            Cut::Whole => document.step(rest, readings),
+            Cut::Lines => {
+                let line = lines::first(rest);
+                lines::feed(line, document, readings);
+                line.len()
+            }
+            Cut::Events(events) => events.step(rest, document, readings),
+            Cut::Frames(frames) => frames.step(rest, document, readings),
+        }
     }
 
     /// How another document could be put here; `None` within one, and where none may follow.

@@ -71,8 +71,8 @@ impl Frames {
         }
     }
 
-    /// Reads at least one byte; returns how many. `rest` is not empty.
-    fn step(&mut self, rest: &[u8], document: &mut Document, readings: &mut Readings) -> usize {
+    /// Reads at least one byte, and none of the next frame; returns how many. `rest` is not empty.
+    pub(crate) fn step(&mut self, rest: &[u8], document: &mut Document, readings: &mut Readings) -> usize {
         match self.section {
             Section::Prelude { read } => {
                 self.prelude[read] = rest[0];

@@ -17,3 +17,8 @@ pub(crate) fn feed(chunk: &[u8], document: &mut Document, readings: &mut Reading
     }
     document.feed(rest, readings);
 }
+
+/// The first line of `chunk`, with its end as far as that is there.
+pub(crate) fn first(chunk: &[u8]) -> &[u8] {
+    memchr(b'\n', chunk).map_or(chunk, |end| &chunk[..=end])
+}

@@ -313,6 +313,42 @@ proptest! {
     }
 
     #[test]
+    fn reading_to_the_next_boundary_is_reading_byte_by_byte(
+        pieces in prop::collection::vec(prop::sample::select(PIECES.to_vec()), 0..60),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+    ) {
+        let body = pieces.concat().into_bytes();
+        for path in ["/v1/chat/completions", "/v1/messages", "/api/chat", "/m:streamGenerateContent"] {
+            for content_type in [SSE, FRAMES, "application/json", "application/x-ndjson"] {
+                let mut by_bytes = scanner(path, content_type);
+                let mut expected = Vec::new();
+                for (at, byte) in body.iter().enumerate() {
+                    by_bytes.feed(&[*byte]);
+                    if by_bytes.is_at_boundary() {
+                        expected.push(at + 1);
+                    }
+                }
+                let mut to_boundaries = scanner(path, content_type);
+                let (mut at, mut found) = (0, Vec::new());
+                for mut chunk in split_at(&body, &cuts) {
+                    while !chunk.is_empty() {
+                        // From one boundary to the next there is one byte at least.
+                        let begun = usize::from(to_boundaries.is_at_boundary());
+                        to_boundaries.feed(&chunk[..begun]);
+                        let read = to_boundaries.feed_to_boundary(&chunk[begun..]).map(|read| begun + read);
+                        at += read.unwrap_or(chunk.len());
+                        found.extend(read.map(|_| at));
+                        chunk = &chunk[read.unwrap_or(chunk.len())..];
+                    }
+                }
+                prop_assert_eq!(found, expected);
+                prop_assert_eq!(to_boundaries.progress(), by_bytes.progress());
+                prop_assert_eq!(to_boundaries.usage(), by_bytes.usage());
+            }
+        }
+    }
+
+    #[test]
     fn progress_and_endings_do_not_depend_on_chunks(
         deltas in prop::collection::vec((prop::sample::select(vec!["a", "\\u65e5", "\\\"", "\\\\", "日本", "word "]), 0..9_usize), 1..6),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),

@@ -48,6 +48,29 @@ fn a_half_closed_request_is_not_forwarded_as_whole() {
     assert_usable(&gateway, 1.0);
 }
 
+/// Whether the service sees it is a matter of moments; what it saw is paid for, and each is settled.
+#[test]
+fn a_client_that_leaves_with_its_request_gets_nothing_done_for_nothing() {
+    const REQUESTS: usize = 40;
+    let origin = Origin::builder().on("/hang", Answer::Hang).start();
+    let charges = r#"{ meter = "calls" }"#;
+    let mut gateway = Stage::before(&origin).charge(charges, "calls = \"1000/day\"").start();
+    for number in 0..REQUESTS {
+        let mut wire = sent(&gateway, request("POST", "/hang", "Content-Length: 2\r\n", "ab"));
+        if number % 2 == 0 {
+            wire.finish();
+            assert!(wire.closes(BOUND));
+        }
+    }
+    assert!(eventually(BOUND, || settlements(&gateway) >= 40.0));
+    let calls = calls(final_events(&mut gateway));
+    assert_eq!(calls.len(), REQUESTS);
+    assert!(calls.iter().all(|(status, _, end)| (*status, end) == (499, &ended("client_gone"))), "{calls:?}");
+    let charged = calls.iter().filter(|(_, amount, _)| *amount == 1).count();
+    let received = origin.received().len();
+    assert!(received <= charged, "{received} were forwarded whole, {charged} were charged");
+}
+
 #[tokio::test]
 async fn a_reset_upload_is_not_forwarded_as_whole() {
     for upstream_h2 in [false, true] {
