@@ -209,8 +209,9 @@ impl Proxied {
                     let data = frame.into_data().unwrap_or_default();
                     let Some(answer) = &mut self.answer else { break (Frame::data(data), is_last) };
                     let (read, growth) = if answer.is_full() {
-                        let (read, is_over) = answer.read_to_boundary(data);
-                        if is_over {
+                        let (read, behind) = answer.read_to_boundary(data);
+                        if let Some(behind) = behind {
+                            self.rest = behind;
                             return self.stop(read, cx);
                         }
                         (read, Growth::Covered)

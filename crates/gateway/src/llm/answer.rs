@@ -144,12 +144,13 @@ impl Answer {
         self.is_full
     }
 
-    /// Reads what passes up to where the answer can end; what of it is for the client, and whether that was reached.
-    pub(crate) fn read_to_boundary(&mut self, data: Bytes) -> (Bytes, bool) {
+    /// Reads what passes up to where the answer can end; what of it is for the client, and what comes behind, if that was
+    /// reached.
+    pub(crate) fn read_to_boundary(&mut self, mut data: Bytes) -> (Bytes, Option<Bytes>) {
         let end = self.scanner.as_mut().and_then(|scanner| scanner.feed_to_boundary(&data));
-        let passed = data.slice(..end.unwrap_or(data.len()));
-        self.read_fields(&passed);
-        (self.pass(passed), end.is_some())
+        let rest = end.map(|end| data.split_off(end));
+        self.read_fields(&data);
+        (self.pass(data), rest)
     }
 
     /// What ends it where it is, as its dialect ends an answer at a limit; `None` when it can only be cut. Nothing when

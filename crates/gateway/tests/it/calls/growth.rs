@@ -132,6 +132,23 @@ fn at_a_hard_limit_a_message_ends_as_at_its_length() {
     assert_eq!(metadata(&calls.lines("total")[0])["input"], 5);
 }
 
+/// A provider may say only at the end that it wrote much more, unseen.
+#[test]
+fn a_message_that_has_said_its_own_end_is_passed_to_its_end() {
+    let text = message_events(20, 5, OUTPUT).concat();
+    let said = format!("\"output_tokens\":{OUTPUT}}}");
+    let (seen, rest) = text.split_at(text.find(&said).unwrap() + said.len());
+    let gate = Gate::new();
+    let origin = Origin::builder().on(MESSAGES, gated(vec![seen.to_owned(), rest.to_owned()], &gate));
+    let calls = Setting::new().limits("output = \"100/lifetime\"").start(origin);
+    let mut stream = calls.sent("ann", MESSAGES, chat_stream(10));
+    assert!(stream.read_until(BOUND, |read| String::from_utf8_lossy(read).contains(&said)));
+    gate.open();
+    let answer = stream.response(false, BOUND).unwrap();
+    assert_eq!((answer.ending, answer.text()), (Ending::Complete, text));
+    assert_eq!(calls.lines("output").len(), 1);
+}
+
 #[test]
 fn a_model_that_keeps_to_what_was_asked_is_not_ended_for_its_long_words() {
     let (honest, greedy) = (Gate::new(), Gate::new());
