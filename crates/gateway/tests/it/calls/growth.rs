@@ -1,5 +1,8 @@
 //! Models that write more than the request says: while there is quota it is taken, and then the stream ends.
 
+use std::io::Write as _;
+
+use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use tollgate_testkit::{Answer, BOUND, Client, Ending, Gate, Origin, Reply, eventually};
 
@@ -147,6 +150,22 @@ fn a_message_that_has_said_its_own_end_is_passed_to_its_end() {
     let answer = stream.response(false, BOUND).unwrap();
     assert_eq!((answer.ending, answer.text()), (Ending::Complete, text));
     assert_eq!(calls.lines("output").len(), 1);
+}
+
+/// Nobody knows how to write the end of what somebody else compresses.
+#[test]
+fn at_a_hard_limit_a_compressed_message_passes_and_is_charged() {
+    let text = message_events(WORDS, 5, OUTPUT).concat();
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text.as_bytes()).unwrap();
+    let body = encoder.finish().unwrap();
+    let reply = Reply::of("text/event-stream", &*body).header("Content-Encoding", "gzip");
+    let setting = Setting::new().limits("output = \"100/lifetime\"");
+    let calls = setting.start(Origin::builder().on(MESSAGES, Answer::Reply(reply)));
+    let answer = calls.call("ann", MESSAGES, chat_stream(10));
+    assert_eq!((answer.status, answer.ending, answer.body), (200, Ending::Complete, body));
+    assert_eq!(ends(&calls.lines("output")), [(OUTPUT, false, None)]);
+    assert_refusal(&calls.call("ann", MESSAGES, chat_stream(1)), 429, "quota_exceeded");
 }
 
 #[test]
