@@ -314,12 +314,22 @@ proptest! {
 
     #[test]
     fn reading_to_the_next_boundary_is_reading_byte_by_byte(
+        begun in prop::sample::select(vec!["", "\u{feff}", " \t"]),
+        alike in 0..8_usize,
         pieces in prop::collection::vec(prop::sample::select(PIECES.to_vec()), 0..60),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
     ) {
-        let body = pieces.concat().into_bytes();
+        // What several events begin with is remembered; good frames cannot be put together at random.
+        let chat = r#"{"id":"i","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"a"}}]}"#;
+        let whole = |content_type| match content_type {
+            SSE => format!("data: {chat}\n\n").into_bytes(),
+            FRAMES => crate::frames::event("contentBlockDelta", br#"{"contentBlockIndex":1,"delta":{"text":"a"}}"#),
+            _ => format!("{chat}\n").into_bytes(),
+        };
         for path in ["/v1/chat/completions", "/v1/messages", "/api/chat", "/m:streamGenerateContent"] {
             for content_type in [SSE, FRAMES, "application/json", "application/x-ndjson"] {
+                let begun = if content_type == FRAMES { "" } else { begun };
+                let body = [begun.as_bytes(), &whole(content_type).repeat(alike), pieces.concat().as_bytes()].concat();
                 let mut by_bytes = scanner(path, content_type);
                 let mut expected = Vec::new();
                 for (at, byte) in body.iter().enumerate() {
